@@ -1,0 +1,21 @@
+"""Strict numerics for every test; the flags must be set before jax starts.
+
+Compiling is most of a suite's time, so XLA's level 0 (half the compile time).
+"""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["MPLBACKEND"] = "agg"
+
+from jaxtyping import install_import_hook
+
+install_import_hook("jaxgen", "beartype.beartype")
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
