@@ -1,0 +1,22 @@
+"""Random keys are typed: jax.random.key(seed), never the legacy uint32 array."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def require_typed(key: Any) -> None:
+  """Refuses anything but one typed key.
+
+  Raises:
+    ValueError: key is a legacy uint32 key, an array of keys or no key at all.
+  """
+  dtype = getattr(key, "dtype", None)
+  if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    raise ValueError(
+      "key: expected a typed key, jax.random.key(seed), got"
+      f" {type(key).__name__} of dtype {dtype}"
+    )
+  if key.shape != ():
+    raise ValueError(f"key: expected one key, got an array of {key.shape}")
