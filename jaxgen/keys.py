@@ -1,4 +1,4 @@
-"""Random keys are typed: jax.random.key(seed), never the legacy uint32 array."""
+"""Random keys are typed: jax.random.key(seed), never a legacy uint32 array."""
 
 from typing import Any
 

@@ -1,0 +1,1 @@
+"""Training: games of named players, checkpoints, the loop, its records."""
