@@ -1,0 +1,47 @@
+"""Scikit-learn's real handwritten digits: 1797 images, 8 x 8, 17 gray levels.
+
+The split is fixed, p = RandomState(0).permutation(1797): train p[:1257],
+validation p[1257:1437], test p[1437:]. Choose on validation, report test once.
+
+Reference: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits,
+UCI Machine Learning Repository.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+
+def load(
+  split: str,
+) -> tuple[Float32[np.ndarray, "N 8 8 1"], Int32[np.ndarray, "N"]]:
+  """The images and labels of one part of the split.
+
+    image = level / 8 - 1,   level in 0, 1, ..., 16
+
+  Args:
+    split: 'train' (1257 images), 'validation' (180) or 'test' (360).
+
+  Returns:
+    Images [N, 8, 8, 1] in [-1, 1] and labels [N] in 0, ..., 9, on the host.
+
+  Raises:
+    ValueError: there is no such split.
+    ImportError: scikit-learn is not installed.
+  """
+  rows = {
+    "train": slice(None, 1257),
+    "validation": slice(1257, 1437),
+    "test": slice(1437, None),
+  }
+  if split not in rows:
+    raise ValueError(f"split: expected one of {', '.join(rows)}, got {split!r}")
+  try:
+    from sklearn import datasets
+  except ModuleNotFoundError:
+    raise ImportError(
+      "digits needs scikit-learn: pip install 'jaxgen[data]'"
+    ) from None
+  levels, labels = datasets.load_digits(return_X_y=True)
+  order = np.random.RandomState(0).permutation(len(levels))[rows[split]]
+  images = levels[order].reshape(-1, 8, 8, 1) / 8 - 1
+  return images.astype(np.float32), labels[order].astype(np.int32)

@@ -1,0 +1,140 @@
+"""Records of a run: metrics in a JSONL file, progress on the screen.
+
+A record is one line, {"step": 100, "seconds": 1.5, "loss": 0.25, ...}. After
+a crash the file is cut back to the step resumed from, so that it ends equal
+to an unbroken run's, the seconds aside.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+def jsonl(path: str | pathlib.Path, step: int) -> Log:
+  """Opens the file of metrics for a run that starts at a step.
+
+  Records beyond the step, and a last line cut short, are dropped first.
+
+  Args:
+    path: the file; made at the first record.
+    step: steps already done; 0 drops every record.
+
+  Returns:
+    (step, {name: float}) -> None, appends one record: the step, the seconds
+    of training (those before the interruption included) and the metrics.
+    NaN and infinity are written as Python's json does.
+
+  Raises:
+    ValueError: a line before the last that is no record.
+  """
+  path = pathlib.Path(path)
+  kept = [r for r in read(path) if r["step"] <= step] if path.exists() else []
+  if path.exists():
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(json.dumps(r) + "\n" for r in kept))
+    os.replace(part, path)
+  begun = time.monotonic() - (kept[-1].get("seconds", 0.0) if kept else 0.0)
+
+  def log(step: int, metrics: dict[str, float]) -> None:
+    seconds = round(time.monotonic() - begun, 3)
+    values = {name: float(value) for name, value in metrics.items()}
+    line = json.dumps({"step": step, "seconds": seconds} | values)
+    with path.open("a") as file:
+      file.write(line + "\n")
+
+  return log
+
+
+def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
+  """The records of a file of metrics, without a last line cut short.
+
+  Args:
+    path: the file.
+
+  Returns:
+    One dict a record, in the order written.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: a line before the last that is no record.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no metrics here")
+  *lines, _ = path.read_text().split("\n")  # what follows the last newline
+  records = []
+  for number, line in enumerate(lines, 1):
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:
+      record = None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+      raise ValueError(
+        f"{path}: line {number}: expected a record, got {line[:40]!r}; "
+        "delete the line"
+      )
+    records.append(record)
+  return records
+
+
+@contextlib.contextmanager
+def progress(num_steps: int, step: int = 0) -> Iterator[Log]:
+  """Shows how a run gets on: loss, steps/s, time left.
+
+  A bar where standard error is a terminal, a plain line a record where not.
+
+  Args:
+    num_steps: steps in all.
+    step: steps already done.
+
+  Yields:
+    (step, {name: float}) -> None, to call now and then; the speed shown is
+    that since the last call.
+  """
+  with _bar(num_steps, step) if sys.stderr.isatty() else _lines() as show:
+    before = step, time.monotonic()
+
+    def log(done: int, metrics: dict[str, float]) -> None:
+      nonlocal before
+      now = done, time.monotonic()
+      rate = (now[0] - before[0]) / max(now[1] - before[1], 1e-9)
+      before = now
+      left = _clock((num_steps - done) / rate) if rate > 0 else "?"
+      values = " ".join(f"{name} {v:.4g}" for name, v in metrics.items())
+      show(done, f"{values}  {rate:.3g} steps/s  {left} left")
+
+    yield log
+
+
+@contextlib.contextmanager
+def _bar(num_steps, step):
+  from rich import console
+  from rich import progress as bars
+
+  columns = (
+    bars.BarColumn(bar_width=24),
+    bars.MofNCompleteColumn(),
+    bars.TextColumn("{task.description}"),
+  )
+  err = console.Console(stderr=True)
+  with bars.Progress(*columns, console=err) as bar:
+    task = bar.add_task("", total=num_steps, completed=step)
+    yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
+@contextlib.contextmanager
+def _lines():
+  yield lambda done, text: print(f"step {done}  {text}", file=sys.stderr)
+
+
+def _clock(seconds):
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02}:{seconds:02}"

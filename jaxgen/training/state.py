@@ -1,0 +1,104 @@
+"""All that a training run carries from one step to the next.
+
+A State is a pytree: a checkpoint of it, and the data as a function of the
+step, are everything that a resumed run needs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, PyTree
+
+from jaxgen.training import ema
+
+
+class Player(NamedTuple):
+  """One player of a game.
+
+  ema is the average of params, or None if the player's turn keeps none.
+  """
+
+  params: PyTree
+  opt_state: PyTree
+  ema: PyTree
+
+
+class State(NamedTuple):
+  """A run at one step.
+
+  step: steps done. key: the run's key, never changed. players: by name.
+  extras: what the losses carry along, such as batch statistics.
+  """
+
+  step: Int[Array, ""]
+  key: Key[Array, ""]
+  players: dict[str, Player]
+  extras: dict[str, Any]
+
+
+def init(
+  key: Any,
+  params: Mapping[str, PyTree],
+  turns: Sequence,
+  extras: Mapping[str, Any] | None = None,
+) -> State:
+  """The state before the first step.
+
+  Every leaf has a buffer of its own, so that the step may consume the state
+  and the arrays given here live on.
+
+  Args:
+    key: the run's key, [], from jax.random.key.
+    params: each player's parameters by name. A player without a turn is
+      frozen: it has no optimizer state and no average.
+    turns: the game, as given to make_train_step.
+    extras: initial extras, by name.
+
+  Returns:
+    Step 0: optimizers initialised, each average a copy of its parameters.
+
+  Raises:
+    ValueError: a legacy uint32 key or a batch of keys; a turn whose player
+      has no params.
+  """
+  _check_key(key)
+  by_player = {turn.player: turn for turn in turns}
+  missing = sorted(by_player.keys() - params.keys())
+  if missing:
+    raise ValueError(
+      f"params: expected those of every player in turns, missing {missing}"
+    )
+
+  def build(params, extras):
+    players = {
+      name: _player(own, by_player.get(name)) for name, own in params.items()
+    }
+    return _strong((players, extras))
+
+  start = jax.jit(build)(dict(params), dict(extras or {}))
+  state = State(jnp.zeros((), jnp.int32), key, *start)
+  return jax.device_put(state, may_alias=False)
+
+
+def _player(params, turn):
+  if turn is None:
+    return Player(params, (), None)
+  mean = None if turn.ema_decay is None else ema.init(params)
+  return Player(params, turn.optimizer.init(params), mean)
+
+
+def _strong(tree):
+  """Strong dtypes: a weak one would turn strong, and trace the step twice."""
+  return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), tree)
+
+
+def _check_key(key):
+  dtype = getattr(key, "dtype", None)
+  if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    raise ValueError(
+      f"key: expected a typed key from jax.random.key, got {dtype or key!r}"
+    )
+  if key.shape != ():
+    raise ValueError(f"key: expected one key, got shape {key.shape}")
