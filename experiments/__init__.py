@@ -1,0 +1,1 @@
+"""One readable script a method: python -m experiments.edm digits."""

@@ -1,0 +1,1 @@
+"""What the scripts share: tables of names, run directories, pictures."""

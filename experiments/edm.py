@@ -1,0 +1,375 @@
+"""EDM-style diffusion: one network, any path, prediction, weight and solver.
+
+  python -m experiments.edm digits --run-dir runs/mine
+  python -m experiments.edm digits --run-dir runs/vp --path vp
+  python -m experiments.edm toy --run-dir runs/toy --data moons
+
+Of the same script, by flags alone:
+  DDPM, DDIM       --path vp --prediction noise --draw uniform --grid uniform
+                   --solver ancestral (or ddim) --sample-steps 100
+  v-prediction     --path cosine --prediction v --draw uniform --solver ddim
+  score matching   --prediction score --weight noise --solver euler_maruyama
+  flow matching    --path linear --prediction velocity --draw normal
+                   --level-mean 0 --level-std 1 --solver euler
+
+Method: Karras et al. 2022, arXiv:2206.00364.
+"""
+
+import dataclasses
+import functools
+import sys
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.lib import figures, report, tables
+from experiments.lib import run as runs
+from jaxgen import fields, paths, predictions, samplers
+from jaxgen.losses import denoising
+from jaxgen.models import mlp, unet
+from jaxgen.training import checkpoint, ema, logging, loop, state, step
+
+MODULE = "experiments.edm"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Settings of one run; JSON holds them all."""
+
+  run_dir: str
+  """Where everything is written; an existing run is resumed."""
+  data: tables.DataName = "digits"
+  """What to learn."""
+  seed: int = 0
+  """Of parameters, batches, noise and samples."""
+
+  path: tables.PathName = "edm"
+  """x_t = alpha(t) data + sigma(t) noise."""
+  prediction: tables.PredictionName = "edm"
+  """What the network outputs."""
+  weight: tables.WeightName = "uniform"
+  """On the squared error: uniform of the prediction, others as in levels."""
+  draw: tables.DrawName = "normal"
+  """How t is drawn: normal is of log(sigma / alpha), truncated."""
+  level_mean: float = -1.2
+  """Mean of log(sigma / alpha) in the normal draw."""
+  level_std: float = 1.2
+  """Its standard deviation."""
+  ratio_min: float = 0.002
+  """Smallest noise ratio sigma / alpha, in training and sampling."""
+  ratio_max: float = 80.0
+  """Largest noise ratio."""
+  sigma_data: float | None = None
+  """Standard deviation of the data; None measures it."""
+  label_dropout: float = 0.0
+  """Part of the labels replaced by the null label."""
+
+  width: int = 32
+  """Channels of the U-Net at full size, or of the MLP."""
+  multipliers: tuple[int, ...] = (1, 2)
+  """Of width, one a level of the U-Net."""
+  attention: tuple[int, ...] = (4,)
+  """Image sizes at which the U-Net attends."""
+  num_blocks: int = 1
+  """Blocks a level of the U-Net; hidden layers of the MLP."""
+  dropout: float = 0.0
+  """Of activations."""
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  """Of activations; parameters stay float32."""
+
+  num_steps: int = 2800
+  """Training steps."""
+  batch_size: int = 64
+  """Examples a step."""
+  learning_rate: float = 3e-3
+  """Peak of Adam's cosine schedule."""
+  warmup_steps: int = 100
+  """Steps of linear warm-up."""
+  clip_norm: float = 1.0
+  """Largest norm of the gradient."""
+  ema_decay: float = 0.999
+  """Of the average of the parameters that is sampled."""
+
+  solver: tables.SolverName = "heun"
+  """Sampler."""
+  churn: float = 10.0
+  """Amount of the solver churn."""
+  grid: tables.GridName = "karras"
+  """Times of sampling."""
+  sample_steps: int = 17
+  """Steps of sampling; a final denoise is one more call."""
+  sample_path: tables.PathName | None = None
+  """Path to sample on; None is that of training."""
+
+  log_every: int = 20
+  """Steps between records of metrics.jsonl."""
+  save_every: int = 500
+  """Steps between checkpoints."""
+  samples_every: int = 700
+  """Steps between small sheets of samples."""
+
+
+PRESETS = {
+  "smoke": (
+    "Digits in seconds: every part runs, nothing is learned.",
+    Config(
+      run_dir="runs/smoke",
+      width=8,
+      multipliers=(1, 1),
+      num_steps=20,
+      warmup_steps=5,
+      batch_size=16,
+      sample_steps=4,
+      log_every=5,
+      save_every=10,
+      samples_every=10,
+    ),
+  ),
+  "digits": (
+    "Class-conditional 8 x 8 digits: about a minute on two CPU cores.",
+    Config(run_dir="runs/digits"),
+  ),
+  "toy": (
+    "A law on the plane, eight Gaussians unless --data says another.",
+    Config(
+      run_dir="runs/toy",
+      data="eight_gaussians",
+      width=128,
+      num_blocks=3,
+      num_steps=5000,
+      batch_size=512,
+      learning_rate=2e-3,
+      log_every=50,
+      save_every=1000,
+      samples_every=1000,
+    ),
+  ),
+}
+
+
+class Method(NamedTuple):
+  """What the configuration says, as objects."""
+
+  model: Any  # a Flax module of one example
+  path: paths.Path  # of training
+  draw: Any  # (key, shape) -> t
+  prediction: Any
+  weight: Any
+  sample_path: paths.Path
+  solver: samplers.Solver
+  times: Any  # [N + 1], on sample_path
+
+
+def build(config: Config, data: tables.Data) -> Method:
+  """Looks every name up; refuses what cannot be, before anything is written."""
+  for name in ("num_steps", "batch_size", "log_every", "save_every"):
+    if getattr(config, name) < 1:
+      raise ValueError(
+        f"{name}: expected at least 1, got {getattr(config, name)}"
+      )
+  for name in ("learning_rate", "clip_norm", "sigma_data"):
+    if not getattr(config, name) > 0:
+      raise ValueError(
+        f"{name}: expected a positive number, got {getattr(config, name)}"
+      )
+  path = tables.lookup(tables.PATHS, config.path, "path")()
+  row = tables.lookup(tables.PREDICTIONS, config.prediction, "prediction")
+  prediction = row(config.sigma_data)
+  ends = dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
+  draw = tables.lookup(tables.DRAWS, config.draw, "draw")
+  settings = ends
+  if draw.settings:
+    settings = ends | dict(mean=config.level_mean, std=config.level_std)
+  make_weight, owner = tables.lookup(tables.WEIGHTS, config.weight, "weight")
+  weight = make_weight(path, config.sigma_data, draw.density(path, **settings))
+  if owner is not None:
+    weight = predictions.reweight(weight, path, owner, prediction)
+  solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
+  grid = tables.lookup(tables.GRIDS, config.grid, "grid")
+  name = config.path if config.sample_path is None else config.sample_path
+  sample_path = tables.lookup(tables.PATHS, name, "sample_path")()
+  sample_t = functools.partial(draw.sample, path=path, **settings)
+  return Method(
+    model=make_model(config, data),
+    path=path,
+    draw=lambda key, shape: sample_t(key, shape=shape),
+    prediction=prediction,
+    weight=weight,
+    sample_path=sample_path,
+    solver=solver,
+    times=grid(sample_path, config.sample_steps, **ends),
+  )
+
+
+def make_model(config: Config, data: tables.Data) -> Any:
+  """A U-Net for images, an MLP for points."""
+  shared = dict(
+    num_classes=data.num_classes,
+    dropout=config.dropout,
+    dtype=jnp.dtype(config.dtype),
+  )
+  if len(data.shape) == 1:
+    return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
+  return unet.UNet(
+    width=config.width,
+    multipliers=config.multipliers,
+    num_blocks=config.num_blocks,
+    attention=config.attention,
+    **shared,
+  )
+
+
+def make_field(config: Config, method: Method, params, label) -> fields.Field:
+  """The trained model of one label (None: of all) as a field."""
+  net = lambda x, c: method.model.apply(params, x, c, label)
+  predict_fn, _ = predictions.preconditioned(
+    net, method.path, config.sigma_data
+  )
+  field = fields.from_prediction(predict_fn, method.path, method.prediction)
+  if method.sample_path is method.path:
+    return field
+  return fields.on_path(field, method.sample_path)
+
+
+def make_sampler(config: Config, method: Method, shape: tuple[int, ...]):
+  """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
+
+  A sample depends on its own key alone.
+  """
+
+  def one(params, key, label):
+    noise_key, solver_key = jax.random.split(key)
+    field = make_field(config, method, params, label)
+    first, last = method.times[0], method.times[-1]
+    noise = jax.random.normal(noise_key, shape)
+    x = method.sample_path.sigma(first) * noise
+    states = samplers.trajectory(
+      method.solver, field, x, method.times, solver_key
+    )
+    return states, field(states[-1], last).data
+
+  return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+
+
+def load_params(config: Config, method: Method, shape: tuple[int, ...]) -> Any:
+  """The averaged parameters of the run's last checkpoint."""
+  dummy = jnp.zeros(shape), jnp.zeros(())
+  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
+  directory = runs.checkpoints(config.run_dir)
+  return checkpoint.restore_ema(directory, {"model": like})["model"]
+
+
+def make_loss(config: Config, method: Method, num_classes: int):
+  """(params, key, batch) -> (loss, metrics), over a batch."""
+
+  def loss_fn(params, key, batch):
+    examples, labels = batch
+    t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
+    t = method.draw(t_key, (len(examples),))
+    noise = jax.random.normal(noise_key, examples.shape)
+    if labels is not None and config.label_dropout:
+      drop = jax.random.bernoulli(label_key, config.label_dropout, labels.shape)
+      labels = jnp.where(drop, num_classes, labels)
+    net_keys = jax.random.split(net_key, len(examples))
+
+    def loss(data, label, noise, t, key):
+      net = lambda x, c: method.model.apply(
+        params, x, c, label, train=True, rngs={"dropout": key}
+      )
+      return denoising.denoising(
+        predictions.preconditioned(net, method.path, config.sigma_data)[0],
+        data,
+        noise,
+        t,
+        path=method.path,
+        prediction=method.prediction,
+        weight=method.weight,
+      )
+
+    return jax.vmap(loss)(examples, labels, noise, t, net_keys).mean(), {}
+
+  return loss_fn
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+  """Adam on a cosine schedule with warm-up, gradients clipped."""
+  schedule = optax.warmup_cosine_decay_schedule(
+    0.0, config.learning_rate, config.warmup_steps, config.num_steps
+  )
+  clip = optax.clip_by_global_norm(config.clip_norm)
+  return optax.chain(clip, optax.adam(schedule, b2=0.99))
+
+
+def run(config: Config) -> state.State:
+  """Trains, samples and draws; resumes the run directory if it has begun."""
+  # Data, model and loss.
+  data = tables.load_data(config.data)
+  if config.sigma_data is None:
+    config = dataclasses.replace(config, sigma_data=round(data.std, 3))
+  method = build(config, data)
+  keys = jax.random.split(jax.random.key(config.seed), 4)
+  init_key, data_key, run_key, sample_key = keys
+  params = jax.jit(method.model.init)(
+    init_key, jnp.zeros(data.shape), jnp.zeros(())
+  )
+  loss_fn = make_loss(config, method, data.num_classes)
+  optimizer = make_optimizer(config)
+
+  # Step, and the state that it starts from: new, or the run's last.
+  turns = step.single(loss_fn, optimizer, ema.warmup(config.ema_decay))
+  train_step = step.make_train_step(turns)
+  batch_fn = data.batches(data_key, config.batch_size)
+  run_dir = runs.open_directory(config.run_dir, config, MODULE)
+  now = state.init(run_key, {"model": params}, turns)
+  checkpoints = runs.checkpoints(run_dir)
+  if checkpoint.latest_step(checkpoints) is not None:
+    now = checkpoint.restore(checkpoints, now)
+  done = int(now.step)
+  size = sum(leaf.size for leaf in jax.tree.leaves(params))
+  print(f"{run_dir}: {size:,} parameters, step {done}", file=sys.stderr)
+
+  # Loop, with a small sheet of samples now and then.
+  sampler = make_sampler(config, method, data.shape)
+  sample = lambda now: functools.partial(sampler, now.players["model"].ema)
+
+  def save_sheet(now):
+    path = run_dir / "sheets" / f"{int(now.step):06}.png"
+    report.sheet(path, sample(now), data, sample_key)
+
+  write = logging.jsonl(run_dir / "metrics.jsonl", done)
+  with logging.progress(config.num_steps, done) as show:
+    now = loop.run(
+      train_step,
+      now,
+      lambda number: {"model": batch_fn(number)},
+      num_steps=config.num_steps,
+      log_every=config.log_every,
+      save_every=config.save_every,
+      save=functools.partial(checkpoint.save, checkpoints),
+      log=lambda number, values: (write(number, values), show(number, values)),
+      hooks=[(config.samples_every, save_sheet)],
+    )
+
+  # Samples and pictures.
+  path, times = method.sample_path, method.times
+  spread = predictions.input_scale(path, times, config.sigma_data)
+  report.pictures(
+    run_dir,
+    sample(now),
+    data,
+    sample_key,
+    scales=np.asarray(config.sigma_data / spread),
+    ratios=np.asarray(path.ratio(times)),
+  )
+  figures.curves(
+    run_dir / "curves.png", logging.read(run_dir / "metrics.jsonl")
+  )
+  print(f"{run_dir}: samples.png trajectory.png curves.png", file=sys.stderr)
+  return now
+
+
+if __name__ == "__main__":
+  runs.main(MODULE, PRESETS, run)

@@ -1,0 +1,163 @@
+"""Run directories and command lines.
+
+  config.json       every setting, and which script it belongs to
+  metrics.jsonl     one record a line
+  checkpoints/      everything that a resumed run needs
+  *.png             pictures
+
+A directory belongs to one configuration: the same one resumes it, another one
+is refused.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jaxgen.training import loop
+
+CONFIG = "config.json"
+
+
+def open_directory(
+  run_dir: str | pathlib.Path, config: Any, experiment: str
+) -> pathlib.Path:
+  """Makes the directory of a new run, or finds that of the same run.
+
+  Args:
+    run_dir: where; its own place is no part of the configuration.
+    config: a dataclass of settings that JSON can hold.
+    experiment: the script's module, "experiments.edm".
+
+  Returns:
+    The directory, with config.json in it.
+
+  Raises:
+    ValueError: it is a file, holds something else, or another configuration.
+  """
+  path = pathlib.Path(run_dir)
+  wanted = _record(config, experiment)
+  if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
+    return path
+  found = read_config(path)
+  differing = sorted(
+    name
+    for name in wanted.keys() | found.keys()
+    if wanted.get(name) != found.get(name)
+  )
+  if differing:
+    changes = ", ".join(
+      f"{name} {found.get(name)!r} -> {wanted.get(name)!r}"
+      for name in differing
+    )
+    raise ValueError(
+      f"{path}: holds a run with another configuration ({changes});"
+      " give another --run-dir"
+    )
+  return path
+
+
+def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
+  """config.json of a run, as written.
+
+  Raises:
+    FileNotFoundError: there is no such directory.
+    ValueError: it is not a run directory, or the file is damaged.
+  """
+  path = pathlib.Path(run_dir)
+  if not path.exists():
+    raise FileNotFoundError(f"{path}: no such run directory")
+  if not (path / CONFIG).is_file():
+    raise ValueError(f"{path}: not a run directory (it has no {CONFIG})")
+  try:
+    record = json.loads((path / CONFIG).read_text())
+  except (json.JSONDecodeError, UnicodeDecodeError):
+    record = None
+  if not isinstance(record, dict):
+    raise ValueError(f"{path / CONFIG}: damaged; give another --run-dir")
+  return record
+
+
+def checkpoints(run_dir: str | pathlib.Path) -> pathlib.Path:
+  """Where a run keeps them."""
+  return pathlib.Path(run_dir) / "checkpoints"
+
+
+def script(record: dict[str, Any], run_dir: Any) -> Any:
+  """The script that a run belongs to, imported.
+
+  Raises:
+    ValueError: config.json names none of ours.
+  """
+  name = str(record.get("experiment"))
+  here = pathlib.Path(__file__).parent.parent
+  known = {f"experiments.{path.stem}" for path in here.glob("[a-z]*.py")}
+  if name not in known:
+    raise ValueError(f"{run_dir}: its experiment {name!r} is not known here")
+  return importlib.import_module(name)
+
+
+def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
+  """The dataclass `kind` from the record of config.json.
+
+  Raises:
+    ValueError: the record has other settings than this version's.
+  """
+  settings = {k: v for k, v in record.items() if k != "experiment"}
+  names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
+  if settings.keys() != names:
+    odd = ", ".join(sorted(settings.keys() ^ names))
+    raise ValueError(
+      f"{run_dir}: its settings differ from this version's: {odd}"
+    )
+  as_tuple = lambda v: tuple(v) if isinstance(v, list) else v
+  values = {name: as_tuple(value) for name, value in settings.items()}
+  return kind(**values, run_dir=str(run_dir))
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all."""
+  part = path.with_name(path.name + ".part")
+  part.write_text(text)
+  os.replace(part, path)
+
+
+@contextlib.contextmanager
+def command_line(module: str) -> Iterator[None]:
+  """Turns bad input into one line and exit code 2, and an interrupted run
+  into how to resume it (exit code 128 + the signal's number).
+  """
+  try:
+    yield
+  except loop.Interrupted as stop:
+    command = f"python -m {module} {shlex.join(sys.argv[1:])}"
+    print(f"{stop}; resume with: {command}", file=sys.stderr)
+    sys.exit(128 + stop.signal_number)
+  except (ValueError, ImportError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
+  """python -m module PRESET --flag value ..., typed by the presets' class."""
+  import tyro
+
+  config = tyro.extras.overridable_config_cli(
+    presets, prog=f"python -m {module}"
+  )
+  with command_line(module):
+    run(config)
+
+
+def _record(config, experiment):
+  settings = dataclasses.asdict(config)
+  del settings["run_dir"]
+  return json.loads(json.dumps({"experiment": experiment} | settings))

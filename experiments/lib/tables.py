@@ -1,0 +1,148 @@
+"""The only tables of name and function: what a flag's value means.
+
+Library code takes functions; a command line takes names. Everything that is
+asked of a table by name fails with a ValueError that lists the names.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxgen import levels, paths, predictions, samplers
+from jaxgen.data import digits, loaders, toy
+
+PATHS = {
+  "edm": paths.edm,
+  "vp": paths.vp,
+  "cosine": paths.cosine,
+  "linear": paths.linear,
+  "trigonometric": paths.trigonometric,
+}
+
+# sigma_data -> row; all but EDM's do not depend on it.
+PREDICTIONS: dict[str, Callable] = {
+  "edm": predictions.edm,
+  "data": lambda sigma_data: predictions.data,
+  "noise": lambda sigma_data: predictions.noise,
+  "velocity": lambda sigma_data: predictions.velocity,
+  "v": lambda sigma_data: predictions.v,
+  "score": lambda sigma_data: predictions.score,
+}
+
+
+class Draw(NamedTuple):
+  """A draw of t and its density over t."""
+
+  sample: Callable  # (key, path, shape, *settings, ratio_min, ratio_max) -> t
+  density: Callable  # (path, *settings, ratio_min, ratio_max) -> (t -> [])
+  settings: bool  # whether it takes mean and std of the log noise ratio
+
+
+DRAWS = {
+  "uniform": Draw(levels.uniform, levels.uniform_density, False),
+  "stratified": Draw(levels.stratified, levels.uniform_density, False),
+  "normal": Draw(levels.logit_normal, levels.logit_normal_density, True),
+}
+
+# (path, sigma_data, density) -> the weight, and whose squared error it is on;
+# None: of what the network predicts.
+WEIGHTS: dict[str, tuple[Callable, Callable | None]] = {
+  "uniform": (lambda path, sd, p: levels.uniform_weight, None),
+  "edm": (lambda path, sd, p: levels.edm_weight(path, sd), predictions.data),
+  "min_snr": (
+    lambda path, sd, p: levels.min_snr_weight(path),
+    predictions.data,
+  ),
+  "sigmoid": (
+    lambda path, sd, p: levels.sigmoid_weight(path),
+    predictions.noise,
+  ),
+  "noise": (lambda path, sd, p: levels.uniform_weight, predictions.noise),
+  "elbo": (lambda path, sd, p: levels.elbo_weight(path, p), predictions.data),
+}
+
+# churn's amount -> solver; only churn reads it.
+SOLVERS: dict[str, Callable[[float], samplers.Solver]] = {
+  "euler": lambda churn: samplers.euler(),
+  "heun": lambda churn: samplers.heun(),
+  "ddim": lambda churn: samplers.ddim(),
+  "churn": samplers.churn,
+  "euler_maruyama": lambda churn: samplers.euler_maruyama(),
+  "ancestral": lambda churn: samplers.ancestral(),
+}
+
+GRIDS = {
+  "karras": samplers.grids.karras,
+  "log_snr": samplers.grids.log_snr,
+  "uniform": samplers.grids.uniform,
+}
+
+TOYS = {
+  "eight_gaussians": toy.eight_gaussians,
+  "moons": toy.moons,
+  "s_curve": toy.s_curve,
+  "checkerboard": toy.checkerboard,
+  "swiss_roll": toy.swiss_roll,
+  "pinwheel": toy.pinwheel,
+}
+
+PathName = Literal[tuple(PATHS)]  # type: ignore[valid-type]
+PredictionName = Literal[tuple(PREDICTIONS)]  # type: ignore[valid-type]
+DrawName = Literal[tuple(DRAWS)]  # type: ignore[valid-type]
+WeightName = Literal[tuple(WEIGHTS)]  # type: ignore[valid-type]
+SolverName = Literal[tuple(SOLVERS)]  # type: ignore[valid-type]
+GridName = Literal[tuple(GRIDS)]  # type: ignore[valid-type]
+DataName = Literal[("digits", *TOYS)]  # type: ignore[valid-type]
+
+
+class Data(NamedTuple):
+  """A data set as training and pictures need it.
+
+  Attributes:
+    shape: of one example, *D.
+    num_classes: of its labels; 0 where it has none.
+    std: over all coordinates of the training split.
+    batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B])),
+      labels None where there are none.
+    real: held-out examples [N, *D] and their labels [N] or None.
+  """
+
+  shape: tuple[int, ...]
+  num_classes: int
+  std: float
+  batches: Callable
+  real: tuple[Any, Any]
+
+
+def lookup(table: dict[str, Any], name: str, flag: str) -> Any:
+  """table[name].
+
+  Raises:
+    ValueError: there is no such name; lists those that there are.
+  """
+  if name not in table:
+    raise ValueError(
+      f"{flag}: expected one of {', '.join(table)}, got {name!r}"
+    )
+  return table[name]
+
+
+def load_data(name: str) -> Data:
+  """The data set of this name: digits, or a toy on the plane."""
+  if name == "digits":
+    train, held_out = digits.load("train"), digits.load("validation")
+    batches = lambda key, size: loaders.batches(train, key, size)
+    return Data((8, 8, 1), 10, float(train[0].std()), batches, held_out)
+  law = lookup(TOYS, name, "data")()
+  many = jax.jit(
+    lambda key, n: jax.vmap(law.sample)(jax.random.split(key, n)),
+    static_argnums=1,
+  )
+
+  def batches(key, batch_size):
+    return lambda step: (many(jax.random.fold_in(key, step), batch_size), None)
+
+  real = np.asarray(many(jax.random.key(0), 4096))
+  return Data((2,), 0, float(real.std()), batches, (real, None))

@@ -1,0 +1,134 @@
+"""Draws from a run, finished or under way.
+
+  python -m experiments.sample runs/mine --number 100 --label 3 --solver churn
+
+Writes NAME.png and NAME.npz (samples [N, *D], labels [N]) in the run directory.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.lib import figures, tables
+from experiments.lib import run as runs
+
+MODULE = "experiments.sample"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What to draw; None keeps the run's own setting."""
+
+  number: int = 100
+  """Samples."""
+  seed: int = 0
+  """Of the draws: sample i depends on the seed and i alone."""
+  label: int | None = None
+  """Class of all samples; by default each class in turn."""
+  name: str = "drawn"
+  """Of the files."""
+  chunk: int = 500
+  """Samples drawn at once, which bounds the memory."""
+
+  solver: tables.SolverName | None = None
+  """Sampler."""
+  churn: float | None = None
+  """Amount of the solver churn."""
+  grid: tables.GridName | None = None
+  """Times of sampling."""
+  sample_steps: int | None = None
+  """Steps of sampling; a final denoise is one more call."""
+  sample_path: tables.PathName | None = None
+  """Path to sample on, which need not be that of training."""
+
+
+OVERRIDES = ("solver", "churn", "grid", "sample_steps", "sample_path")
+
+
+def run(run_dir: str, config: Config) -> np.ndarray:
+  """Draws, writes and returns samples [N, *D]."""
+  _check(config)
+  record = runs.read_config(run_dir)
+  script = runs.script(record, run_dir)
+  settings = runs.config_from(record, script.Config, run_dir)
+  asked = {name: getattr(config, name) for name in OVERRIDES}
+  settings = dataclasses.replace(
+    settings, **{k: v for k, v in asked.items() if v is not None}
+  )
+  data = tables.load_data(settings.data)
+  method = script.build(settings, data)
+  labels = pick_labels(config, data.num_classes)
+  params = script.load_params(settings, method, data.shape)
+
+  sampler = script.make_sampler(settings, method, data.shape)
+  seed_key = jax.random.key(config.seed)
+  chunks = []
+  for start in range(0, config.number, config.chunk):
+    index = jnp.arange(start, min(start + config.chunk, config.number))
+    keys = jax.vmap(lambda i: jax.random.fold_in(seed_key, i))(index)
+    part = None if labels is None else labels[index]
+    chunks.append(np.asarray(sampler(params, keys, part)[1]))
+  samples = np.concatenate(chunks)
+  write(pathlib.Path(run_dir) / config.name, samples, labels, data)
+  return samples
+
+
+def pick_labels(config: Config, num_classes: int) -> jax.Array | None:
+  """[N], or None where the model knows no labels."""
+  if not num_classes:
+    if config.label is not None:
+      raise ValueError("label: expected none, the model was trained without")
+    return None
+  if config.label is None:
+    return jnp.arange(config.number) % num_classes
+  if not 0 <= config.label < num_classes:
+    raise ValueError(
+      f"label: expected 0 to {num_classes - 1}, got {config.label}"
+    )
+  return jnp.full(config.number, config.label)
+
+
+def write(path: pathlib.Path, samples, labels, data: tables.Data) -> None:
+  """path.npz and path.png."""
+  known = {} if labels is None else {"labels": np.asarray(labels)}
+  np.savez(f"{path}.npz", samples=samples, **known)
+  picture = pathlib.Path(f"{path}.png")
+  if len(data.shape) == 3:
+    figures.save_sheet(picture, figures.in_rows(samples))
+  else:
+    figures.point_samples(picture, samples, data.real[0])
+  print(f"{path}.png {path}.npz: {len(samples)} samples", file=sys.stderr)
+
+
+def _check(config):
+  for name in ("number", "chunk"):
+    if getattr(config, name) < 1:
+      raise ValueError(
+        f"{name}: expected at least 1, got {getattr(config, name)}"
+      )
+  if not config.name or pathlib.Path(config.name).name != config.name:
+    raise ValueError(f"name: expected a bare file name, got {config.name!r}")
+
+
+def main() -> None:
+  """The command line."""
+  import tyro
+
+  def command(run_dir: tyro.conf.Positional[str], config: Config) -> None:
+    with runs.command_line(MODULE):
+      run(run_dir, config)
+
+  tyro.cli(
+    command,
+    prog=f"python -m {MODULE}",
+    config=(tyro.conf.OmitArgPrefixes,),
+    description=__doc__,
+  )
+
+
+if __name__ == "__main__":
+  main()
