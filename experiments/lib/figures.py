@@ -42,25 +42,31 @@ def save_sheet(path: pathlib.Path, images: np.ndarray) -> None:
 
 
 def image_samples(
-  path: pathlib.Path, samples: np.ndarray, real: np.ndarray, labels: list[str]
+  path: pathlib.Path,
+  samples: np.ndarray,
+  real: np.ndarray,
+  labels: list[str] | None,
 ) -> None:
   """Samples [R, C, H, W, K] and real images beside them, one row a class."""
-  widths = [samples.shape[1], real.shape[1]]
-  size = 0.55 * (sum(widths) + 1), 0.55 * samples.shape[0] + 0.5
-  figure, axes = plt.subplots(
-    1, 2, figsize=size, width_ratios=widths, layout="constrained"
+  left, right = sheet(samples), sheet(real)
+  aisle = samples.shape[3] // 2
+  whole = np.concatenate([left, np.ones((len(left), aisle, 3)), right], axis=1)
+  step = samples.shape[2] + _GAP
+  size = np.array([whole.shape[1], whole.shape[0]]) / step * 0.6
+  figure, axis = plt.subplots(
+    figsize=(size[0] + 0.3, size[1] + 0.4), layout="constrained"
   )
-  for axis, images, title in zip(
-    axes, (samples, real), ("samples", "real, held out"), strict=True
+  axis.imshow(whole, interpolation="nearest")
+  for start, part, title in (
+    (0, left, "samples"),
+    (left.shape[1] + aisle, right, "real, held out"),
   ):
-    axis.imshow(sheet(images), interpolation="nearest")
-    axis.set_title(title, fontsize=11)
-    axis.set_xticks([])
-    rows, step = len(images), images.shape[2] + _GAP
-    axis.set_yticks((np.arange(rows) + 0.5) * step - 1, labels)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-  axes[1].set_yticks([])
+    axis.text(start + part.shape[1] / 2, -step / 8, title, ha="center")
+  rows = (np.arange(len(samples)) + 0.5) * step - 1
+  axis.set_yticks(rows if labels else [], labels)
+  axis.set_xticks([])
+  axis.tick_params(length=0)
+  axis.spines[:].set_visible(False)
   _save(figure, path)
 
 

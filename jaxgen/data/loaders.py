@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
+
+from jaxgen import keys
 
 
 def batches(
@@ -35,11 +36,7 @@ def batches(
     ValueError: a legacy or batched key, no data, leading sizes that differ,
       batch_size below one; and from the function, a negative step.
   """
-  # Not annotated Key: the check here says more than a type error would.
-  if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
-    raise ValueError(
-      f"key: expected one jax.random.key, got {key.dtype}{list(key.shape)}"
-    )
+  keys.require_typed(key)
   if batch_size < 1:
     raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
   arrays = jax.tree.map(np.asarray, arrays)

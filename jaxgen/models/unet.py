@@ -152,17 +152,15 @@ class UNet(nn.Module):
     """
     self.check(x.shape, label)
     condition = self.condition(t, label)
-    *upper, lowest = [self.width * m for m in self.multipliers]
+    widths = [self.width * m for m in self.multipliers]
 
     def run(h, name, last=False):
       attend = max(h.shape[:2]) in self.attention and not last
       return self.block(attend, name)(h, condition, train)
 
-    h = conv(self.width * self.multipliers[0], self.dtype, "conv_in")(
-      x.astype(self.dtype)
-    )
+    h = conv(widths[0], self.dtype, "conv_in")(x.astype(self.dtype))
     skips = []
-    for i, channels in enumerate([*upper[1:], lowest] if upper else []):
+    for i, channels in enumerate(widths[1:]):
       for j in range(self.num_blocks):
         h = run(h, f"down_{i}_{j}")
         skips.append(h)
@@ -170,7 +168,7 @@ class UNet(nn.Module):
     final = self.num_middle_blocks - 1
     for j in range(self.num_middle_blocks):
       h = run(h, f"middle_{j}", last=0 < j == final)
-    for i, channels in reversed(list(enumerate(upper))):
+    for i, channels in reversed(list(enumerate(widths[:-1]))):
       h = double(nn.Dense(channels, dtype=self.dtype, name=f"double_{i}")(h))
       for j in range(self.num_blocks):
         h = run(h + skips.pop(), f"up_{i}_{j}")

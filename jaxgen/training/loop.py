@@ -45,8 +45,7 @@ def run(
   previous handlers come back whatever happens.
 
   Args:
-    train_step: (state, batch) -> (state, metrics), as make_train_step gives;
-      it may consume the state.
+    train_step: (state, batch) -> (state, metrics), of make_train_step.
     state: where to start; consumed.
     batch_fn: step (from 0) -> the batch, a function of the step alone.
     num_steps: steps in all, those already done included.
@@ -57,7 +56,7 @@ def run(
     hooks: (period, state -> anything) pairs; a hook must not keep the state.
 
   Returns:
-    The state at num_steps; the one passed in if nothing was left to do.
+    The state at num_steps.
 
   Raises:
     ValueError: a period below 1, or a state beyond num_steps.
@@ -68,8 +67,7 @@ def run(
   with _signals() as received:
     for step in range(start, num_steps):
       state, metrics = train_step(state, batch_fn(step))
-      done = step + 1
-      last = done == num_steps
+      done, last = step + 1, step + 1 == num_steps
       if last or done % log_every == 0:
         log(done, {name: float(value) for name, value in metrics.items()})
       for every, hook in hooks:

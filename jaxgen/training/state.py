@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree
 
+from jaxgen import keys
 from jaxgen.training import ema
 
 
@@ -63,7 +64,7 @@ def init(
     ValueError: a legacy uint32 key or a batch of keys; a turn whose player
       has no params.
   """
-  _check_key(key)
+  keys.require_typed(key)
   by_player = {turn.player: turn for turn in turns}
   missing = sorted(by_player.keys() - params.keys())
   if missing:
@@ -92,13 +93,3 @@ def _player(params, turn):
 def _strong(tree):
   """Strong dtypes: a weak one would turn strong, and trace the step twice."""
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), tree)
-
-
-def _check_key(key):
-  dtype = getattr(key, "dtype", None)
-  if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
-    raise ValueError(
-      f"key: expected a typed key from jax.random.key, got {dtype or key!r}"
-    )
-  if key.shape != ():
-    raise ValueError(f"key: expected one key, got shape {key.shape}")

@@ -1,0 +1,1 @@
+"""Side-by-side timings and published tables; each writes docs/results/."""

@@ -1,0 +1,256 @@
+"""What the frame costs: our sampler against bare forwards, our train step
+against one written by hand.
+
+  python -m benchmarks.overhead          about 3 minutes on two CPU cores
+
+Every figure is a ratio of times measured in one run, in turn (ours, theirs,
+ours, ...); the median over repetitions, with the quartiles beside it. Writes
+docs/results/overhead.md and overhead.json.
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import edm
+from experiments.lib import tables
+from jaxgen import fields, paths, predictions, samplers
+from jaxgen.models import mlp, unet
+from jaxgen.training import ema, state, step
+
+NUM_STEPS = 17
+SIGMA_DATA = 0.75
+BATCH = 64
+
+
+def networks():
+  """{name: (model, shape of one example)}: the demo's U-Net and the toy MLP."""
+  return {
+    "U-Net": (unet.UNet(attention=(4,)), (8, 8, 1)),
+    "MLP": (mlp.MLP((128, 128, 128)), (2,)),
+  }
+
+
+def paired(ours, theirs, repeats):
+  """Seconds of each, [repeats, 2], called in turn and each waited for."""
+  jax.block_until_ready((ours(), theirs()))
+  seconds = np.zeros((repeats, 2))
+  for i in range(repeats):
+    for j in (0, 1) if i % 2 else (1, 0):
+      begun = time.perf_counter()
+      jax.block_until_ready((ours, theirs)[j]())
+      seconds[i, j] = time.perf_counter() - begun
+  return seconds
+
+
+def row(name, seconds, limit):
+  """One line of the table: the median of ratios and its quartiles."""
+  low, ratio, high = np.quantile(
+    seconds[:, 0] / seconds[:, 1], [0.25, 0.5, 0.75]
+  )
+  ours, theirs = 1e3 * np.median(seconds, 0)
+  return dict(
+    name=name,
+    ratio=ratio,
+    low=low,
+    high=high,
+    limit=limit,
+    ours_ms=ours,
+    theirs_ms=theirs,
+  )
+
+
+def init(model, shape):
+  """Parameters of a network, moved off the zeros of its last layers."""
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(shape), 0.0)
+  return jax.tree.map(lambda p: p + 0.01, params)
+
+
+def sampler_of(model, path, times):
+  """(params, x [B, *D], keys [B]) -> states at the last time, jitted."""
+
+  def one(params, x, key):
+    net = lambda x, c: model.apply(params, x, c)
+    predict_fn, row = predictions.preconditioned(net, path, SIGMA_DATA)
+    field = fields.from_prediction(predict_fn, path, row)
+    return samplers.integrate(samplers.heun(), field, x, times, key)
+
+  return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+
+
+def sampling(name, model, shape, limit, repeats):
+  """17 Heun steps beside 34 calls of the jitted network."""
+  path = paths.edm()
+  times = samplers.grids.karras(path, NUM_STEPS)
+  params = init(model, shape)
+  x = jax.random.normal(jax.random.key(1), (BATCH, *shape))
+  keys = jax.random.split(jax.random.key(2), BATCH)
+  sample = sampler_of(model, path, times)
+  forward = jax.jit(
+    jax.vmap(lambda params, x, c: model.apply(params, x, c), (None, 0, None))
+  )
+  c = jnp.zeros(())
+
+  def forwards():
+    y = x
+    for _ in range(2 * NUM_STEPS):
+      y = forward(params, y, c)
+    return y
+
+  seconds = paired(lambda: sample(params, x, keys), forwards, repeats)
+  title = f"{NUM_STEPS} Heun steps / {2 * NUM_STEPS} forwards, {name}"
+  return row(title, seconds, limit)
+
+
+def step_by_hand(config, model, sigma_data):
+  """The demo's train step without jaxgen's frame: EDM, Adam, EMA, batched."""
+  optimizer = edm.make_optimizer(config)
+  apply = jax.vmap(
+    lambda params, x, c, y: model.apply(params, x, c, y),
+    in_axes=(None, 0, 0, 0),
+  )
+
+  def loss_fn(params, key, images, labels):
+    level_key, noise_key = jax.random.split(key)
+    z = jax.random.truncated_normal(
+      level_key,
+      (np.log(0.002) - config.level_mean) / config.level_std,
+      (np.log(80.0) - config.level_mean) / config.level_std,
+      (len(images),),
+    )
+    sigma = jnp.exp(config.level_mean + config.level_std * z)
+    s = sigma[:, None, None, None]
+    noisy = images + s * jax.random.normal(noise_key, images.shape)
+    scale = jnp.sqrt(s**2 + sigma_data**2)
+    out = apply(params, noisy / scale, jnp.log(sigma) / 4, labels)
+    skip, gain = sigma_data**2 / scale**2, s * sigma_data / scale
+    weight = 1 / gain**2
+    return jnp.mean(weight * (skip * noisy + gain * out - images) ** 2)
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def train_step(carry, images, labels):
+    i, key, params, opt_state, mean = carry
+    loss, grads = jax.value_and_grad(loss_fn)(
+      params, jax.random.fold_in(key, i), images, labels
+    )
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    decay = jnp.minimum(config.ema_decay, (1.0 + i) / (10.0 + i))
+    mean = jax.tree.map(lambda m, p: m + (1 - decay) * (p - m), mean, params)
+    return (i + 1, key, params, opt_state, mean), loss
+
+  def start(params):
+    copy = functools.partial(jax.tree.map, jnp.copy)
+    i, key = jnp.zeros((), jnp.int32), jax.random.key(0)
+    return i, key, copy(params), optimizer.init(params), copy(params)
+
+  return start, train_step
+
+
+def training(repeats, inner):
+  """The demo's step through jaxgen beside the one written by hand."""
+  data = tables.load_data("digits")
+  config = edm.Config(run_dir="", sigma_data=SIGMA_DATA, batch_size=BATCH)
+  method = edm.build(config, data)
+  params = init(method.model, data.shape)
+  batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
+  turns = step.single(
+    edm.make_loss(config, method, data.num_classes),
+    edm.make_optimizer(config),
+    ema.warmup(config.ema_decay),
+  )
+  ours = step.make_train_step(turns)
+  begin, theirs = step_by_hand(config, method.model, SIGMA_DATA)
+  carries = [
+    state.init(jax.random.key(0), {"model": params}, turns),
+    begin(params),
+  ]
+
+  def run_ours():
+    for _ in range(inner):
+      carries[0], metrics = ours(carries[0], {"model": batch})
+    return metrics["loss"]
+
+  def run_theirs():
+    for _ in range(inner):
+      carries[1], loss = theirs(carries[1], *batch)
+    return loss
+
+  seconds = paired(run_ours, run_theirs, repeats) / inner
+  return row("train step / by hand, U-Net", seconds, 1.03)
+
+
+def temporaries():
+  """Bytes that the compiled sampler holds besides its inputs, per N."""
+  model, shape = networks()["U-Net"]
+  path, found = paths.edm(), {}
+  params = init(model, shape)
+  x = jnp.zeros((BATCH, *shape))
+  keys = jax.random.split(jax.random.key(0), BATCH)
+  for num_steps in (16, 64, 256):
+    times = samplers.grids.karras(path, num_steps)
+    compiled = sampler_of(model, path, times).lower(params, x, keys).compile()
+    found[num_steps] = compiled.memory_analysis().temp_size_in_bytes
+  return found
+
+
+def markdown(rows, memory, machine):
+  """The results page."""
+  lines = [
+    "# Overhead",
+    "",
+    f"`python -m benchmarks.overhead` on {machine}. Batch {BATCH}; ratios within",
+    "one run, median (quartiles) of interleaved repetitions.",
+    "",
+    "| ours / theirs | ratio | goal | ours, ms | theirs, ms |",
+    "|---|---|---|---|---|",
+  ]
+  for r in rows:
+    lines.append(
+      f"| {r['name']} | {r['ratio']:.3f} ({r['low']:.3f}-{r['high']:.3f}) |"
+      f" {r['limit']:.2f} | {r['ours_ms']:.2f} | {r['theirs_ms']:.2f} |"
+    )
+  lines += ["", "Temporaries of the compiled U-Net sampler (Heun):", ""]
+  lines += [f"- {n} steps: {size:,} bytes" for n, size in memory.items()]
+  return "\n".join(lines) + "\n"
+
+
+def main():
+  """Measures, prints and writes."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--repeats", type=int, default=60)
+  parser.add_argument("--out", default="docs/results")
+  args = parser.parse_args()
+  if args.repeats < 1:
+    parser.error(f"--repeats: expected at least 1, got {args.repeats}")
+  (unet_model, unet_shape), (mlp_model, mlp_shape) = networks().values()
+  rows = [
+    sampling("U-Net", unet_model, unet_shape, 1.02, args.repeats),
+    sampling("MLP", mlp_model, mlp_shape, 1.0, 5 * args.repeats),
+    training(args.repeats, inner=10),
+  ]
+  memory = temporaries()
+  machine = (
+    f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores),"
+    f" jax {jax.__version__}, Python {platform.python_version()}"
+  )
+  page = markdown(rows, memory, machine)
+  out = pathlib.Path(args.out)
+  out.mkdir(parents=True, exist_ok=True)
+  (out / "overhead.md").write_text(page)
+  record = dict(machine=machine, rows=rows, temporaries=memory)
+  (out / "overhead.json").write_text(json.dumps(record, indent=2) + "\n")
+  print(page)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,78 @@
+"""Records on disk and on the screen."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from jaxgen.training import logging
+
+
+def test_records_come_back(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  log = logging.jsonl(path, 0)
+  assert not path.exists()
+  log(10, {"loss": 0.1, "critic/loss": float("inf")})
+  log(20, {"loss": 1e-30})
+  first, second = logging.read(path)
+  assert list(first) == ["step", "seconds", "loss", "critic/loss"]
+  assert first["loss"] == 0.1 and first["critic/loss"] == float("inf")
+  assert second["step"] == 20 and second["loss"] == 1e-30
+  assert second["seconds"] >= first["seconds"] >= 0
+  assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_resumed_run_cuts_the_file_back(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(
+    '{"step": 1, "seconds": 50.0, "loss": 3.0}\n'
+    '{"step": 2, "seconds": 60.0, "loss": 2.0}\n'
+    '{"step": 3, "seconds": 70.0, "loss": 1.0}\n'
+    '{"step": 4, "sec'
+  )
+  assert [r["step"] for r in logging.read(path)] == [1, 2, 3]
+  log = logging.jsonl(path, 2)
+  assert [r["step"] for r in logging.read(path)] == [1, 2]
+  log(3, {"loss": 1.5})
+  last = logging.read(path)[-1]
+  assert last["loss"] == 1.5 and 60 <= last["seconds"] < 70
+  assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_bad_files(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  with pytest.raises(FileNotFoundError, match="no metrics here"):
+    logging.read(path)
+  for line in ("loss: 3", "[1]", '{"loss": 2}'):
+    path.write_text(line + '\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="line 1: expected a record") as error:
+      logging.jsonl(path, 1)
+    assert "\n" not in str(error.value)
+    assert path.read_text().startswith(line)
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+  with logging.progress(100, 50) as log:
+    log(60, {"loss": 0.25, "a": 2.0})
+    log(100, {"loss": 0.125})
+  first, second = capsys.readouterr().err.splitlines()
+  assert first.startswith("step 60  loss 0.25 a 2  ")
+  assert "steps/s" in first and first.endswith("left")
+  assert second.startswith("step 100  loss 0.125")
+  assert second.endswith("0:00:00 left")
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  screen = Terminal()
+  monkeypatch.setattr(sys, "stderr", screen)
+  monkeypatch.setenv("COLUMNS", "120")
+  monkeypatch.setenv("TERM", "xterm")
+  with logging.progress(100, 0) as log:
+    log(100, {"loss": 0.125})
+  shown = screen.getvalue()
+  assert "100/100" in shown and "loss 0.125" in shown and "left" in shown

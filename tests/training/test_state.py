@@ -1,0 +1,63 @@
+"""What a run starts from."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from jaxgen.training import ema, state, step
+
+
+def _turns(optimizer=None):
+  loss_fn = lambda params, key, batch: (jnp.sum(params["w"] ** 2), {})
+  return step.single(loss_fn, optimizer or optax.adam(1e-2), ema.constant(0.9))
+
+
+def test_a_state_owns_its_buffers():
+  """Also those that an optimizer shares: schedule-free keeps z = params."""
+  optimizer = optax.contrib.schedule_free_sgd(1e-2)
+  params = {"w": jnp.ones(3)}
+  key = jax.random.key(0)
+  start = state.init(key, {"model": params}, _turns(optimizer))
+  leaves = [x for x in jax.tree.leaves(start) if x is not start.key]
+  pointers = [x.unsafe_buffer_pointer() for x in leaves]
+  assert len(set(pointers)) == len(pointers)
+  train_step = step.make_train_step(_turns(optimizer))
+  train_step(start, {"model": jnp.zeros(())})
+  assert start.players["model"].params["w"].is_deleted()
+  assert float(params["w"].sum()) == 3 and jax.random.key_data(key).sum() == 0
+
+
+def test_the_average_starts_as_the_parameters_and_the_rest_as_given():
+  params = {"model": {"w": jnp.arange(3.0)}, "frozen": {"v": jnp.ones(2)}}
+  start = state.init(
+    jax.random.key(3), params, _turns(), {"mean": jnp.zeros(2)}
+  )
+  assert int(start.step) == 0 and start.step.dtype == jnp.int32
+  model = start.players["model"]
+  chex.assert_trees_all_equal(model.ema, params["model"], model.params)
+  chex.assert_trees_all_equal(
+    model.opt_state, optax.adam(1e-2).init(params["model"])
+  )
+  assert start.players["frozen"].ema is None
+  chex.assert_trees_all_equal(start.extras, {"mean": jnp.zeros(2)})
+  assert start.key == jax.random.key(3)
+
+
+def test_no_rule_no_average():
+  turns = step.single(lambda *_: (0.0, {}), optax.sgd(1.0))
+  start = state.init(jax.random.key(0), {"model": {"w": jnp.ones(2)}}, turns)
+  assert start.players["model"].ema is None
+
+
+def test_bad_arguments():
+  params = {"model": {"w": jnp.ones(3)}}
+  with pytest.raises(ValueError, match=r"key: expected a typed key.*uint32"):
+    state.init(jnp.zeros(2, jnp.uint32), params, _turns())
+  with pytest.raises(ValueError, match=r"key: expected a typed key.*got 0"):
+    state.init(0, params, _turns())
+  with pytest.raises(ValueError, match=r"one key, got shape \(2,\)"):
+    state.init(jax.random.split(jax.random.key(0)), params, _turns())
+  with pytest.raises(ValueError, match=r"params: .*missing \['model'\]"):
+    state.init(jax.random.key(0), {"net": params["model"]}, _turns())

@@ -1,0 +1,248 @@
+"""Steps of games against hand-written loops and recursions."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.training import ema, state, step
+
+
+def _loss(params, key, batch):
+  """A linear regression with dropout, so that keys matter."""
+  x, y = batch
+  mask = jax.random.bernoulli(key, 0.5, x.shape)
+  residual = (x * mask) @ params["w"] + params["b"] - y
+  return jnp.mean(residual**2), {"bias": params["b"]}
+
+
+def _params():
+  return {"w": jnp.array([0.5, -1.0, 2.0]), "b": jnp.zeros(())}
+
+
+def _batch(step):
+  rng = np.random.default_rng(step)
+  shape = (8, 3)
+  return rng.normal(size=shape).astype("f"), rng.normal(size=8).astype("f")
+
+
+def _optimizer():
+  return optax.chain(
+    optax.clip_by_global_norm(1.0),
+    optax.adam(optax.cosine_decay_schedule(0.1, 10)),
+  )
+
+
+def test_one_player_equals_the_loop_written_by_hand():
+  optimizer, params, mean = _optimizer(), _params(), _params()
+  opt_state, losses = optimizer.init(params), []
+
+  @jax.jit
+  def update(params, opt_state, key, batch):
+    (loss, _), grads = jax.value_and_grad(_loss, has_aux=True)(
+      params, key, batch
+    )
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state, loss
+
+  for i in range(6):
+    key = jax.random.fold_in(jax.random.key(5), i)
+    key = jax.random.fold_in(jax.random.fold_in(key, 0), 0)
+    params, opt_state, loss = update(params, opt_state, key, _batch(i))
+    decay = min(0.99, (1 + i) / (10 + i))
+    mean = jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, params)
+    losses.append(loss)
+
+  traced = chex.assert_max_traces(_loss, n=1)
+  turns = step.single(traced, optimizer, ema.warmup(0.99))
+  train_step = step.make_train_step(turns)
+  now = state.init(jax.random.key(5), {"model": _params()}, turns)
+  ours = []
+  for i in range(6):
+    now, metrics = train_step(now, {"model": _batch(i)})
+    assert metrics.keys() == {"loss", "bias"}
+    ours.append(metrics["loss"])
+  np.testing.assert_allclose(ours, losses, rtol=1e-6)
+  chex.assert_trees_all_close(now.players["model"].params, params, rtol=1e-5)
+  chex.assert_trees_all_close(now.players["model"].ema, mean, rtol=1e-5)
+  assert int(now.step) == 6 and now.key == jax.random.key(5)
+
+
+def _saddle(num_steps=5):
+  """min over x, max over y of f = x y, y's gradient scaled by its batch."""
+
+  @chex.assert_max_traces(n=1)
+  def x_loss(params, extras, key, batch):
+    return params["x"] * params["y"], ({}, extras)
+
+  @chex.assert_max_traces(n=1)
+  def y_loss(params, extras, key, batch):
+    value = params["x"] * params["y"]
+    extras = {"count": extras["count"] + 1}
+    return -batch * value, ({"y": params["y"]}, extras)
+
+  return (
+    step.Turn("y", y_loss, optax.sgd(0.1), num_steps, None, ema.constant(0.5)),
+    step.Turn("x", x_loss, optax.sgd(0.2)),
+  )
+
+
+def test_two_players_equal_the_recursion():
+  """y <- y + .1 b_k x, five times; then x <- x - .2 y; ema halfway."""
+  turns = _saddle()
+  train_step = step.make_train_step(turns)
+  params = {"x": jnp.float32(1.0), "y": jnp.float32(-0.5)}
+  now = state.init(jax.random.key(0), params, turns, {"count": jnp.int32(0)})
+  x, y, mean = 1.0, -0.5, -0.5
+  for i in range(4):
+    scales = np.linspace(0.5, 1.5, 5, dtype="f") * (i + 1)
+    now, metrics = train_step(now, {"x": jnp.zeros(()), "y": scales})
+    for b in scales:
+      y_before, y_loss = y, -b * x * y
+      y += 0.1 * b * x
+      mean = 0.5 * (mean + y)
+    x_loss = x * y
+    x -= 0.2 * y
+    expected = {"y/loss": y_loss, "y/y": y_before, "x/loss": x_loss}
+    assert metrics.keys() == expected.keys()
+    for name, value in expected.items():
+      np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
+  np.testing.assert_allclose(now.players["x"].params, x, rtol=1e-5)
+  np.testing.assert_allclose(now.players["y"].params, y, rtol=1e-5)
+  np.testing.assert_allclose(now.players["y"].ema, mean, rtol=1e-5)
+  assert now.players["x"].ema is None
+  assert int(now.extras["count"]) == 20 and int(now.step) == 4
+
+
+def test_every_step_turn_and_inner_step_has_its_own_key():
+  def loss_fn(params, extras, key, batch):
+    draws = jnp.roll(extras["draws"], 1).at[0].set(jax.random.uniform(key))
+    return params["a"] ** 2, ({}, {"draws": draws})
+
+  turns = (
+    step.Turn("a", loss_fn, optax.sgd(0.1)),
+    step.Turn("b", loss_fn, optax.sgd(0.1), num_steps=3),
+  )
+  train_step = step.make_train_step(turns)
+  params = {"a": jnp.ones(()), "b": jnp.ones(())}
+  now = state.init(jax.random.key(1), params, turns, {"draws": jnp.zeros(8)})
+  for _ in range(2):
+    now, _ = train_step(now, {"a": None, "b": None})
+
+  expected, fold = [], jax.random.fold_in
+  for i in range(2):
+    for turn, inner in [(0, 0), (1, 0), (1, 1), (1, 2)]:
+      key = fold(fold(fold(jax.random.key(1), i), turn), inner)
+      expected.append(float(jax.random.uniform(key)))
+  draws = np.asarray(now.extras["draws"])[::-1]
+  assert len(np.unique(draws)) == 8 and int(now.step) == 2
+  np.testing.assert_array_equal(draws, np.float32(expected))
+
+
+def test_a_projection_follows_every_update_and_frozen_players_stay():
+  def loss_fn(params, extras, key, batch):
+    value = jnp.sum(params["critic"] * params["teacher"])
+    return -value, ({}, extras)
+
+  clip = lambda params: jax.tree.map(lambda p: jnp.clip(p, -0.1, 0.1), params)
+  turns = (
+    step.Turn("critic", loss_fn, optax.sgd(1.0), 1, clip, ema.constant(0.0)),
+  )
+  params = {"critic": jnp.zeros(2), "teacher": jnp.array([0.05, 3.0])}
+  now = state.init(jax.random.key(0), params, turns)
+  train_step = step.make_train_step(turns)
+  now, metrics = train_step(now, {"critic": jnp.zeros(())})
+  assert metrics.keys() == {"loss"}
+  np.testing.assert_allclose(now.players["critic"].params, [0.05, 0.1])
+  np.testing.assert_allclose(now.players["critic"].ema, [0.05, 0.1])
+  np.testing.assert_array_equal(
+    now.players["teacher"].params, params["teacher"]
+  )
+
+
+def test_optimizers_that_read_the_loss():
+  """The plateau rule halves the rate at the second loss that is no better."""
+  plateau = optax.contrib.reduce_on_plateau(
+    factor=0.5, patience=1, rtol=0.0, atol=1e-6
+  )
+  optimizer = optax.chain(optax.sgd(1.0), plateau)
+  turns = step.single(lambda w, key, batch: (w - w + 1.0, {}), optimizer)
+  train_step = step.make_train_step(turns)
+  now = state.init(jax.random.key(0), {"model": jnp.ones(())}, turns)
+  for _ in range(3):
+    now, _ = train_step(now, {"model": jnp.zeros(())})
+  assert float(now.players["model"].opt_state[1].scale) < 1
+
+
+def _step_with(loss_fn, batches=None):
+  turns = (step.Turn("m", loss_fn, optax.sgd(0.1)),)
+  now = state.init(
+    jax.random.key(0), {"m": jnp.ones(3)}, turns, {"n": jnp.zeros(())}
+  )
+  step.make_train_step(turns)(now, batches or {"m": jnp.zeros(2)})
+
+
+@pytest.mark.parametrize(
+  ("loss_fn", "match"),
+  [
+    (lambda p, e, k, b: (p["m"], ({}, e)), r"real scalar loss, got .*\(3,\)"),
+    (lambda p, e, k, b: (1, ({}, e)), "real scalar loss, got int32"),
+    (lambda p, e, k, b: p["m"].sum(), "m: loss_fn: expected"),
+    (lambda p, e, k, b: (p["m"].sum(), {}), "m: loss_fn: expected"),
+    (
+      lambda p, e, k, b: (p["m"].sum(), ({"a": p["m"]}, e)),
+      r"scalar metrics, got a \(3,\)",
+    ),
+    (
+      lambda p, e, k, b: (p["m"].sum(), ({"loss": 1.0}, e)),
+      "without 'loss'",
+    ),
+    (
+      lambda p, e, k, b: (p["m"].sum(), ({}, {"n": jnp.zeros(2)})),
+      r"expected extras .*float32\(\), got .*float32\(2,\)",
+    ),
+    (lambda p, e, k, b: (p["m"].sum(), ({}, {})), "expected extras"),
+  ],
+)
+def test_bad_losses(loss_fn, match):
+  with pytest.raises(ValueError, match=match) as error:
+    _step_with(loss_fn)
+  assert "\n" not in str(error.value)
+
+
+def test_a_loss_without_metrics_is_refused():
+  turns = step.single(lambda w, key, batch: w, optax.sgd(0.1))
+  now = state.init(jax.random.key(0), {"model": jnp.ones(())}, turns)
+  with pytest.raises(ValueError, match=r"loss_fn: expected \(loss, metrics\)"):
+    step.make_train_step(turns)(now, {"model": jnp.zeros(())})
+
+
+def test_bad_batches_and_games():
+  good = lambda p, e, k, b: (p["m"].sum(), ({}, e))
+  with pytest.raises(ValueError, match=r"players \['m'\], got \['model'\]"):
+    _step_with(good, {"model": jnp.zeros(2)})
+  turns = _saddle()
+  params = {"x": jnp.ones(()), "y": jnp.ones(())}
+  now = state.init(jax.random.key(0), params, turns, {"count": jnp.int32(0)})
+  with pytest.raises(ValueError, match=r"num_steps = 5, got shape \(4,\)"):
+    batches = {"x": jnp.zeros(()), "y": np.ones(4, "f")}
+    step.make_train_step(turns)(now, batches)
+  with pytest.raises(ValueError, match="one turn a player, got \\[\\]"):
+    step.make_train_step(())
+  with pytest.raises(ValueError, match="one turn a player"):
+    step.make_train_step((turns[0], turns[0]))
+  with pytest.raises(ValueError, match=r"y: expected num_steps .* got 0"):
+    step.make_train_step(_saddle(num_steps=0))
+
+
+def test_jit_equals_no_jit():
+  turns = step.single(_loss, optax.sgd(0.1), ema.constant(0.9))
+  results = []
+  for off in (False, True):
+    now = state.init(jax.random.key(5), {"model": _params()}, turns)
+    with jax.disable_jit(off):
+      now, _ = step.make_train_step(turns)(now, {"model": _batch(0)})
+    results.append(now.players)
+  chex.assert_trees_all_close(*results, rtol=1e-6)
