@@ -1,0 +1,180 @@
+"""Layers against NumPy on one example."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.models import layers
+
+
+def numpy_group_norm(x, groups, epsilon=1e-5):
+  """Two passes in float64 over one example [*D, C]."""
+  x = np.asarray(x, np.float64)
+  parts = x.reshape(-1, groups, x.shape[-1] // groups)
+  mean = parts.mean((0, 2), keepdims=True)
+  variance = ((parts - mean) ** 2).mean((0, 2), keepdims=True)
+  return ((parts - mean) / np.sqrt(variance + epsilon)).reshape(x.shape)
+
+
+def affine(channels):
+  draw = np.random.default_rng(1).normal(size=(4, channels)).astype("float32")
+  gain, bias, scale, shift = draw
+  return {"params": {"scale": gain, "bias": bias}}, scale, shift
+
+
+def normalise(x, groups):
+  """The layer as it starts: gain 1, bias 0."""
+  ones, zeros = np.ones(x.shape[-1], "float32"), np.zeros(x.shape[-1], "f")
+  params = {"params": {"scale": ones, "bias": zeros}}
+  return jax.jit(layers.GroupNorm(groups).apply)(params, x)
+
+
+@pytest.mark.parametrize(
+  "shape, groups", [((8, 8, 12), 4), ((5, 6), 6), ((3, 2, 4, 8), 1), ((8,), 2)]
+)
+def test_group_norm_is_numpys_with_scale_and_shift(shape, groups):
+  x = np.random.default_rng(0).normal(size=shape).astype("float32")
+  params, scale, shift = affine(shape[-1])
+  apply = jax.jit(layers.GroupNorm(groups).apply)
+  plain = numpy_group_norm(x, groups)
+  plain = plain * params["params"]["scale"] + params["params"]["bias"]
+  np.testing.assert_allclose(apply(params, x), plain, atol=5e-6)
+  adapted = plain * (1 + scale) + shift
+  np.testing.assert_allclose(apply(params, x, scale, shift), adapted, atol=2e-5)
+
+
+@pytest.mark.parametrize("mean", [0.0, 10.0, 1e3, 1e5])
+def test_group_norm_keeps_its_digits_at_large_means(mean):
+  x = np.random.default_rng(0).normal(size=(32, 32, 16)).astype("float32")
+  x = x + np.float32(mean)
+  error = np.abs(normalise(x, 4) - numpy_group_norm(x, 4)).max()
+  assert error < 2e-6 + 2e-7 * mean
+
+
+def test_group_norm_of_channels_with_unlike_means():
+  x = np.random.default_rng(0).normal(size=(16, 16, 8)).astype("float32")
+  x = x + 100 * np.arange(8, dtype="float32")
+  np.testing.assert_allclose(normalise(x, 4), numpy_group_norm(x, 4), atol=1e-5)
+
+
+def test_group_norm_of_an_outlying_first_position_and_of_a_constant():
+  x = np.random.default_rng(0).normal(size=(16, 16, 4)).astype("float32")
+  x[0, 0] = 300.0
+  np.testing.assert_allclose(normalise(x, 4), numpy_group_norm(x, 4), atol=4e-3)
+  constant = np.full((4, 4, 4), 1234.5, "float32")
+  assert np.abs(normalise(constant, 2)).max() < 0.1
+
+
+def test_group_norm_gradient_is_that_of_two_passes():
+  x = np.random.default_rng(0).normal(size=(4, 4, 6)) + 3
+  w = np.random.default_rng(1).normal(size=x.shape)
+
+  def two_passes(x):
+    parts = x.reshape(16, 3, 2)
+    y = parts - parts.mean((0, 2), keepdims=True)
+    y = y / jnp.sqrt((y * y).mean((0, 2), keepdims=True) + 1e-5)
+    return (w * y.reshape(x.shape)).sum()
+
+  with jax.enable_x64(True):
+    params = {"params": {"scale": np.ones(6), "bias": np.zeros(6)}}
+    layer = lambda x: (w * layers.GroupNorm(3).apply(params, x)).sum()
+    hvp = lambda f: jax.jit(lambda x: jax.jvp(jax.grad(f), (x,), (w,)))(x)
+    for mine, truth in zip(hvp(layer), hvp(two_passes), strict=True):
+      np.testing.assert_allclose(mine, truth, atol=1e-10)
+
+
+def test_group_norm_under_vmap_is_a_loop():
+  x = np.random.default_rng(0).normal(size=(3, 4, 4, 8)).astype("float32")
+  np.testing.assert_allclose(
+    jax.vmap(lambda x: normalise(x, 2))(x),
+    np.stack([normalise(one, 2) for one in x]),
+    atol=1e-6,
+  )
+
+
+def test_group_norm_in_bfloat16_has_float32_statistics():
+  x = (np.random.default_rng(0).normal(size=(16, 16, 8)) + 8).astype("f")
+  half = jnp.asarray(x, jnp.bfloat16)
+  y = normalise(half, 2)
+  assert y.dtype == jnp.bfloat16
+  np.testing.assert_allclose(
+    y.astype("float32"), numpy_group_norm(half, 2), atol=0.02
+  )
+
+
+@pytest.mark.parametrize("groups", [3, 0])
+def test_group_norm_refuses_groups_that_do_not_divide(groups):
+  with pytest.raises(ValueError, match=r"^num_groups: .*8 channels"):
+    normalise(np.ones((2, 2, 8), "float32"), groups)
+
+
+def test_time_embedding_is_the_formula():
+  for t in (-1.6, 0.0, 0.7, 1.1, np.pi / 2):
+    w = 9.0 ** (np.arange(3) / 2)
+    truth = np.concatenate([np.sin(w * t), np.cos(w * t)])
+    mine = layers.time_embedding(t, 6, 9.0)
+    assert mine.dtype == jnp.float32
+    np.testing.assert_allclose(mine, truth, atol=2e-6)
+
+
+def test_time_embedding_is_finite_and_tells_times_apart():
+  embed = jax.jit(jax.vmap(lambda t: layers.time_embedding(t, 32)))
+  features = embed(jnp.linspace(-1.6, np.pi / 2, 64))
+  assert jnp.isfinite(features).all()
+  gaps = jnp.linalg.norm(features[:, None] - features[None], axis=-1)
+  assert (gaps + jnp.eye(64)).min() > 0.3
+  assert np.isfinite(layers.time_embedding(80.0, 2)).all()
+
+
+@pytest.mark.parametrize(
+  "dim, top, name", [(5, 4.0, "dim"), (0, 4.0, "dim"), (4, 0.5, "max_freq")]
+)
+def test_time_embedding_refuses_bad_settings(dim, top, name):
+  with pytest.raises(ValueError, match=rf"^{name}"):
+    layers.time_embedding(0.5, dim, top)
+
+
+def test_label_embedding_has_a_null_row_and_no_nan():
+  table = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+  params = {"params": {"table": {"embedding": table}}}
+  embed = layers.LabelEmbedding(3, 5)
+  assert (embed.apply(params) == table[3]).all()
+  assert (embed.apply(params, 3) == table[3]).all()
+  assert (embed.apply(params, np.int32(1)) == table[1]).all()
+  traced = jax.jit(jax.vmap(lambda label: embed.apply(params, label)))
+  labels = jnp.array([0, 2, 3, 4, -1, 99])
+  assert (traced(labels) == table[[0, 2, 3, 3, 3, 3]]).all()
+
+
+@pytest.mark.parametrize("label", [-1, 4, np.int32(11)])
+def test_label_embedding_refuses_concrete_labels_out_of_range(label):
+  embed = layers.LabelEmbedding(3, 5)
+  with pytest.raises(ValueError, match=r"^label: expected 0 to 3, got"):
+    embed.init(jax.random.key(0), label)
+
+
+def test_attention_is_numpys():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 3, 8)).astype("float32")
+  weight = lambda *shape: rng.normal(size=shape).astype("float32") / 3
+  dense = lambda n: {"kernel": weight(8, n), "bias": weight(n)}
+  norm = {"scale": weight(8), "bias": weight(8)}
+  params = {"norm": norm, "qkv": dense(24), "out": dense(8)}
+  h = numpy_group_norm(x, 4) * norm["scale"] + norm["bias"]
+  h = h.reshape(6, 8) @ params["qkv"]["kernel"] + params["qkv"]["bias"]
+  q, k, v = h.reshape(6, 3, 2, 4).transpose(1, 2, 0, 3)
+  logits = q @ k.transpose(0, 2, 1) / np.sqrt(4)
+  weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  h = (weights @ v).transpose(1, 0, 2).reshape(6, 8)
+  truth = x + (h @ params["out"]["kernel"] + params["out"]["bias"]).reshape(
+    x.shape
+  )
+  attention = layers.Attention(num_heads=2, num_groups=4)
+  mine = jax.jit(attention.apply)({"params": params}, x)
+  np.testing.assert_allclose(mine, truth, atol=5e-6)
+
+
+def test_attention_refuses_heads_that_do_not_divide():
+  with pytest.raises(ValueError, match=r"^num_heads: .*got 3"):
+    layers.Attention(3, 4).init(jax.random.key(0), jnp.ones((2, 2, 8)))

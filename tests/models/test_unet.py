@@ -1,0 +1,252 @@
+"""The U-Net against a batch-first twin written from its equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.models import unbatched, unet
+
+NET = unet.UNet(
+  width=4,
+  num_groups=2,
+  attention=(4,),
+  num_heads=2,
+  num_classes=3,
+  embedding_width=4,
+)
+
+
+def randomise(params, dtype="float32"):
+  """Draws every parameter, so that no branch hides behind a zero."""
+  rng = np.random.default_rng(0)
+  draw = lambda a: jnp.asarray(0.4 * rng.normal(size=a.shape), dtype)
+  return jax.tree.map(draw, params)
+
+
+@pytest.fixture(scope="module")
+def params():
+  zeros = jnp.zeros((8, 8, 1))
+  return randomise(jax.eval_shape(NET.init, jax.random.key(0), zeros, 0.0))
+
+
+@pytest.fixture(scope="module")
+def apply(params):
+  return jax.jit(lambda x, t, label: NET.apply(params, x, t, label))
+
+
+def dense(p, x):
+  return jnp.einsum("...i,ij->...j", x, p["kernel"]) + p["bias"].reshape(
+    (1,) * (x.ndim - 1) + (-1,)
+  )
+
+
+def conv(p, x):
+  """3 x 3 taps on [B, H, W, C], zeros around."""
+  height, width = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  taps = [
+    jnp.einsum(
+      "bhwi,ij->bhwj",
+      padded[:, i : i + height, j : j + width],
+      p["kernel"][i, j],
+    )
+    for i in range(3)
+    for j in range(3)
+  ]
+  return sum(taps) + p["bias"].reshape(1, 1, 1, -1)
+
+
+def norm(p, x, groups=2):
+  """Two passes over [B, H, W, C]."""
+  batch, channels = x.shape[0], x.shape[-1]
+  parts = x.reshape(batch, -1, groups, channels // groups)
+  y = parts - parts.mean((1, 3), keepdims=True)
+  y = y / jnp.sqrt((y * y).mean((1, 3), keepdims=True) + 1e-5)
+  line = lambda a: a.reshape(1, 1, 1, -1)
+  return y.reshape(x.shape) * line(p["scale"]) + line(p["bias"])
+
+
+def attention(p, x, heads=2):
+  batch, height, width, channels = x.shape
+  h = dense(p["qkv"], norm(p["norm"], x))
+  h = h.reshape(batch, height * width, 3, heads, channels // heads)
+  q, k, v = (h[:, :, i] for i in range(3))
+  logits = jnp.einsum("bthd,bshd->bhts", q, k) / np.sqrt(channels // heads)
+  h = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(logits), v)
+  return x + dense(p["out"], h.reshape(x.shape))
+
+
+def block(p, x, condition):
+  scale, shift = jnp.split(dense(p["adapt"], condition), 2, -1)
+  h = conv(p["conv_0"], jax.nn.silu(norm(p["norm_0"], x)))
+  h = norm(p["norm_1"], h) * (1 + scale[:, None, None])
+  x = x + conv(p["conv_1"], jax.nn.silu(h + shift[:, None, None]))
+  return attention(p["attention"], x) if "attention" in p else x
+
+
+def twin(variables, x, t, label):
+  """Two levels, batch first: x [B, H, W, C], t [B], label [B]."""
+  p = variables["params"]
+  w = jnp.array([[1.0, 16.0]])
+  time = jnp.concatenate([jnp.sin(t[:, None] * w), jnp.cos(t[:, None] * w)], 1)
+  h = dense(p["time_0"], time) + p["label"]["table"]["embedding"][label]
+  condition = jax.nn.silu(dense(p["time_1"], jax.nn.silu(h)))
+  skip = block(p["down_0_0"], conv(p["conv_in"], x), condition)
+  quarters = [skip[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+  h = dense(p["halve_0"], sum(quarters) / 4)
+  h = block(p["middle_1"], block(p["middle_0"], h, condition), condition)
+  h = dense(p["double_0"], h).repeat(2, 1).repeat(2, 2)
+  h = block(p["up_0_0"], h + skip, condition)
+  return conv(p["conv_out"], jax.nn.silu(norm(p["norm_out"], h)))
+
+
+def examples():
+  x = np.random.default_rng(1).normal(size=(3, 8, 8, 1)).astype("float32")
+  return jnp.asarray(x), jnp.array([-1.6, 0.3, 1.1]), jnp.array([0, 3, 1])
+
+
+def test_equals_its_batch_first_twin(params, apply):
+  x, t, label = examples()
+  truth = jax.jit(twin)(params, x, t, label)
+  assert jnp.abs(truth).mean() > 0.1
+  np.testing.assert_allclose(jax.vmap(apply)(x, t, label), truth, atol=3e-5)
+  one = jax.jit(unbatched.unbatched(twin))(params, x[1], t[1], label[1])
+  np.testing.assert_allclose(one, truth[1], atol=3e-5)
+
+
+def test_vmap_is_a_loop(apply):
+  x, t, label = examples()
+  loop = jnp.stack([apply(*one) for one in zip(x, t, label, strict=True)])
+  np.testing.assert_allclose(jax.vmap(apply)(x, t, label), loop, atol=3e-5)
+
+
+def test_null_label_is_the_last_one(params, apply):
+  x, t, _ = examples()
+  null = jax.jit(lambda x, t: NET.apply(params, x, t))(x[0], t[0])
+  np.testing.assert_allclose(null, apply(x[0], t[0], 3), atol=1e-6)
+  assert jnp.abs(null - apply(x[0], t[0], 0)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  "shape, settings",
+  [
+    ((8, 8, 1), dict(multipliers=(1,), num_middle_blocks=1, attention=(8,))),
+    ((16, 8, 2), dict(multipliers=(1, 2, 2), attention=(4, 16))),
+    ((32, 32, 3), dict(multipliers=(1, 2, 2, 4), num_blocks=2, dropout=0.1)),
+    ((256, 256, 3), dict(multipliers=(1, 1, 2, 2, 4), attention=(16, 32))),
+  ],
+)
+def test_shapes_and_float32_parameters(shape, settings):
+  net = unet.UNet(dtype=jnp.bfloat16, num_classes=2, **settings)
+  x = jax.ShapeDtypeStruct(shape, jnp.float32)
+  t = jax.ShapeDtypeStruct((), jnp.float32)
+  out, params = jax.eval_shape(net.init_with_output, jax.random.key(0), x, t)
+  assert out.shape == shape and out.dtype == jnp.float32
+  assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  blocks = [name for name in params["params"] if "down" in name or "up" in name]
+  upper = len(settings["multipliers"]) - 1
+  assert len(blocks) == 2 * upper * settings.get("num_blocks", 1)
+
+
+def test_the_digits_setting_has_the_stated_size():
+  net = unet.UNet(attention=(4,), num_classes=10)
+  x = jax.ShapeDtypeStruct((8, 8, 1), jnp.float32)
+  params = jax.eval_shape(
+    lambda k, x: net.init(k, x, 0.5), jax.random.key(0), x
+  )
+  assert sum(a.size for a in jax.tree.leaves(params)) == 241_089
+
+
+def test_bfloat16_is_near_float32(params, apply):
+  x, t, label = examples()
+  half = jax.jit(NET.clone(dtype=jnp.bfloat16).apply)
+  out, truth = half(params, x[0], t[0], label[0]), apply(x[0], t[0], label[0])
+  assert out.dtype == jnp.float32
+  error = jnp.abs(out - truth)
+  assert error.max() > 0 and error.mean() < 0.05 * jnp.abs(truth).mean()
+
+
+def test_starts_at_zero():
+  x, t, label = examples()
+  out = jax.jit(NET.init_with_output)(jax.random.key(0), x[0], t[0], label[0])
+  assert (out[0] == 0).all()
+
+
+def test_jvp_and_second_derivatives_are_the_differences(params):
+  with jax.enable_x64(True):
+    # dot_product_attention's softmax is float32 whatever its input: without.
+    net = NET.clone(dtype=jnp.float64, attention=())
+    wide = randomise(params, "float64")
+    x, v = np.random.default_rng(2).normal(size=(2, 8, 8, 1))
+    f = lambda x, t: jnp.sum(net.apply(wide, x, t, 1) ** 2)
+    grad = jax.jit(jax.grad(f, (0, 1)))
+    value_and_jvp = jax.jit(
+      lambda x, t: jax.jvp(jax.grad(f, (0, 1)), (x, t), (v, 1.0))
+    )
+    h = 1e-5
+    (slope, rate), hvp = value_and_jvp(x, 0.4)
+    up, down = grad(x + h * v, 0.4 + h), grad(x - h * v, 0.4 - h)
+    for mine, a, b in zip(hvp, up, down, strict=True):
+      scale = np.abs(mine).max()
+      np.testing.assert_allclose(mine, (a - b) / (2 * h), atol=1e-6 * scale)
+    push = jax.jit(lambda x, t: jax.jvp(f, (x, t), (v, 1.0)))
+    ends = push(x + h * v, 0.4 + h)[0] - push(x - h * v, 0.4 - h)[0]
+    forward = push(x, 0.4)[1]
+    np.testing.assert_allclose(forward, ends / (2 * h), rtol=1e-6)
+    np.testing.assert_allclose(forward, (slope * v).sum() + rate, rtol=1e-9)
+
+
+def test_second_derivatives_through_attention_are_the_twins(params):
+  x, t, label = (a[:1] for a in examples())
+  mine = lambda x: jnp.sum(NET.apply(params, x[0], t[0], label[0]) ** 2)
+  truth = lambda x: jnp.sum(twin(params, x, t, label) ** 2)
+  hvp = lambda f: jax.jit(lambda x: jax.jvp(jax.grad(f), (x,), (x + 1,)))(x)
+  for a, b in zip(hvp(mine), hvp(truth), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())
+
+
+def test_recomputed_blocks_give_the_same_gradient(params):
+  x, t, label = examples()
+  out = []
+  for net in (NET, NET.clone(remat=True)):
+    loss = lambda p, net=net: jnp.sum(net.apply(p, x[0], t[0], label[0]) ** 2)
+    out.append(jax.jit(jax.grad(loss))(params))
+  assert jax.tree.structure(out[0]) == jax.tree.structure(out[1])
+  for a, b in zip(*map(jax.tree.leaves, out), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4 * (1 + np.abs(a).max()))
+
+
+def test_dropout_masks_differ_by_key_and_example(params, apply):
+  net = NET.clone(dropout=0.5)
+  x, t, label = (a[0] for a in examples())
+  rest = net.apply(params, x, t, label)
+  np.testing.assert_allclose(rest, apply(x, t, label), atol=3e-5)
+  drop = lambda key: net.apply(
+    params, x, t, label, train=True, rngs={"dropout": key}
+  )
+  keys = jax.random.split(jax.random.key(2), 3)
+  out = jax.jit(jax.vmap(drop))(keys)
+  gaps = jnp.abs(out[:, None] - out[None]).max((2, 3, 4)) + jnp.eye(3)
+  assert gaps.min() > 1e-2
+
+
+@pytest.mark.parametrize(
+  "settings, shape, label, message",
+  [
+    (dict(multipliers=(1, 1, 1)), (8, 6, 1), None, "x: .*by 4.*got 8 x 6"),
+    (dict(attention=(5,)), (8, 8, 1), None, r"attention: .*\[8, 4\]"),
+    (dict(multipliers=()), (8, 8, 1), None, "multipliers: "),
+    (dict(num_blocks=0), (8, 8, 1), None, "num_blocks: "),
+    (dict(width=12), (8, 8, 1), None, "num_groups: .*12 channels"),
+    (dict(dropout=1.5), (8, 8, 1), None, "dropout: "),
+    (dict(num_heads=3, attention=(4,)), (8, 8, 1), None, "num_heads: "),
+    (dict(num_classes=2), (8, 8, 1), 3, "label: expected 0 to 2, got 3"),
+    (dict(), (8, 8, 1), 0, "label: expected None"),
+  ],
+)
+def test_bad_input_is_one_line(settings, shape, label, message):
+  net = unet.UNet(**settings)
+  start = lambda x: net.init(jax.random.key(0), x, 0.5, label)
+  with pytest.raises(ValueError, match=f"^{message}"):
+    jax.eval_shape(start, jax.ShapeDtypeStruct(shape, jnp.float32))
