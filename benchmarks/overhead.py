@@ -208,8 +208,9 @@ def markdown(rows, memory, machine):
   lines = [
     "# Overhead",
     "",
-    f"`python -m benchmarks.overhead` on {machine}. Batch {BATCH}; ratios within",
-    "one run, median (quartiles) of interleaved repetitions.",
+    f"`python -m benchmarks.overhead` on {machine}.",
+    f"Batch {BATCH}; ratios within one run, median (quartiles) of interleaved",
+    "repetitions.",
     "",
     "| ours / theirs | ratio | goal | ours, ms | theirs, ms |",
     "|---|---|---|---|---|",

@@ -163,6 +163,13 @@ class Method(NamedTuple):
   times: Any  # [N + 1], on sample_path
 
 
+def resolved(config: Config, data: tables.Data) -> Config:
+  """The configuration with sigma_data measured where it was left open."""
+  if config.sigma_data is not None:
+    return config
+  return dataclasses.replace(config, sigma_data=round(data.std, 3))
+
+
 def build(config: Config, data: tables.Data) -> Method:
   """Looks every name up; refuses what cannot be, before anything is written."""
   for name in ("num_steps", "batch_size", "log_every", "save_every"):
@@ -307,8 +314,7 @@ def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   # Data, model and loss.
   data = tables.load_data(config.data)
-  if config.sigma_data is None:
-    config = dataclasses.replace(config, sigma_data=round(data.std, 3))
+  config = resolved(config, data)
   method = build(config, data)
   keys = jax.random.split(jax.random.key(config.seed), 4)
   init_key, data_key, run_key, sample_key = keys

@@ -15,7 +15,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("jaxgen", "beartype.beartype")
 
-import jax
+import jax  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

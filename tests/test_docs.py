@@ -1,0 +1,62 @@
+"""Every Python block of the pages runs; every command parses."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def blocks(language):
+  for page in PAGES:
+    found = re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    for number, text in enumerate(found):
+      yield pytest.param(text, id=f"{page.name}-{number}")
+
+
+@pytest.mark.parametrize("text", list(blocks("python")))
+def test_python_blocks_run(text):
+  exec(compile(text, "page", "exec"), {"__name__": "page"})
+
+
+def commands():
+  for block in blocks("bash"):
+    for line in block.values[0].replace("\\\n", " ").splitlines():
+      words = shlex.split(line, comments=True)
+      if words:
+        yield pytest.param(words, id=" ".join(words)[:60])
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_commands_parse(words, monkeypatch, tmp_path):
+  """make targets exist; scripts accept the flags, their work replaced."""
+  if words[0] == "make":
+    assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
+    return
+  from experiments import edm, sample
+  from experiments.lib import run as runs
+  from experiments.lib import tables
+
+  assert words[:2] == ["python", "-m"]
+  monkeypatch.setattr("sys.argv", words[2:])
+  seen = []
+  if words[2] == "experiments.edm":
+    runs.main(words[2], edm.PRESETS, seen.append)
+    edm.build(
+      edm.resolved(seen[0], data := tables.load_data(seen[0].data)), data
+    )
+  else:
+    assert words[2] == "experiments.sample"
+    monkeypatch.setattr(sample, "run", lambda *given: seen.append(given))
+    sample.main()
+  assert len(seen) == 1
+
+
+def test_links_lead_somewhere():
+  for page in PAGES:
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+      if "://" not in link:
+        assert (page.parent / link).exists(), f"{page.name}: {link}"
