@@ -1,0 +1,248 @@
+"""Paths against closed forms derived by hand, in NumPy's float64."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import paths
+
+RATIOS = np.geomspace(0.002, 80.0, 101)
+
+
+def edm(t):
+  return np.ones_like(t), t, np.zeros_like(t), np.ones_like(t), 0 * t, 2 * t
+
+
+def vp(t, low=0.1, high=20.0):
+  beta = low + t * (high - low)
+  alpha = np.exp(-(low * t + (high - low) * t**2 / 2) / 2)
+  sigma = np.sqrt((1 - alpha) * (1 + alpha))
+  return (
+    alpha,
+    sigma,
+    -beta / 2 * alpha,
+    beta / 2 * alpha**2 / sigma,
+    -beta / 2,
+    beta,
+  )
+
+
+def cosine(t, offset=0.008):
+  scale = np.pi / 2 / (1 + offset)
+  u, top = scale * (t + offset), np.cos(scale * offset)
+  alpha = np.cos(u) / top
+  sigma = np.sqrt((1 - alpha) * (1 + alpha))
+  alpha_rate = -scale * np.sin(u) / top
+  return (
+    alpha,
+    sigma,
+    alpha_rate,
+    -alpha * alpha_rate / sigma,
+    -scale * np.tan(u),
+    2 * scale * np.tan(u),
+  )
+
+
+def linear(t):
+  one = np.ones_like(t)
+  return 1 - t, t, -one, one, -1 / (1 - t), 2 * t / (1 - t)
+
+
+def trigonometric(t):
+  return (
+    np.cos(t),
+    np.sin(t),
+    -np.sin(t),
+    np.cos(t),
+    -np.tan(t),
+    2 * np.tan(t),
+  )
+
+
+BY_HAND = {f.__name__: f for f in (edm, vp, cosine, linear, trigonometric)}
+PATHS = {name: getattr(paths, name)() for name in BY_HAND}
+by_name = pytest.mark.parametrize("name", BY_HAND)
+
+
+@by_name
+def test_time_is_the_inverse_of_ratio(name):
+  path = PATHS[name]
+
+  @jax.jit
+  def both_ways(ratio):
+    t = path.time(ratio)
+    return t, path.ratio(t), path.time(path.ratio(t)), path.log_ratio(t)
+
+  with jax.enable_x64(True):
+    t, ratio, again, log_ratio = both_ways(jnp.asarray(RATIOS))
+  np.testing.assert_allclose(ratio, RATIOS, rtol=1e-10)
+  np.testing.assert_allclose(again, t, rtol=1e-10)
+  np.testing.assert_allclose(log_ratio, np.log(RATIOS), atol=1e-10)
+  assert np.all(np.diff(t) > 0)
+  # The inverse of the formulas by hand, not only of the code's own ratio.
+  alpha, sigma, *_ = BY_HAND[name](np.asarray(t))
+  np.testing.assert_allclose(sigma / alpha, RATIOS, rtol=1e-9)
+
+
+@by_name
+def test_scales_rates_drift_and_diffusion_match_their_closed_forms(name):
+  path = PATHS[name]
+  everything = jax.jit(
+    lambda t: (
+      path.alpha(t),
+      path.sigma(t),
+      *path.rates(t),
+      path.drift(t),
+      path.diffusion(t),
+    )
+  )
+  with jax.enable_x64(True):
+    t = path.time(jnp.asarray(RATIOS))
+    values = everything(t)
+  # 1 - alpha loses digits by hand at small t, not in the code: 1e-9.
+  for value, truth in zip(values, BY_HAND[name](np.asarray(t)), strict=True):
+    np.testing.assert_allclose(value, truth, rtol=1e-9, atol=1e-14)
+
+
+@by_name
+def test_rates_of_one_python_float_match_central_differences(name):
+  path = PATHS[name]
+  with jax.enable_x64(True):
+    t, h = float(path.time(0.7)), 1e-5
+    rates = path.rates(t)
+    for rate, scale in zip(rates, (path.alpha, path.sigma), strict=True):
+      slope = (scale(jnp.float64(t + h)) - scale(jnp.float64(t - h))) / (2 * h)
+      np.testing.assert_allclose(rate, slope, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vp", "cosine", "trigonometric"])
+def test_variance_preserving(name):
+  path = PATHS[name]
+  with jax.enable_x64(True):
+    t = jnp.linspace(path.t_min, path.t_max, 1001)
+    power = path.alpha(t) ** 2 + path.sigma(t) ** 2
+  np.testing.assert_allclose(power, 1, atol=1e-14)
+
+
+@by_name
+def test_ends_of_the_domain(name):
+  path = PATHS[name]
+  ends = np.array([path.t_min, path.t_max], np.float32)
+  alpha, sigma = np.asarray(path.alpha(ends)), np.asarray(path.sigma(ends))
+  if name == "edm":
+    np.testing.assert_allclose(sigma, [0.002, 80.0])
+  else:
+    assert (alpha[0], sigma[0]) == (1, 0)
+    assert abs(alpha[1]) < 0.007
+    assert sigma[1] == pytest.approx(1, abs=1e-4)
+  inside = path.time(jnp.asarray(RATIOS, jnp.float32))
+  assert np.all((inside >= ends[0]) & (inside <= ends[1]))
+
+
+@by_name
+def test_float32_keeps_the_ratio_at_both_ends(name):
+  path = PATHS[name]
+  small = np.asarray(RATIOS, np.float32)
+  ratio = path.ratio(path.time(jnp.asarray(small)))
+  # Cosine ends at u = 1.56, where one float32 ulp of u moves the ratio by 1e-5.
+  np.testing.assert_allclose(ratio, small, rtol=3e-5)
+
+
+@by_name
+def test_a_grid_is_its_times_one_by_one(name):
+  path = PATHS[name]
+
+  @jax.jit
+  def everything(t):
+    return (
+      path.alpha(t),
+      path.sigma(t),
+      path.ratio(t),
+      path.log_ratio(t),
+      path.drift(t),
+      path.diffusion(t),
+      path.conditioning(t),
+      *path.rates(t),
+    )
+
+  t = path.time(jnp.geomspace(0.01, 50.0, 6))
+  grid = everything(t.reshape(2, 3))
+  loop = [everything(t[i]) for i in range(6)]
+  for k, values in enumerate(grid):
+    assert values.shape == (2, 3)
+    one_by_one = np.array([values[k] for values in loop]).reshape(2, 3)
+    np.testing.assert_allclose(values, one_by_one, rtol=1e-6)
+
+
+@by_name
+def test_conditioning_is_finite_and_increasing_on_the_domain(name):
+  path = PATHS[name]
+  t = jnp.linspace(path.t_min, path.t_max, 1001)
+  seen = path.conditioning(t)
+  assert np.all(np.isfinite(seen)) and np.all(np.diff(seen) > 0)
+  assert np.max(np.abs(seen)) < 2
+  truth = np.log(t) / 4 if name == "edm" else t
+  np.testing.assert_allclose(seen, truth, rtol=1e-6, atol=1e-7)
+
+
+@by_name
+def test_constructors_return_one_object_and_do_not_retrace(name):
+  constructor = getattr(paths, name)
+  assert constructor() is constructor() is PATHS[name]
+  chex.clear_trace_counter()
+
+  @jax.jit
+  @chex.assert_max_traces(n=1)
+  def scale(path, t):
+    return path.alpha(t)
+
+  for t in (0.3, 0.4, 0.5):
+    scale(constructor(), t)
+  assert jax.tree.leaves(constructor()) == []
+
+
+def test_other_constants_give_other_paths():
+  assert paths.edm(0.01, 10.0) is paths.edm(0.01, 10.0)
+  assert paths.edm(0.01, 10.0) is not paths.edm()
+  with jax.enable_x64(True):
+    values = paths.vp(0.2, 10.0), paths.cosine(0.02)
+    t = jnp.array([0.1, 0.6])
+    for path, truth in zip(
+      values, (vp(t, 0.2, 10.0), cosine(t, 0.02)), strict=True
+    ):
+      np.testing.assert_allclose(path.alpha(t), truth[0], rtol=1e-12)
+      np.testing.assert_allclose(path.sigma(t), truth[1], rtol=1e-12)
+      np.testing.assert_allclose(path.time(path.ratio(t)), t, rtol=1e-12)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
+def test_edm_refuses_bad_ends(ends):
+  with pytest.raises(ValueError, match="0 < t_min < t_max"):
+    paths.edm(*ends)
+
+
+@pytest.mark.parametrize("betas", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
+def test_vp_refuses_bad_betas(betas):
+  with pytest.raises(ValueError, match="0 < beta_min < beta_max"):
+    paths.vp(*betas)
+
+
+@pytest.mark.parametrize("offset", [-0.1, -1.0])
+def test_cosine_refuses_a_bad_offset(offset):
+  with pytest.raises(ValueError, match="offset"):
+    paths.cosine(offset)
+
+
+def test_a_learned_schedule_is_a_path_of_its_own():
+  def build(speed):
+    return paths.Path(
+      lambda t: 1 - t**speed,
+      lambda t: t**speed,
+      lambda ratio: (ratio / (1 + ratio)) ** (1 / speed),
+    )
+
+  rate = jax.grad(lambda speed: build(speed).rates(0.5)[1])(2.0)
+  # d/ds (s t^(s - 1)) = t^(s - 1) (1 + s log t)
+  np.testing.assert_allclose(rate, 0.5 * (1 + 2 * np.log(0.5)), rtol=1e-5)
