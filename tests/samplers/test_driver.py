@@ -1,0 +1,267 @@
+"""The driver: transformations, keys, counts, memory, for every solver."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import mixture
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from jaxgen import fields, samplers
+
+SOLVERS = {
+  "euler": samplers.euler(),
+  "heun": samplers.heun(),
+  "ddim": samplers.ddim(),
+  "euler_maruyama": samplers.euler_maruyama(),
+  "ancestral": samplers.ancestral(),
+  "churn": samplers.churn(1.0),
+}
+DETERMINISTIC = ("euler", "heun", "ddim")
+every_solver = pytest.mark.parametrize("name", SOLVERS)
+PATH = mixture.jaxgen_path("vp")
+X = np.random.RandomState(0).randn(8, 2).astype("float32")
+
+
+@functools.cache
+def _times(num_steps=5):
+  with jax.ensure_compile_time_eval():  # the first call may be inside jit
+    return np.asarray(samplers.grids.log_snr(PATH, num_steps, 0.05, 10.0))
+
+
+def _sample(name, x, key, times=None):
+  times = _times() if times is None else times
+  field = mixture.field(PATH)
+  return samplers.integrate(SOLVERS[name], field, x, jnp.asarray(times), key)
+
+
+@functools.cache
+def _single(name):
+  """One jitted sampler a solver, which fails if it is traced twice."""
+  chex.clear_trace_counter()
+  fn = chex.assert_max_traces(lambda x, key: _sample(name, x, key), n=1)
+  return jax.jit(fn)
+
+
+@functools.cache
+def _loop(name):
+  keys = jax.random.split(jax.random.key(4), len(X))
+  return np.stack(
+    [_single(name)(x, key) for x, key in zip(X, keys, strict=True)]
+  )
+
+
+def _batch(name, size):
+  keys = jax.random.split(jax.random.key(4), len(X))[:size]
+  run = jax.vmap(functools.partial(_sample, name))
+  return np.asarray(jax.jit(run)(X[:size], keys))
+
+
+class Variants(chex.TestCase):
+  """A solver is the same function with and without jit and device."""
+
+  @chex.variants(
+    with_jit=True, without_jit=True, with_device=True, without_device=True
+  )
+  @parameterized.parameters(*SOLVERS)
+  def test_integrate(self, name):
+    # The key is made inside: chex's devices take arrays only.
+    @self.variant
+    def run(x, times, seed):
+      x, times = jnp.asarray(x), jnp.asarray(times)
+      return _sample(name, x, jax.random.key(seed), times)
+
+    value = run(jnp.asarray(X[0]), jnp.asarray(_times()), jnp.uint32(6))
+    expected = _single(name)(X[0], jax.random.key(6))
+    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-6)
+
+
+@every_solver
+def test_one_trace_and_vmap_equals_a_loop(name):
+  np.testing.assert_allclose(_batch(name, 8), _loop(name), rtol=2e-5, atol=2e-6)
+
+
+@every_solver
+def test_sample_does_not_change_with_the_batch(name):
+  for size in (1, 3):
+    np.testing.assert_allclose(
+      _batch(name, size), _loop(name)[:size], rtol=2e-5, atol=2e-6
+    )
+
+
+@every_solver
+def test_trajectory_begins_at_x_and_ends_as_integrate(name):
+  @jax.jit
+  def run(x, key):
+    field, times = mixture.field(PATH), jnp.asarray(_times())
+    return samplers.trajectory(SOLVERS[name], field, x, times, key)
+
+  states = run(X[0], jax.random.key(8))
+  assert states.shape == (6, 2)
+  np.testing.assert_array_equal(states[0], X[0])
+  expected = _single(name)(X[0], jax.random.key(8))
+  np.testing.assert_allclose(states[-1], expected, rtol=2e-5, atol=2e-6)
+
+
+@every_solver
+def test_keys_matter_only_to_the_stochastic(name):
+  one, other = (
+    np.asarray(_single(name)(X[0], jax.random.key(seed))) for seed in (1, 2)
+  )
+  again = np.asarray(_single(name)(X[0], jax.random.key(1)))
+  np.testing.assert_array_equal(one, again)
+  if name in DETERMINISTIC:
+    np.testing.assert_array_equal(one, other)
+  else:
+    assert (np.abs(one - other) > 1e-4).all()
+
+
+def test_every_step_draws_its_own_noise():
+  # No drift: the increments are the draws themselves.
+  field = fields.Field(
+    lambda x, t: fields.Estimate(velocity=0 * x, score=0 * x)
+  )
+  times = jnp.arange(6.0)
+  solver = samplers.euler_maruyama(lambda t: 0 * t + 0.5)
+  run = jax.jit(
+    lambda x, key: samplers.trajectory(solver, field, x, times, key)
+  )
+  steps = np.diff(run(X[0], jax.random.key(5)), axis=0)
+  _, step_key = jax.random.split(jax.random.key(5))
+  for n, step in enumerate(steps):
+    draw = jax.random.normal(jax.random.fold_in(step_key, n), (2,))
+    np.testing.assert_allclose(step, draw, rtol=1e-5, atol=1e-6)
+
+
+@every_solver
+def test_num_calls_is_the_number_of_evaluations(name):
+  field, calls = mixture.field(PATH), []
+
+  def counted(x, t):
+    jax.debug.callback(lambda t: calls.append(float(t)), t)
+    return field(x, t)
+
+  @jax.jit
+  def run(x, key):
+    return samplers.integrate(
+      SOLVERS[name],
+      fields.Field(counted, PATH),
+      x,
+      jnp.asarray(_times()),
+      key,
+    )
+
+  run(X[0], jax.random.key(0)).block_until_ready()
+  jax.effects_barrier()
+  assert len(calls) == SOLVERS[name].num_calls(5)
+  ends = _times()
+  if name in ("euler", "ddim", "euler_maruyama", "ancestral"):
+    np.testing.assert_allclose(sorted(calls), sorted(ends[:-1]), rtol=1e-6)
+  if name == "heun":
+    both = np.concatenate([ends[:-1], ends[1:]])
+    np.testing.assert_allclose(sorted(calls), np.sort(both), rtol=1e-6)
+
+
+@every_solver
+def test_derivatives_equal_finite_differences(name):
+  with jax.enable_x64(True):
+    x = jnp.asarray(X[0], "float64")
+    times = jnp.asarray(_times(), "float64")
+
+    def loss(scale):  # of the data and of the start: two roads to the output
+      field = mixture.field(PATH, scale)
+      key = jax.random.key(2)
+      end = samplers.integrate(SOLVERS[name], field, scale * x, times, key)
+      return end @ jnp.array([1.0, -0.5])
+
+    @jax.jit
+    def run(scale, h):
+      tangent = jax.jvp(loss, (scale,), (jnp.ones(()),))[1]
+      around = jax.vmap(loss)(jnp.stack([scale + h, scale - h]))
+      return tangent, jax.grad(loss)(scale), *around
+
+    with jax.debug_key_reuse(False):  # the same draws, on purpose
+      values = run(jnp.asarray(0.9), 1e-5)
+    forward, reverse, above, below = map(float, values)
+    difference = (above - below) / 2e-5
+  assert abs(difference) > 1e-2
+  np.testing.assert_allclose(forward, difference, rtol=1e-6)
+  np.testing.assert_allclose(reverse, difference, rtol=1e-6)
+
+
+@every_solver
+def test_nothing_leaks(name):
+  with jax.checking_leaks():
+    value = jax.jit(functools.partial(_sample, name))(X[0], jax.random.key(0))
+  assert np.isfinite(value).all()
+
+
+@pytest.mark.parametrize("path_name", mixture.NAMES)
+def test_finite_in_float32_on_the_whole_range(path_name):
+  path = mixture.jaxgen_path(path_name)
+  field = mixture.field(path)
+  grids = [
+    samplers.grids.karras(path, 16, 0.002, 80.0),
+    samplers.grids.log_snr(path, 16, 0.002, 80.0),
+  ]
+
+  @jax.jit
+  def run(x, times, key):
+    x = x * jnp.hypot(path.alpha(times[0]), path.sigma(times[0]))
+    keys = jax.random.split(key, len(SOLVERS))
+    return {
+      name: samplers.integrate(solver, field, x, times, key)
+      for (name, solver), key in zip(SOLVERS.items(), keys, strict=True)
+    }
+
+  for times in grids:
+    assert times.dtype == jnp.float32
+    for name, value in run(X[0], times, jax.random.key(3)).items():
+      assert value.dtype == jnp.float32
+      assert np.isfinite(value).all(), (path_name, name)
+      assert np.abs(value).max() < 5.0, (path_name, name, value)
+
+
+def _temporaries(name, num_steps, run=samplers.integrate):
+  """Bytes of temporaries of the compiled program, and of its plan."""
+  denoise = lambda x, t: fields.Estimate(-x, -x, 0.5 * x, x)
+  field, solver = fields.Field(denoise, PATH), SOLVERS[name]
+  times = jax.ShapeDtypeStruct((num_steps + 1,), jnp.float32)
+  x = jax.ShapeDtypeStruct((256,), jnp.float32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  fn = lambda x, times, key: run(solver, field, x, times, key)
+  compiled = jax.jit(fn).lower(x, times, key).compile()
+  plan = jax.eval_shape(lambda times: solver.plan(PATH, times), times)
+  plan_bytes = sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(plan))
+  return compiled.memory_analysis().temp_size_in_bytes, plan_bytes
+
+
+@every_solver
+def test_temporaries_grow_by_the_plan_alone(name):
+  # Beside the plan: 16 bytes a step (n, its key, intermediates of the plan).
+  # Keeping the states would be 1024.
+  few, few_plan = _temporaries(name, 16)
+  many, many_plan = _temporaries(name, 256)
+  growth = many - few
+  assert growth <= many_plan - few_plan + 16 * 240
+
+
+def test_kept_states_would_show_in_the_temporaries():
+  last = lambda *arguments: samplers.trajectory(*arguments)[-1]
+  few, many = (_temporaries("euler", n, last)[0] for n in (16, 256))
+  assert many - few >= 1024 * 240
+
+
+def test_transport_map_is_exact_in_any_number_of_steps():
+  transport = lambda x: jnp.tanh(x) * 2 + 0.3
+  start = jnp.asarray(X[0])
+  field = fields.from_transport_map(transport, start)
+  for num_steps in (1, 4, 16):
+    times = jnp.linspace(0.0, 1.0, num_steps + 1)
+    end = samplers.integrate(
+      samplers.euler(), field, start, times, jax.random.key(0)
+    )
+    np.testing.assert_allclose(end, np.tanh(X[0]) * 2 + 0.3, rtol=1e-5)

@@ -1,0 +1,128 @@
+"""Bad input to the driver and the solvers: one clear line each."""
+
+import jax
+import jax.numpy as jnp
+import mixture
+import pytest
+
+from jaxgen import fields, samplers
+
+PATH = mixture.jaxgen_path("linear")
+NAMES = ("euler", "heun", "ddim", "euler_maruyama", "ancestral")
+
+
+def _run(solver=None, field=None, x=None, times=None, key=None):
+  return samplers.integrate(
+    samplers.heun() if solver is None else solver,
+    mixture.field(PATH) if field is None else field,
+    jnp.ones(2) if x is None else x,
+    jnp.array([0.9, 0.5, 0.1]) if times is None else times,
+    jax.random.key(0) if key is None else key,
+  )
+
+
+def _fails(pattern, **arguments):
+  with pytest.raises(ValueError, match=pattern) as error:
+    _run(**arguments)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  "solver, estimate",
+  [
+    (samplers.euler(), "velocity"),
+    (samplers.heun(), "velocity"),
+    (samplers.ddim(), "data"),
+    (samplers.euler_maruyama(), "score"),
+    (samplers.ancestral(), "data"),
+    (samplers.churn(1.0), "velocity"),
+  ],
+  ids=lambda value: getattr(value, "name", value),
+)
+def test_field_lacks_an_estimate(solver, estimate):
+  full = mixture.field(PATH)
+  lacking = lambda x, t: full(x, t)._replace(**{estimate: None})
+  pattern = f"field: expected {estimate}, which {solver.name} needs, got None"
+  _fails(pattern, solver=solver, field=fields.Field(lacking, PATH))
+
+
+@pytest.mark.parametrize(
+  "solver",
+  [
+    samplers.ddim(),
+    samplers.euler_maruyama(),
+    samplers.ancestral(),
+    samplers.churn(1.0),
+  ],
+  ids=lambda solver: solver.name,
+)
+def test_field_lacks_a_path(solver):
+  bare = fields.Field(mixture.field(PATH).estimate)
+  pattern = f"field: expected path, which {solver.name} needs, got None"
+  _fails(pattern, solver=solver, field=bare)
+
+
+def test_solvers_without_a_path_run_on_a_bare_velocity():
+  field = fields.from_velocity(lambda x, t: -x)
+  for solver in (samplers.euler(), samplers.heun()):
+    assert jnp.isfinite(_run(solver=solver, field=field)).all()
+
+
+@pytest.mark.parametrize(
+  "times", [[0.1, 0.5, 0.9], [0.9, 0.5, 0.5], [0.9, 0.1, 0.5]]
+)
+@pytest.mark.parametrize(
+  "solver",
+  [samplers.ancestral(), samplers.churn(1.0)],
+  ids=lambda solver: solver.name,
+)
+def test_times_must_decrease(solver, times):
+  times = jnp.array(times)
+  pattern = f"times: expected decreasing times, which {solver.name} needs"
+  _fails(pattern, solver=solver, times=times)
+
+  @jax.jit
+  def closed_over(x):
+    return _run(solver=solver, x=x, times=times)
+
+  with pytest.raises(ValueError, match=pattern):
+    closed_over(jnp.ones(2))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 1)])
+def test_times_of_another_rank_or_length(shape):
+  _fails(r"times: expected shape \[N \+ 1\]", times=jnp.ones(shape))
+
+
+def test_times_of_another_dtype():
+  pattern = "times: expected dtype float32, got float16"
+  _fails(pattern, times=jnp.array([0.9, 0.5], jnp.float16))
+  with jax.enable_x64(True):
+    times, x = jnp.array([0.9, 0.5], jnp.float64), jnp.ones(2, jnp.float32)
+    _fails("times: expected dtype float32, got float64", times=times, x=x)
+
+
+def test_keys():
+  _fails("key: expected a typed key", key=jax.random.PRNGKey(0))
+  _fails("key: expected one key", key=jax.random.split(jax.random.key(0), 2))
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (2, 1)])
+@pytest.mark.parametrize("name", NAMES)
+def test_estimate_of_another_shape(name, shape):
+  wrong = fields.Estimate(*[jnp.zeros(shape)] * 4)
+  field = fields.Field(lambda x, t: wrong, PATH)
+  _fails(
+    r"field: expected \w+ of shape \(2,\), got \(",
+    solver=getattr(samplers, name)(),
+    field=field,
+  )
+
+
+def test_churn_settings():
+  for amount in (-1.0, float("nan")):
+    with pytest.raises(ValueError, match="amount: expected a number >= 0"):
+      samplers.churn(amount)
+  for low, high in ((2.0, 1.0), (-1.0, 1.0), (0.0, float("nan"))):
+    with pytest.raises(ValueError, match="ratio_min, ratio_max: expected"):
+      samplers.churn(1.0, low, high)
