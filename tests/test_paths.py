@@ -225,7 +225,7 @@ def test_edm_refuses_bad_ends(ends):
 
 @pytest.mark.parametrize("betas", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
 def test_vp_refuses_bad_betas(betas):
-  with pytest.raises(ValueError, match="0 < beta_min < beta_max"):
+  with pytest.raises(ValueError, match="0 < beta_min <= beta_max"):
     paths.vp(*betas)
 
 
@@ -246,3 +246,18 @@ def test_a_learned_schedule_is_a_path_of_its_own():
   rate = jax.grad(lambda speed: build(speed).rates(0.5)[1])(2.0)
   # d/ds (s t^(s - 1)) = t^(s - 1) (1 + s log t)
   np.testing.assert_allclose(rate, 0.5 * (1 + 2 * np.log(0.5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "ends", [(2.0, 1.0), (0.0, 1.0), (1.0, math.inf), (0.001, 80.0), (1.0, 99.0)]
+)
+def test_ends_refuse_what_is_not_on_the_path(ends):
+  with pytest.raises(ValueError, match="ratio_min, ratio_max: expected"):
+    paths.edm().ends(*ends)
+
+
+def test_ends_under_jit_are_those_outside():
+  path = paths.cosine()
+  low, high = jax.jit(lambda: path.ends(0.1, 10.0))()
+  np.testing.assert_allclose(path.ratio(low), 0.1, rtol=1e-5)
+  np.testing.assert_allclose(path.ratio(high), 10.0, rtol=1e-5)
