@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from experiments import edm
-from experiments.lib import tables
+from experiments.lib import build, tables
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import mlp, unet
 from jaxgen.training import ema, state, step
@@ -160,7 +160,7 @@ def training(repeats, inner):
   """The demo's step through jaxgen beside the one written by hand."""
   data = tables.load_data("digits")
   config = edm.Config(run_dir="", sigma_data=SIGMA_DATA, batch_size=BATCH)
-  method = edm.build(config, data)
+  method = build.method(config, data)
   params = init(method.model, data.shape)
   batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
   turns = step.single(

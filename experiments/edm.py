@@ -18,18 +18,17 @@ Method: Karras et al. 2022, arXiv:2206.00364.
 import dataclasses
 import functools
 import sys
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import figures, report, tables
+from experiments.lib import build, figures, report, tables
 from experiments.lib import run as runs
-from jaxgen import fields, paths, predictions, samplers
+from jaxgen import predictions
 from jaxgen.losses import denoising
-from jaxgen.models import mlp, unet
 from jaxgen.training import checkpoint, ema, logging, loop, state, step
 
 MODULE = "experiments.edm"
@@ -150,126 +149,7 @@ PRESETS = {
 }
 
 
-class Method(NamedTuple):
-  """What the configuration says, as objects."""
-
-  model: Any  # a Flax module of one example
-  path: paths.Path  # of training
-  draw: Any  # (key, shape) -> t
-  prediction: Any
-  weight: Any
-  sample_path: paths.Path
-  solver: samplers.Solver
-  times: Any  # [N + 1], on sample_path
-
-
-def resolved(config: Config, data: tables.Data) -> Config:
-  """The configuration with sigma_data measured where it was left open."""
-  if config.sigma_data is not None:
-    return config
-  return dataclasses.replace(config, sigma_data=round(data.std, 3))
-
-
-def build(config: Config, data: tables.Data) -> Method:
-  """Looks every name up; refuses what cannot be, before anything is written."""
-  for name in ("num_steps", "batch_size", "log_every", "save_every"):
-    if getattr(config, name) < 1:
-      raise ValueError(
-        f"{name}: expected at least 1, got {getattr(config, name)}"
-      )
-  for name in ("learning_rate", "clip_norm", "sigma_data"):
-    if not getattr(config, name) > 0:
-      raise ValueError(
-        f"{name}: expected a positive number, got {getattr(config, name)}"
-      )
-  path = tables.lookup(tables.PATHS, config.path, "path")()
-  row = tables.lookup(tables.PREDICTIONS, config.prediction, "prediction")
-  prediction = row(config.sigma_data)
-  ends = dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
-  draw = tables.lookup(tables.DRAWS, config.draw, "draw")
-  settings = ends
-  if draw.settings:
-    settings = ends | dict(mean=config.level_mean, std=config.level_std)
-  make_weight, owner = tables.lookup(tables.WEIGHTS, config.weight, "weight")
-  weight = make_weight(path, config.sigma_data, draw.density(path, **settings))
-  if owner is not None:
-    weight = predictions.reweight(weight, path, owner, prediction)
-  solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
-  grid = tables.lookup(tables.GRIDS, config.grid, "grid")
-  name = config.path if config.sample_path is None else config.sample_path
-  sample_path = tables.lookup(tables.PATHS, name, "sample_path")()
-  sample_t = functools.partial(draw.sample, path=path, **settings)
-  return Method(
-    model=make_model(config, data),
-    path=path,
-    draw=lambda key, shape: sample_t(key, shape=shape),
-    prediction=prediction,
-    weight=weight,
-    sample_path=sample_path,
-    solver=solver,
-    times=grid(sample_path, config.sample_steps, **ends),
-  )
-
-
-def make_model(config: Config, data: tables.Data) -> Any:
-  """A U-Net for images, an MLP for points."""
-  shared = dict(
-    num_classes=data.num_classes,
-    dropout=config.dropout,
-    dtype=jnp.dtype(config.dtype),
-  )
-  if len(data.shape) == 1:
-    return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
-  return unet.UNet(
-    width=config.width,
-    multipliers=config.multipliers,
-    num_blocks=config.num_blocks,
-    attention=config.attention,
-    **shared,
-  )
-
-
-def make_field(config: Config, method: Method, params, label) -> fields.Field:
-  """The trained model of one label (None: of all) as a field."""
-  net = lambda x, c: method.model.apply(params, x, c, label)
-  predict_fn, _ = predictions.preconditioned(
-    net, method.path, config.sigma_data
-  )
-  field = fields.from_prediction(predict_fn, method.path, method.prediction)
-  if method.sample_path is method.path:
-    return field
-  return fields.on_path(field, method.sample_path)
-
-
-def make_sampler(config: Config, method: Method, shape: tuple[int, ...]):
-  """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
-
-  A sample depends on its own key alone.
-  """
-
-  def one(params, key, label):
-    noise_key, solver_key = jax.random.split(key)
-    field = make_field(config, method, params, label)
-    first, last = method.times[0], method.times[-1]
-    noise = jax.random.normal(noise_key, shape)
-    x = method.sample_path.sigma(first) * noise
-    states = samplers.trajectory(
-      method.solver, field, x, method.times, solver_key
-    )
-    return states, field(states[-1], last).data
-
-  return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
-
-
-def load_params(config: Config, method: Method, shape: tuple[int, ...]) -> Any:
-  """The averaged parameters of the run's last checkpoint."""
-  dummy = jnp.zeros(shape), jnp.zeros(())
-  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
-  directory = runs.checkpoints(config.run_dir)
-  return checkpoint.restore_ema(directory, {"model": like})["model"]
-
-
-def make_loss(config: Config, method: Method, num_classes: int):
+def make_loss(config: Config, method: build.Method, num_classes: int):
   """(params, key, batch) -> (loss, metrics), over a batch."""
 
   def loss_fn(params, key, batch):
@@ -314,8 +194,8 @@ def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   # Data, model and loss.
   data = tables.load_data(config.data)
-  config = resolved(config, data)
-  method = build(config, data)
+  config = build.resolve(config, data)
+  method = build.method(config, data)
   keys = jax.random.split(jax.random.key(config.seed), 4)
   init_key, data_key, run_key, sample_key = keys
   params = jax.jit(method.model.init)(
@@ -338,7 +218,7 @@ def run(config: Config) -> state.State:
   print(f"{run_dir}: {size:,} parameters, step {done}", file=sys.stderr)
 
   # Loop, with a small sheet of samples now and then.
-  sampler = make_sampler(config, method, data.shape)
+  sampler = build.make_sampler(config, method, data.shape)
   sample = lambda now: functools.partial(sampler, now.players["model"].ema)
 
   def save_sheet(now):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import figures, tables
+from experiments.lib import build, figures, tables
 from experiments.lib import run as runs
 
 MODULE = "experiments.sample"
@@ -60,11 +60,11 @@ def run(run_dir: str, config: Config) -> np.ndarray:
     settings, **{k: v for k, v in asked.items() if v is not None}
   )
   data = tables.load_data(settings.data)
-  method = script.build(settings, data)
+  method = build.method(settings, data)
   labels = pick_labels(config, data.num_classes)
-  params = script.load_params(settings, method, data.shape)
+  params = build.averaged_params(settings, method, data.shape)
 
-  sampler = script.make_sampler(settings, method, data.shape)
+  sampler = build.make_sampler(settings, method, data.shape)
   seed_key = jax.random.key(config.seed)
   chunks = []
   for start in range(0, config.number, config.chunk):

@@ -37,16 +37,16 @@ def test_commands_parse(words, monkeypatch, tmp_path):
     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     return
   from experiments import edm, sample
+  from experiments.lib import build, tables
   from experiments.lib import run as runs
-  from experiments.lib import tables
 
   assert words[:2] == ["python", "-m"]
   monkeypatch.setattr("sys.argv", words[2:])
   seen = []
   if words[2] == "experiments.edm":
     runs.main(words[2], edm.PRESETS, seen.append)
-    edm.build(
-      edm.resolved(seen[0], data := tables.load_data(seen[0].data)), data
+    build.method(
+      build.resolve(seen[0], data := tables.load_data(seen[0].data)), data
     )
   else:
     assert words[2] == "experiments.sample"

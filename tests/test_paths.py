@@ -1,5 +1,7 @@
 """Paths against closed forms derived by hand, in NumPy's float64."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp

@@ -20,12 +20,18 @@ NUM_POINTS = 2048
 
 
 def draws(data: tables.Data, key: Array) -> tuple[Array, Array | None]:
-  """The keys and labels of a report: some of each class, or many points."""
-  if not data.num_classes:
-    number = NUM_COLUMNS**2 if len(data.shape) == 3 else NUM_POINTS
-    return jax.random.split(key, number), None
-  labels = jnp.repeat(jnp.arange(data.num_classes), NUM_COLUMNS)
-  return jax.random.split(key, len(labels)), labels
+  """The keys and labels of a report: some of each class, or many points.
+
+  The keys are the same at every call, so that sheets show the same draws.
+  """
+  number, labels = NUM_POINTS, None
+  if data.num_classes:
+    labels = jnp.repeat(jnp.arange(data.num_classes), NUM_COLUMNS)
+    number = len(labels)
+  elif len(data.shape) == 3:
+    number = NUM_COLUMNS**2
+  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
+  return keys, labels
 
 
 def sheet(

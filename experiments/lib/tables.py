@@ -13,12 +13,13 @@ import numpy as np
 from jaxgen import levels, paths, predictions, samplers
 from jaxgen.data import digits, loaders, toy
 
-PATHS = {
+# (ratio_min, ratio_max) -> path; only EDM's domain is set by its ratios.
+PATHS: dict[str, Callable[[float, float], paths.Path]] = {
   "edm": paths.edm,
-  "vp": paths.vp,
-  "cosine": paths.cosine,
-  "linear": paths.linear,
-  "trigonometric": paths.trigonometric,
+  "vp": lambda low, high: paths.vp(),
+  "cosine": lambda low, high: paths.cosine(),
+  "linear": lambda low, high: paths.linear(),
+  "trigonometric": lambda low, high: paths.trigonometric(),
 }
 
 # sigma_data -> row; all but EDM's do not depend on it.

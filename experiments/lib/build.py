@@ -1,0 +1,161 @@
+"""From a configuration to functions: the one place where names are looked up.
+
+A configuration is any dataclass with the settings that are read here by name
+(experiments.edm.Config has them all).
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from experiments.lib import run as runs
+from experiments.lib import tables
+from jaxgen import fields, paths, predictions, samplers
+from jaxgen.models import mlp, unet
+from jaxgen.training import checkpoint
+
+COUNTS = ("num_steps", "batch_size", "log_every", "save_every", "samples_every")
+POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
+
+
+class Method(NamedTuple):
+  """What the configuration says, as objects."""
+
+  model: Any  # a Flax module of one example
+  path: paths.Path  # of training
+  draw: Any  # (key, shape) -> t
+  prediction: Any
+  weight: Any
+  sample_path: paths.Path
+  solver: samplers.Solver
+  times: Any  # [N + 1], on sample_path
+
+
+def resolve(config: Any, data: tables.Data) -> Any:
+  """The configuration with sigma_data measured where it was left open."""
+  if config.sigma_data is not None:
+    return config
+  return dataclasses.replace(config, sigma_data=round(data.std, 3))
+
+
+def method(config: Any, data: tables.Data) -> Method:
+  """Looks every name up; refuses what cannot be, before anything is written."""
+  _check(config)
+  path = make_path(config, config.path, "path")
+  row = tables.lookup(tables.PREDICTIONS, config.prediction, "prediction")
+  prediction = row(config.sigma_data)
+  ends = dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
+  grid = tables.lookup(tables.GRIDS, config.grid, "grid")
+  name = config.path if config.sample_path is None else config.sample_path
+  sample_path = make_path(config, name, "sample_path")
+  times = grid(sample_path, config.sample_steps, **ends)
+  draw = tables.lookup(tables.DRAWS, config.draw, "draw")
+  settings = ends
+  if draw.settings:
+    settings = ends | dict(mean=config.level_mean, std=config.level_std)
+  make_weight, owner = tables.lookup(tables.WEIGHTS, config.weight, "weight")
+  weight = make_weight(path, config.sigma_data, draw.density(path, **settings))
+  if owner is not None:
+    weight = predictions.reweight(weight, path, owner, prediction)
+  solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
+  sample_t = functools.partial(draw.sample, path=path, **settings)
+  return Method(
+    model=make_model(config, data),
+    path=path,
+    draw=lambda key, shape: sample_t(key, shape=shape),
+    prediction=prediction,
+    weight=weight,
+    sample_path=sample_path,
+    solver=solver,
+    times=times,
+  )
+
+
+def _check(config):
+  for name in COUNTS:
+    if getattr(config, name) < 1:
+      raise ValueError(
+        f"{name}: expected at least 1, got {getattr(config, name)}"
+      )
+  for name in POSITIVE:
+    if not 0 < getattr(config, name) < math.inf:
+      raise ValueError(
+        f"{name}: expected a positive number, got {getattr(config, name)}"
+      )
+  if not 0 <= config.label_dropout <= 1:
+    raise ValueError(
+      f"label_dropout: expected 0 to 1, got {config.label_dropout}"
+    )
+  if not 0 <= config.warmup_steps < config.num_steps:
+    raise ValueError(
+      f"warmup_steps: expected 0 to {config.num_steps - 1} (below num_steps),"
+      f" got {config.warmup_steps}"
+    )
+
+
+def make_path(config: Any, name: str, flag: str) -> paths.Path:
+  """The path of this name, over the configuration's noise ratios."""
+  constructor = tables.lookup(tables.PATHS, name, flag)
+  return constructor(config.ratio_min, config.ratio_max)
+
+
+def make_model(config: Any, data: tables.Data) -> Any:
+  """A U-Net for images, an MLP for points."""
+  shared = dict(
+    num_classes=data.num_classes,
+    dropout=config.dropout,
+    dtype=jnp.dtype(config.dtype),
+  )
+  if len(data.shape) == 1:
+    return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
+  return unet.UNet(
+    width=config.width,
+    multipliers=config.multipliers,
+    num_blocks=config.num_blocks,
+    attention=config.attention,
+    **shared,
+  )
+
+
+def make_field(config: Any, method: Method, params, label) -> fields.Field:
+  """The trained model of one label (None: of all) as a field."""
+  net = lambda x, c: method.model.apply(params, x, c, label)
+  predict_fn, _ = predictions.preconditioned(
+    net, method.path, config.sigma_data
+  )
+  field = fields.from_prediction(predict_fn, method.path, method.prediction)
+  if method.sample_path is method.path:
+    return field
+  return fields.on_path(field, method.sample_path)
+
+
+def make_sampler(config: Any, method: Method, shape: tuple[int, ...]):
+  """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
+
+  A sample depends on its own key alone.
+  """
+
+  def one(params, key, label):
+    noise_key, solver_key = jax.random.split(key)
+    field = make_field(config, method, params, label)
+    first, last = method.times[0], method.times[-1]
+    noise = jax.random.normal(noise_key, shape)
+    x = method.sample_path.sigma(first) * noise
+    states = samplers.trajectory(
+      method.solver, field, x, method.times, solver_key
+    )
+    return states, field(states[-1], last).data
+
+  return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+
+
+def averaged_params(config: Any, method: Method, shape: tuple[int, ...]) -> Any:
+  """The averaged parameters of the run's last checkpoint."""
+  dummy = jnp.zeros(shape), jnp.zeros(())
+  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
+  directory = runs.checkpoints(config.run_dir)
+  return checkpoint.restore_ema(directory, {"model": like})["model"]

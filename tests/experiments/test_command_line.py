@@ -1,0 +1,187 @@
+"""Command lines: bad input is a short message and code 2, a signal resumes."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import edm, sample
+from experiments.lib import build, tables
+from experiments.lib import run as runs
+from jaxgen.training import checkpoint, logging
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = (
+  "toy --width 8 --num-blocks 1 --batch-size 8 --num-steps 4 --warmup-steps 1"
+  " --sample-steps 2 --samples-every 100"
+).split()
+
+
+def _exit(monkeypatch, capsys, main, module, arguments):
+  """The exit code and standard error of a command, in this process."""
+  monkeypatch.setattr(sys, "argv", [f"{module}.py", *map(str, arguments)])
+  with pytest.raises(SystemExit) as caught:
+    main()
+  printed = capsys.readouterr()
+  return caught.value.code, printed.err + printed.out
+
+
+def _edm():
+  runs.main(edm.MODULE, edm.PRESETS, edm.run)
+
+
+@pytest.mark.parametrize(
+  "arguments, part",
+  [
+    (["toy", "--widht", "8"], "widht"),
+    (["tyo"], "tyo"),
+    ([], "Missing"),
+    (["toy", "--num-steps", "-1"], "num_steps: expected at least 1, got -1"),
+    (["toy", "--num-steps", "many"], "many"),
+    (["toy", "--samples-every", "0"], "samples_every: expected at least 1"),
+    (["toy", "--sample-steps", "-2"], "expected at least 1, got -2"),
+    (
+      ["toy", "--ratio-min", "2", "--ratio-max", "1"],
+      "expected 0 < ratio_min < ratio_max < inf, got 2.0, 1.0",
+    ),
+    (["toy", "--ratio-min", "-1"], "expected 0 < ratio_min"),
+    (["toy", "--path", "vpp"], "vpp"),
+    (["toy", "--solver", "heum"], "heum"),
+    (["toy", "--learning-rate", "nan"], "learning_rate: expected a positive"),
+    (["toy", "--learning-rate", "0"], "learning_rate: expected a positive"),
+    (["toy", "--level-std", "0"], "level_std: expected a positive"),
+    (["toy", "--batch-size", "0"], "batch_size: expected at least 1"),
+    (["toy", "--dropout", "2"], "dropout: expected"),
+  ],
+)
+def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
+  run_dir = tmp_path / "run"
+  arguments = [*arguments, "--run-dir", run_dir] if arguments else []
+  monkeypatch.chdir(tmp_path)
+  code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
+  assert code == 2 and part in printed and "Traceback" not in printed
+  assert len(printed.strip().splitlines()) <= 30  # tyro's box
+  if printed.startswith("error:"):
+    assert len(printed.strip().splitlines()) == 1
+  assert not any(tmp_path.iterdir())
+
+
+def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
+  toy = edm.PRESETS["toy"][1]
+  data = tables.load_data(toy.data)
+  runs.open_directory(tmp_path, build.resolve(toy, data), edm.MODULE)
+  before = (tmp_path / "config.json").read_bytes()
+  arguments = ["toy", "--seed", "3", "--run-dir", tmp_path]
+  code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
+  assert code == 2 and "(seed 0 -> 3); give another --run-dir" in printed
+  assert len(printed.strip().splitlines()) == 1
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+  assert (tmp_path / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  "arguments, part",
+  [
+    (["missing"], "missing: no such run directory"),
+    (["."], "not a run directory"),
+    ([".", "--number", "0"], "number: expected at least 1, got 0"),
+    ([".", "--solver", "heum"], "heum"),
+    ([".", "--numer", "3"], "numer"),
+    ([], "required"),
+  ],
+)
+def test_sample_refuses(monkeypatch, capsys, tmp_path, arguments, part):
+  monkeypatch.chdir(tmp_path)
+  code, printed = _exit(
+    monkeypatch, capsys, sample.main, sample.MODULE, arguments
+  )
+  assert code == 2 and part in printed and "Traceback" not in printed
+  assert not any(tmp_path.iterdir())
+
+
+def _command(module, *arguments, **settings):
+  return subprocess.Popen(
+    [sys.executable, "-m", module, *map(str, arguments)],
+    cwd=ROOT,
+    env=os.environ | {"PYTHONPATH": str(ROOT)},
+    stderr=subprocess.PIPE,
+    text=True,
+    **settings,
+  )
+
+
+def test_a_real_process_refuses_with_code_2(tmp_path):
+  run_dir = tmp_path / "run"
+  process = _command(edm.MODULE, "toy", "--run-dir", run_dir, "--width", "0")
+  _, printed = process.communicate(timeout=300)
+  assert process.returncode == 2 and "Traceback" not in printed
+  assert printed.startswith("error: ") and len(printed.splitlines()) == 1
+  assert not run_dir.exists()
+
+
+def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
+  run_dir = tmp_path / "a run"
+  real = tables.load_data("eight_gaussians")
+
+  def batches(key, size):
+    batch_fn = real.batches(key, size)
+
+    def until(step):
+      if step == 1:
+        signal.raise_signal(signal.SIGINT)
+      return batch_fn(step)
+
+    return until
+
+  patched = real._replace(batches=batches)
+  monkeypatch.setattr(tables, "load_data", lambda name: patched)
+  arguments = [*TINY, "--run-dir", run_dir]
+  code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
+  assert code == 130 and "Traceback" not in printed
+  *_, last = printed.strip().splitlines()
+  assert last.startswith("SIGINT: stopped and saved at step 2; resume with: ")
+  command = f"python -m experiments.edm {' '.join(TINY)} --run-dir '{run_dir}'"
+  assert last.endswith(command)
+  assert checkpoint.latest_step(run_dir / "checkpoints") == 2
+
+
+def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
+  """Of a real process, which ends as one that nothing disturbed."""
+  arguments = [*TINY, "--num-steps", 3000, "--log-every", 10]
+  arguments += ["--batch-size", 1024]
+  stopped = [*arguments, "--run-dir", tmp_path / "stopped"]
+  process = _command(edm.MODULE, *stopped)
+  metrics = tmp_path / "stopped" / "metrics.jsonl"
+  while process.poll() is None:  # ends by itself at the latest
+    if metrics.exists() and metrics.read_text().count("\n") >= 2:
+      process.send_signal(signal.SIGTERM)
+      break
+    time.sleep(0.02)
+  _, printed = process.communicate(timeout=300)
+  assert process.returncode == 143, printed
+  *_, last = printed.strip().splitlines()
+  assert last.startswith("SIGTERM: stopped and saved at step ")
+  assert "resume with: python -m experiments.edm toy" in last
+  assert "Traceback" not in printed
+
+  both = [
+    _command(edm.MODULE, *arguments, "--run-dir", tmp_path / name)
+    for name in ("stopped", "unbroken")
+  ]
+  for process in both:
+    _, printed = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+  ends = []
+  for name in ("stopped", "unbroken"):
+    records = logging.read(tmp_path / name / "metrics.jsonl")
+    kept = [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+    assert checkpoint.latest_step(tmp_path / name / "checkpoints") == 3000
+    samples = sample.run(str(tmp_path / name), sample.Config(number=20))
+    ends.append((kept, samples))
+  assert ends[0][0] == ends[1][0] and len(ends[0][0]) == 300
+  np.testing.assert_array_equal(ends[0][1], ends[1][1])

@@ -1,0 +1,338 @@
+"""experiments.edm from one end to the other, whole and interrupted."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import edm
+from experiments.lib import build, report, tables
+from jaxgen.training import checkpoint, logging, loop
+
+TOY = edm.Config(
+  run_dir="",
+  data="eight_gaussians",
+  width=16,
+  num_blocks=1,
+  num_steps=12,
+  batch_size=16,
+  warmup_steps=2,
+  sample_steps=3,
+  log_every=2,
+  save_every=5,
+  samples_every=6,
+)
+# Dropout and null labels are drawn in training: their keys must resume too.
+DIGITS = edm.Config(
+  run_dir="",
+  data="digits",
+  width=8,
+  multipliers=(1, 1),
+  attention=(),
+  dropout=0.2,
+  label_dropout=0.3,
+  num_steps=8,
+  batch_size=4,
+  warmup_steps=2,
+  sample_steps=2,
+  log_every=2,
+  save_every=3,
+  samples_every=8,
+)
+PICTURES = ("samples.png", "trajectory.png", "curves.png")
+
+
+def _in(directory, config, **changes):
+  return dataclasses.replace(config, run_dir=str(directory), **changes)
+
+
+def _files(directory):
+  """Every file and what is in it."""
+  return {
+    str(path.relative_to(directory)): path.read_bytes()
+    for path in sorted(directory.rglob("*"))
+    if path.is_file()
+  }
+
+
+def _records(directory):
+  """metrics.jsonl without the seconds, as text: equal NaNs are equal."""
+  records = logging.read(directory / "metrics.jsonl")
+  return [json.dumps(r | {"seconds": 0}) for r in records]
+
+
+def _host(state):
+  """On the host, keys as their data: what may be compared bit for bit."""
+  unkeyed = state._replace(key=jax.random.key_data(state.key))
+  return jax.tree.map(np.asarray, unkeyed)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("edm") / "deep" / "toy"
+  return directory, _host(edm.run(_in(directory, TOY)))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("edm") / "digits"
+  return directory, _host(edm.run(_in(directory, DIGITS)))
+
+
+@pytest.mark.parametrize("name, config", [("toy", TOY), ("images", DIGITS)])
+def test_a_run_leaves_everything(name, config, request):
+  directory, state = request.getfixturevalue(name)
+  assert {path.name for path in directory.iterdir()} == {
+    "config.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "sheets",
+    *PICTURES,
+  }
+  record = json.loads((directory / "config.json").read_text())
+  assert record["experiment"] == "experiments.edm"
+  assert record["data"] == config.data and record["path"] == "edm"
+  measured = round(tables.load_data(config.data).std, 3)
+  assert record["sigma_data"] == measured
+  records = logging.read(directory / "metrics.jsonl")
+  steps = list(range(2, config.num_steps + 1, 2))
+  assert [r["step"] for r in records] == steps
+  assert all(np.isfinite(r["loss"]) and r["seconds"] >= 0 for r in records)
+  assert checkpoint.latest_step(directory / "checkpoints") == config.num_steps
+  assert state.step == config.num_steps
+  sheets = sorted(path.name for path in (directory / "sheets").iterdir())
+  every = range(config.samples_every, config.num_steps + 1)
+  expected = [f"{n:06}.png" for n in every[:: config.samples_every]]
+  assert sheets == expected
+  for picture in PICTURES:
+    pixels = matplotlib.image.imread(directory / picture)[..., :3]
+    assert min(pixels.shape[:2]) > 150 and pixels.std() > 0.03
+  chex.assert_tree_all_finite(state)
+
+
+def test_the_parameters_and_their_average_moved(toy):
+  _, state = toy
+  player = state.players["model"]
+  biases = [x for x in jax.tree.leaves(player.params) if x.ndim == 1]
+  assert biases and all(np.any(x != 0) for x in biases)  # all start at zero
+  differ = jax.tree.map(lambda p, e: np.any(p != e), player.params, player.ema)
+  assert all(jax.tree.leaves(differ))
+
+
+def test_the_seed_matters(toy, tmp_path, monkeypatch):
+  monkeypatch.setattr(report, "pictures", lambda *args, **kwargs: None)
+  directory, _ = toy
+  few = _in(tmp_path / "few", TOY, seed=1, num_steps=4, samples_every=100)
+  edm.run(few)
+  assert _records(tmp_path / "few")[0] != _records(directory)[0]
+
+
+def test_the_same_configuration_again_is_done(toy, monkeypatch):
+  directory, state = toy
+  before = _files(directory)
+
+  def never(*args):
+    raise AssertionError("trained a run that was finished")
+
+  real = tables.load_data(TOY.data)
+  idle = real._replace(batches=lambda key, size: never)
+  monkeypatch.setattr(tables, "load_data", lambda name: idle)
+  again = _host(edm.run(_in(directory, TOY)))
+  chex.assert_trees_all_equal(again, state)
+  after = _files(directory)
+  assert before.keys() == after.keys()
+  changed = {name for name in before if before[name] != after[name]}
+  assert not {n for n in changed if not n.endswith(".png")}
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"seed": 5}, r"another configuration \(seed 0 -> 5\); give another"),
+    ({"path": "vp"}, r"path 'edm' -> 'vp'"),
+    ({"num_steps": 24}, r"num_steps 12 -> 24"),
+    ({"sigma_data": 2.0}, r"sigma_data .* -> 2.0"),
+    ({"data": "moons", "width": 8}, r"data .*'moons', sigma_data .*, width"),
+  ],
+)
+def test_another_configuration_is_refused(toy, change, message):
+  directory, _ = toy
+  before = _files(directory)
+  with pytest.raises(ValueError, match=message) as caught:
+    edm.run(_in(directory, TOY, **change))
+  assert str(directory) in str(caught.value)
+  assert "\n" not in str(caught.value)
+  assert _files(directory) == before
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path):
+  (tmp_path / "thesis.tex").write_text("dear to someone")
+  with pytest.raises(ValueError, match="not a run directory"):
+    edm.run(_in(tmp_path, TOY))
+  assert _files(tmp_path) == {"thesis.tex": b"dear to someone"}
+
+
+def test_a_file_is_refused(tmp_path):
+  (tmp_path / "runs").write_text("a file")
+  with pytest.raises(ValueError, match="not a run directory"):
+    edm.run(_in(tmp_path / "runs", TOY))
+  assert _files(tmp_path) == {"runs": b"a file"}
+
+
+@pytest.mark.parametrize("text", [b'{"seed": 0', b"[1]", b"", b"\xff\xfe"])
+def test_a_damaged_configuration_is_refused(tmp_path, text):
+  (tmp_path / "config.json").write_bytes(text)
+  with pytest.raises(ValueError, match=r"config\.json: damaged"):
+    edm.run(_in(tmp_path, TOY))
+  assert _files(tmp_path) == {"config.json": text}
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"num_steps": -3}, "num_steps: expected at least 1, got -3"),
+    ({"samples_every": 0}, "samples_every: expected at least 1, got 0"),
+    ({"sample_steps": -1}, "num_steps: expected at least 1, got -1"),
+    ({"learning_rate": float("nan")}, "learning_rate: expected a positive"),
+    ({"learning_rate": float("inf")}, "learning_rate: expected a positive"),
+    ({"level_std": 0.0}, "level_std: expected a positive number, got 0.0"),
+    ({"ratio_min": -1.0}, "expected 0 < ratio_min < ratio_max"),
+    ({"ratio_min": 2.0, "ratio_max": 1.0}, "expected 0 < ratio_min"),
+    ({"label_dropout": 1.5}, "label_dropout: expected 0 to 1, got 1.5"),
+    ({"dropout": 1.5}, "dropout: expected"),
+    ({"ema_decay": 1.5}, "decay: expected"),
+    ({"warmup_steps": 12}, "warmup_steps: expected 0 to 11"),
+    ({"solver": "churn", "churn": -1.0}, "amount: expected"),
+    ({"width": 0}, "features: expected widths"),
+    ({"data": "moon"}, "data: expected one of"),
+  ],
+)
+def test_bad_values_are_refused_before_anything_is_written(
+  tmp_path, change, message
+):
+  with pytest.raises(ValueError, match=message) as caught:
+    edm.run(_in(tmp_path / "run", TOY, **change))
+  assert "\n" not in str(caught.value)
+  assert not any(tmp_path.iterdir())
+
+
+def _interrupt(monkeypatch, config, at, number):
+  """The run receives a signal while it asks for the batch of step `at`."""
+  real = tables.load_data(config.data)
+
+  def batches(key, size):
+    batch_fn = real.batches(key, size)
+
+    def until(step):
+      if step == at:
+        signal.raise_signal(number)
+      return batch_fn(step)
+
+    return until
+
+  patched = real._replace(batches=batches)
+  with monkeypatch.context() as patch:
+    patch.setattr(tables, "load_data", lambda name: patched)
+    with pytest.raises(loop.Interrupted) as caught:
+      edm.run(config)
+  assert caught.value.step == at + 1
+  assert caught.value.signal_number == number
+
+
+def _assert_same_run(directory, state, unbroken):
+  there, expected = unbroken
+  chex.assert_trees_all_equal(_host(state), expected)
+  assert _records(directory) == _records(there)
+  for picture in ("samples.png", "trajectory.png"):
+    assert (directory / picture).read_bytes() == (there / picture).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_toy_ends_as_the_unbroken_one(
+  toy, tmp_path, monkeypatch, number
+):
+  config = _in(tmp_path / "run", TOY)
+  # Between two records, and before the first checkpoint or after it.
+  _interrupt(monkeypatch, config, 2 if number == signal.SIGINT else 8, number)
+  assert not (tmp_path / "run" / "samples.png").exists()
+  _assert_same_run(tmp_path / "run", edm.run(config), toy)
+
+
+def test_a_unet_interrupted_twice_ends_as_the_unbroken_one(
+  images, tmp_path, monkeypatch
+):
+  config = _in(tmp_path / "run", DIGITS)
+  _interrupt(monkeypatch, config, 0, signal.SIGTERM)
+  _interrupt(monkeypatch, config, 4, signal.SIGINT)
+  _assert_same_run(tmp_path / "run", edm.run(config), images)
+
+
+def test_a_killed_run_ends_as_the_unbroken_one(toy, tmp_path, monkeypatch):
+  """No handler ran: it goes on from the last checkpoint, records cut back."""
+  real = tables.load_data(TOY.data)
+
+  def batches(key, size):
+    batch_fn = real.batches(key, size)
+    return lambda step: batch_fn(step) if step < 9 else 1 / 0
+
+  config = _in(tmp_path / "run", TOY)
+  with monkeypatch.context() as patch:
+    dying = real._replace(batches=batches)
+    patch.setattr(tables, "load_data", lambda name: dying)
+    with pytest.raises(ZeroDivisionError):
+      edm.run(config)
+  assert checkpoint.latest_step(tmp_path / "run" / "checkpoints") == 5
+  assert len(_records(tmp_path / "run")) == 4
+  _assert_same_run(tmp_path / "run", edm.run(config), toy)
+
+
+def test_run_is_importable_without_the_command_line():
+  code = (
+    "import sys; sys.modules['tyro'] = None; from experiments import edm, "
+    "sample; edm.run, sample.run, edm.Config(run_dir='nowhere')"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert (result.returncode, result.stdout) == (0, ""), result.stderr
+
+
+def test_a_model_of_one_path_samples_the_same_on_another():
+  """vp and linear start from the same point, up to the scale that on_path
+  undoes, and follow one curve: Heun's error, about 1 / steps^2, is all that
+  may differ. Float32; points of size 4.
+  """
+
+  def samples(path, sample_steps):
+    config = dataclasses.replace(
+      TOY,
+      path="vp",
+      sample_path=path,
+      sigma_data=4.0,
+      sample_steps=sample_steps,
+    )
+    method = build.method(config, data)
+    keys = jax.random.split(jax.random.key(1), 16)
+    return build.make_sampler(config, method, (2,))(params, keys, None)[1]
+
+  data = tables.load_data("eight_gaussians")
+  model = build.make_model(TOY, data)
+  start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
+  leaves, tree = jax.tree.flatten(start)
+  rng = np.random.default_rng(0)
+  draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]
+  params = jax.tree.unflatten(tree, draws)
+
+  own, moved = samples(None, 400), samples("linear", 400)
+  assert np.std(own) > 1
+  coarse = np.abs(samples(None, 4) - samples("linear", 4)).max()
+  fine = np.abs(own - moved).max()
+  assert fine < 2e-3 and coarse > 10 * fine

@@ -1,0 +1,151 @@
+"""Pictures: exact pixels where they can be, and not blank where not."""
+
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments.lib import figures, report, tables
+
+
+def _images(*shape, seed=0):
+  levels = np.random.default_rng(seed).integers(0, 17, shape)
+  return (levels / 8 - 1).astype("f")
+
+
+def _read(path):
+  """Colours in [0, 1], without the alpha channel."""
+  return matplotlib.image.imread(path)[..., :3]
+
+
+def test_sheet_places_every_image_and_white_gaps():
+  images = _images(3, 4, 5, 6, 1)
+  pixels = figures.sheet(images)
+  assert pixels.shape == (3 * 6 - 1, 4 * 7 - 1, 3)
+  seen = np.zeros(pixels.shape[:2], bool)
+  for row in range(3):
+    for column in range(4):
+      place = np.s_[6 * row : 6 * row + 5, 7 * column : 7 * column + 6]
+      expected = (images[row, column] + 1) / 2
+      np.testing.assert_array_equal(
+        pixels[place], np.broadcast_to(expected, (5, 6, 3))
+      )
+      seen[place] = True
+  assert np.all(pixels[~seen] == 1) and not seen.all()
+
+
+def test_sheet_clips_and_keeps_colours():
+  images = np.array([-3.0, -1.0, 0.0, 1.0, 7.0, 0.5]).reshape(1, 2, 1, 1, 3)
+  pixels = figures.sheet(images)
+  np.testing.assert_array_equal(pixels[0, 0], [0, 0, 0.5])
+  np.testing.assert_array_equal(pixels[0, 1], [1, 1, 1])
+  np.testing.assert_array_equal(pixels[0, 2], [1, 1, 0.75])
+
+
+@pytest.mark.parametrize(
+  "number, rows, columns", [(1, 1, 1), (7, 1, 7), (10, 1, 10), (23, 3, 10)]
+)
+def test_in_rows_keeps_the_order_and_pads_with_white(number, rows, columns):
+  images = _images(number, 3, 2, 1)
+  placed = figures.in_rows(images)
+  assert placed.shape == (rows, columns, 3, 2, 1)
+  flat = placed.reshape(-1, 3, 2, 1)
+  np.testing.assert_array_equal(flat[:number], images)
+  assert np.all(flat[number:] == 1)
+
+
+def test_a_saved_sheet_is_the_sheet_enlarged(tmp_path):
+  images = _images(2, 10, 8, 8, 1)
+  figures.save_sheet(tmp_path / "sheet.png", images)
+  picture, pixels = _read(tmp_path / "sheet.png"), figures.sheet(images)
+  scale = picture.shape[0] // pixels.shape[0]
+  assert scale == 7  # 89 pixels wide, 600 or so wanted
+  assert picture.shape[:2] == tuple(scale * n for n in pixels.shape[:2])
+  np.testing.assert_allclose(picture[3::7, 3::7], pixels, atol=1 / 255)
+
+
+def _assert_drawn(path, *, ink):
+  """A picture of some size in which a part at least of the pixels is inked."""
+  picture = _read(path)
+  assert min(picture.shape[:2]) >= 100
+  assert np.mean(np.any(picture < 0.9, -1)) > ink
+
+
+def test_image_samples(tmp_path):
+  path = tmp_path / "new" / "samples.png"
+  black, gray = -np.ones((3, 4, 8, 8, 1)), np.zeros((3, 2, 8, 8, 1))
+  figures.image_samples(path, black, gray, ["0", "1", "2"])
+  _assert_drawn(path, ink=0.4)
+  picture = _read(path)
+  left, right = np.split(picture, [picture.shape[1] * 4 // 6], axis=1)
+  dark, middle = np.all(left < 0.01, -1), np.abs(right - 0.5) < 0.01
+  assert dark.mean() > 0.5 and np.all(middle, -1).mean() > 0.4
+  assert np.all(left < 0.01, -1).sum() > 10 * np.all(right < 0.01, -1).sum()
+
+
+def test_image_trajectory(tmp_path):
+  path = tmp_path / "trajectory.png"
+  frames = _images(5, 4, 8, 8, 1)
+  figures.image_trajectory(path, frames, [80.0, 1.0, 0.002])
+  _assert_drawn(path, ink=0.3)
+
+
+def test_points(tmp_path):
+  rng = np.random.default_rng(0)
+  points = rng.normal(size=(4, 300, 2))
+  figures.point_samples(tmp_path / "samples.png", points[0], points[1])
+  figures.point_trajectory(
+    tmp_path / "trajectory.png", points, [80.0, 1.0, 0.002]
+  )
+  _assert_drawn(tmp_path / "samples.png", ink=0.01)
+  _assert_drawn(tmp_path / "trajectory.png", ink=0.01)
+
+
+@pytest.mark.parametrize("number", [1, 2, 60])
+def test_curves(tmp_path, number):
+  records = [
+    {"step": 10 * i, "seconds": 0.5 * i, "loss": 1 / i}
+    for i in range(1, number + 1)
+  ]
+  figures.curves(tmp_path / "curves.png", records)
+  _assert_drawn(tmp_path / "curves.png", ink=0.005)
+
+
+def test_curves_of_a_loss_that_is_negative_or_not_finite(tmp_path):
+  records = [
+    {"step": i, "seconds": i / 2, "loss": loss}
+    for i, loss in enumerate([2.0, -1.0, float("nan"), float("inf"), 0.5], 1)
+  ]
+  figures.curves(tmp_path / "curves.png", records)
+  _assert_drawn(tmp_path / "curves.png", ink=0.005)
+
+
+def test_a_report_gives_each_class_its_row(tmp_path):
+  """Samples that are black up to their label's row, by a made-up sampler."""
+  data = tables.load_data("digits")
+
+  def sample(keys, labels):
+    assert len(keys) == len(labels) == 10 * report.NUM_COLUMNS
+    rows = np.arange(8)[:, None, None]
+    seen = np.where(rows < np.asarray(labels).reshape(-1, 1, 1, 1), -1.0, 1.0)
+    images = np.broadcast_to(seen, (len(labels), 8, 8, 1)).astype("f")
+    return np.stack([images] * 4, 1), images
+
+  report.sheet(tmp_path / "sheets" / "1.png", sample, data, jax.random.key(0))
+  picture = _read(tmp_path / "sheets" / "1.png")
+  scale = picture.shape[1] // (12 * 9 - 1)
+  pixels = picture[scale // 2 :: scale, scale // 2 :: scale, 0]
+  for label in range(10):
+    black = pixels[9 * label : 9 * label + 8] == 0
+    assert black.sum() == 12 * 8 * min(label, 8)
+
+  report.pictures(
+    tmp_path,
+    sample,
+    data,
+    jax.random.key(0),
+    scales=np.ones(4),
+    ratios=np.array([80.0, 5.0, 0.3, 0.002]),
+  )
+  _assert_drawn(tmp_path / "samples.png", ink=0.3)
+  _assert_drawn(tmp_path / "trajectory.png", ink=0.1)

@@ -1,0 +1,202 @@
+"""experiments.sample: what it writes, what it refuses."""
+
+import dataclasses
+import json
+import shutil
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import edm, sample
+from experiments.lib import report
+from jaxgen.training import checkpoint
+
+SHORT = dict(
+  num_steps=3,
+  batch_size=4,
+  warmup_steps=1,
+  sample_steps=2,
+  width=8,
+  samples_every=100,
+)
+
+
+def _train(directory, **settings):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    edm.run(edm.Config(run_dir=str(directory), **SHORT | settings))
+  return directory
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("sample") / "toy"
+  return _train(directory, data="moons", num_blocks=1)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("sample") / "digits"
+  return _train(directory, multipliers=(1,), attention=())
+
+
+def _run(directory, **settings):
+  return sample.run(str(directory), sample.Config(**settings))
+
+
+def _names(directory):
+  return {path.name for path in directory.iterdir()}
+
+
+def test_images_are_written_with_their_labels(images):
+  samples = _run(images, number=13)
+  assert samples.shape == (13, 8, 8, 1) and samples.dtype == np.float32
+  stored = np.load(images / "drawn.npz")
+  np.testing.assert_array_equal(stored["samples"], samples)
+  np.testing.assert_array_equal(stored["labels"], np.arange(13) % 10)
+  picture = matplotlib.image.imread(images / "drawn.png")[..., :3]
+  scale = picture.shape[1] // 89
+  pixels = picture[scale // 2 :: scale, scale // 2 :: scale, 0]
+  assert pixels.shape == (17, 89)  # two rows of ten
+  expected = np.clip((samples[11, ..., 0] + 1) / 2, 0, 1)
+  np.testing.assert_allclose(pixels[9:, 9:17], expected, atol=1 / 255)
+  assert np.all(pixels[9:, 27:] == 1)
+
+
+def test_one_label(images):
+  _run(images, number=3, label=7, name="sevens")
+  stored = np.load(images / "sevens.npz")
+  np.testing.assert_array_equal(stored["labels"], [7, 7, 7])
+  assert (images / "sevens.png").is_file()
+
+
+def test_points_are_written_without_labels(points):
+  samples = _run(points, number=50)
+  assert samples.shape == (50, 2)
+  stored = np.load(points / "drawn.npz")
+  assert stored.files == ["samples"]
+  np.testing.assert_array_equal(stored["samples"], samples)
+  assert matplotlib.image.imread(points / "drawn.png").std() > 0.03
+
+
+def test_a_sample_depends_on_seed_and_index_alone(points):
+  whole = _run(points, number=9)
+  few = _run(points, number=4)
+  chunks = _run(points, number=9, chunk=2)
+  np.testing.assert_allclose(few, whole[:4], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(chunks, whole, rtol=1e-5, atol=1e-5)
+  assert len(np.unique(whole[:, 0])) == 9
+  other = _run(points, number=9, seed=1)
+  assert np.abs(other - whole).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"solver": "ddim"},
+    {"solver": "churn", "churn": 1.0},
+    {"sample_steps": 5},
+    {"grid": "uniform"},
+  ],
+)
+def test_settings_of_the_run_can_be_changed(points, change):
+  before = _run(points, number=6)
+  record = (points / "config.json").read_text()
+  after = _run(points, number=6, **change)
+  assert np.all(np.isfinite(after)) and np.abs(after - before).max() > 1e-4
+  assert (points / "config.json").read_text() == record
+
+
+def test_the_amount_of_churn_is_read(points):
+  little = _run(points, number=6, solver="churn", churn=0.0)
+  much = _run(points, number=6, solver="churn", churn=2.0)
+  np.testing.assert_allclose(little, _run(points, number=6), atol=1e-4)
+  assert np.abs(much - little).max() > 1e-3
+
+
+def test_another_path_gives_the_same_samples(points):
+  own = _run(points, number=6, sample_steps=200)
+  moved = _run(points, number=6, sample_steps=200, sample_path="linear")
+  np.testing.assert_allclose(moved, own, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"number": 0}, "number: expected at least 1, got 0"),
+    ({"chunk": 0}, "chunk: expected at least 1, got 0"),
+    ({"label": 10}, "label: expected 0 to 9, got 10"),
+    ({"label": -1}, "label: expected 0 to 9, got -1"),
+    ({"name": "../up"}, "name: expected a bare file name"),
+    ({"name": ""}, "name: expected a bare file name"),
+    ({"solver": "typo"}, "solver: expected one of"),
+    ({"sample_steps": 0}, "expected at least 1, got 0"),
+  ],
+)
+def test_bad_settings_are_refused(images, change, message):
+  before = _names(images)
+  with pytest.raises(ValueError, match=message) as caught:
+    _run(images, **change)
+  assert "\n" not in str(caught.value)
+  assert _names(images) == before
+
+
+def test_a_label_of_a_model_without_labels_is_refused(points):
+  with pytest.raises(ValueError, match="label: expected none"):
+    _run(points, label=3)
+
+
+def test_a_missing_run_is_refused(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no such run directory"):
+    _run(tmp_path / "missing")
+  assert not any(tmp_path.iterdir())
+
+
+def test_another_directory_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="not a run directory"):
+    _run(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_is_refused(points, tmp_path):
+  shutil.copy(points / "config.json", tmp_path)
+  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+    _run(tmp_path)
+  assert _names(tmp_path) == {"config.json"}
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"experiment": "os"}, "experiment 'os' is not known"),
+    ({"new_setting": 1}, "settings differ from this version's: new_setting"),
+  ],
+)
+def test_a_run_of_another_version_is_refused(points, tmp_path, change, message):
+  record = json.loads((points / "config.json").read_text())
+  (tmp_path / "config.json").write_text(json.dumps(record | change))
+  with pytest.raises(ValueError, match=message):
+    _run(tmp_path)
+
+
+def test_a_run_under_way_is_sampled_from_its_last_checkpoint(points, tmp_path):
+  """The average of a checkpoint is what is sampled, not the parameters."""
+  shutil.copytree(points, tmp_path / "run")
+  record = json.loads((points / "config.json").read_text())
+  del record["experiment"]
+  config = edm.Config(run_dir=str(points), **record)
+  config = dataclasses.replace(config, multipliers=tuple(config.multipliers))
+  before = _run(tmp_path / "run", number=4)
+  shutil.rmtree(tmp_path / "run" / "checkpoints")
+  directory = tmp_path / "run" / "checkpoints"
+  state = edm.run(config)  # finished: restored, nothing trained
+  player = state.players["model"]
+  zero = {k: v for k, v in player.ema.items()}
+  zero["params"] = {
+    name: {part: 0 * leaf for part, leaf in layer.items()}
+    for name, layer in player.ema["params"].items()
+  }
+  changed = state._replace(players={"model": player._replace(ema=zero)})
+  checkpoint.save(directory, changed)
+  after = _run(tmp_path / "run", number=4)
+  assert np.abs(after - before).max() > 1e-6
