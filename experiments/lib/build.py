@@ -86,6 +86,8 @@ def _check(config):
       raise ValueError(
         f"{name}: expected a positive number, got {getattr(config, name)}"
       )
+  # The linear path reaches every ratio, so this refuses only what none can.
+  paths.linear().ends(config.ratio_min, config.ratio_max)
   if not 0 <= config.label_dropout <= 1:
     raise ValueError(
       f"label_dropout: expected 0 to 1, got {config.label_dropout}"

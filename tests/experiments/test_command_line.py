@@ -152,7 +152,7 @@ def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   """Of a real process, which ends as one that nothing disturbed."""
-  arguments = [*TINY, "--num-steps", 3000, "--log-every", 10]
+  arguments = [*TINY, "--num-steps", 1000, "--log-every", 10]
   arguments += ["--batch-size", 1024]
   stopped = [*arguments, "--run-dir", tmp_path / "stopped"]
   process = _command(edm.MODULE, *stopped)
@@ -180,8 +180,8 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   for name in ("stopped", "unbroken"):
     records = logging.read(tmp_path / name / "metrics.jsonl")
     kept = [{k: v for k, v in r.items() if k != "seconds"} for r in records]
-    assert checkpoint.latest_step(tmp_path / name / "checkpoints") == 3000
+    assert checkpoint.latest_step(tmp_path / name / "checkpoints") == 1000
     samples = sample.run(str(tmp_path / name), sample.Config(number=20))
     ends.append((kept, samples))
-  assert ends[0][0] == ends[1][0] and len(ends[0][0]) == 300
+  assert ends[0][0] == ends[1][0] and len(ends[0][0]) == 100
   np.testing.assert_array_equal(ends[0][1], ends[1][1])
