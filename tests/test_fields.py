@@ -6,26 +6,11 @@ import numpy as np
 import pytest
 
 from jaxgen import fields, paths, predictions
+from tests.cases import PATHS, ROWS, by_path
 
-PATHS = {
-  "edm": paths.edm(),
-  "vp": paths.vp(),
-  "cosine": paths.cosine(),
-  "linear": paths.linear(),
-  "trigonometric": paths.trigonometric(),
-}
-ROWS = {
-  "data": predictions.data,
-  "noise": predictions.noise,
-  "velocity": predictions.velocity,
-  "v": predictions.v,
-  "score": predictions.score,
-  "edm": predictions.edm(0.5),
-}
 RATIOS = (0.002, 0.05, 0.7, 5.0, 80.0)
 MEAN, STD = np.array([0.5, -1.0, 2.0]), np.array([0.3, 0.9, 0.05])
 Z = np.array([0.4, -1.3, 0.8])
-by_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 
 
 def gaussian(path):

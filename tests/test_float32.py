@@ -11,26 +11,11 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from jaxgen import levels, paths, predictions
+from jaxgen import levels, predictions
 from jaxgen.losses import denoising
+from tests.cases import PATHS, ROWS
 
-SD = 0.5
 ENDS = (0.002, 80.0)
-PATHS = (
-  paths.edm(),
-  paths.vp(),
-  paths.cosine(),
-  paths.linear(),
-  paths.trigonometric(),
-)
-ROWS = {
-  "data": predictions.data,
-  "noise": predictions.noise,
-  "velocity": predictions.velocity,
-  "v": predictions.v,
-  "score": predictions.score,
-  "edm": predictions.edm(SD),
-}
 
 
 def example():
@@ -125,7 +110,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize("ratio", ENDS)
 def test_float32_loses_no_more_than_documented(ratio):
-  results = [lost(path, ratio) for path in PATHS]
+  results = [lost(path, ratio) for path in PATHS.values()]
   for name in ROWS:
     conversion = max(r[0][name, to] for r in results for to in ROWS)
     loss = max(r[1][name] for r in results)

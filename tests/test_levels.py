@@ -10,15 +10,8 @@ from scipy import stats
 
 from jaxgen import levels, paths, predictions
 from jaxgen.losses import denoising
+from tests.cases import by_path
 
-PATHS = {
-  "edm": paths.edm(),
-  "vp": paths.vp(),
-  "cosine": paths.cosine(),
-  "linear": paths.linear(),
-  "trigonometric": paths.trigonometric(),
-}
-by_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 LOW, HIGH = 0.002, 80.0
 DRAWS = {
   "uniform": levels.uniform,

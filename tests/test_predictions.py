@@ -7,25 +7,9 @@ import pytest
 
 from jaxgen import paths, predictions
 from jaxgen.losses import denoising
+from tests.cases import ROWS, SD, by_path
 
-SD = 0.5
-PATHS = {
-  "edm": paths.edm(),
-  "vp": paths.vp(),
-  "cosine": paths.cosine(),
-  "linear": paths.linear(),
-  "trigonometric": paths.trigonometric(),
-}
-ROWS = {
-  "data": predictions.data,
-  "noise": predictions.noise,
-  "velocity": predictions.velocity,
-  "v": predictions.v,
-  "score": predictions.score,
-  "edm": predictions.edm(SD),
-}
 RATIOS = np.geomspace(0.002, 80.0, 25)
-by_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 
 
 def example(num=6):

@@ -3,18 +3,15 @@
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 
 import chex
 import jax
-import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import build, report, tables
+from experiments.lib import report, tables
 from jaxgen.training import checkpoint, logging, loop
 
 TOY = edm.Config(
@@ -292,47 +289,3 @@ def test_a_killed_run_ends_as_the_unbroken_one(toy, tmp_path, monkeypatch):
   assert checkpoint.latest_step(tmp_path / "run" / "checkpoints") == 5
   assert len(_records(tmp_path / "run")) == 4
   _assert_same_run(tmp_path / "run", edm.run(config), toy)
-
-
-def test_run_is_importable_without_the_command_line():
-  code = (
-    "import sys; sys.modules['tyro'] = None; from experiments import edm, "
-    "sample; edm.run, sample.run, edm.Config(run_dir='nowhere')"
-  )
-  result = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True
-  )
-  assert (result.returncode, result.stdout) == (0, ""), result.stderr
-
-
-def test_a_model_of_one_path_samples_the_same_on_another():
-  """vp and linear start from the same point, up to the scale that on_path
-  undoes, and follow one curve: Heun's error, about 1 / steps^2, is all that
-  may differ. Float32; points of size 4.
-  """
-
-  def samples(path, sample_steps):
-    config = dataclasses.replace(
-      TOY,
-      path="vp",
-      sample_path=path,
-      sigma_data=4.0,
-      sample_steps=sample_steps,
-    )
-    method = build.method(config, data)
-    keys = jax.random.split(jax.random.key(1), 16)
-    return build.make_sampler(config, method, (2,))(params, keys, None)[1]
-
-  data = tables.load_data("eight_gaussians")
-  model = build.make_model(TOY, data)
-  start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
-  leaves, tree = jax.tree.flatten(start)
-  rng = np.random.default_rng(0)
-  draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]
-  params = jax.tree.unflatten(tree, draws)
-
-  own, moved = samples(None, 400), samples("linear", 400)
-  assert np.std(own) > 1
-  coarse = np.abs(samples(None, 4) - samples("linear", 4)).max()
-  fine = np.abs(own - moved).max()
-  assert fine < 2e-3 and coarse > 10 * fine

@@ -9,24 +9,8 @@ from absl.testing import parameterized
 
 from jaxgen import levels, paths, predictions
 from jaxgen.losses import denoising
+from tests.cases import ROWS, SD, by_path
 
-SD = 0.5
-PATHS = {
-  "edm": paths.edm(),
-  "vp": paths.vp(),
-  "cosine": paths.cosine(),
-  "linear": paths.linear(),
-  "trigonometric": paths.trigonometric(),
-}
-ROWS = {
-  "data": predictions.data,
-  "noise": predictions.noise,
-  "velocity": predictions.velocity,
-  "v": predictions.v,
-  "score": predictions.score,
-  "edm": predictions.edm(SD),
-}
-by_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 LINEAR = dict(
   path=paths.linear(),
   prediction=predictions.velocity,

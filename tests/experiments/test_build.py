@@ -1,0 +1,58 @@
+"""What a configuration is turned into, and that it needs no command line."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import edm
+from experiments.lib import build, tables
+
+CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
+
+
+def test_run_is_importable_without_the_command_line():
+  code = (
+    "import sys; sys.modules['tyro'] = None; from experiments import edm, "
+    "sample; edm.run, sample.run, edm.Config(run_dir='nowhere')"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert (result.returncode, result.stdout) == (0, ""), result.stderr
+
+
+def test_a_model_of_one_path_samples_the_same_on_another():
+  """vp and linear start from the same point, up to the scale that on_path
+  undoes, and follow one curve: Heun's error, about 1 / steps^2, is all that
+  may differ. Float32; points of size 4.
+  """
+
+  def samples(path, sample_steps):
+    config = dataclasses.replace(
+      CONFIG,
+      path="vp",
+      sample_path=path,
+      sigma_data=4.0,
+      sample_steps=sample_steps,
+    )
+    method = build.method(config, data)
+    keys = jax.random.split(jax.random.key(1), 16)
+    return build.make_sampler(config, method, (2,))(params, keys, None)[1]
+
+  data = tables.load_data("eight_gaussians")
+  model = build.make_model(CONFIG, data)
+  start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
+  leaves, tree = jax.tree.flatten(start)
+  rng = np.random.default_rng(0)
+  draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]
+  params = jax.tree.unflatten(tree, draws)
+
+  own, moved = samples(None, 400), samples("linear", 400)
+  assert np.std(own) > 1
+  coarse = np.abs(samples(None, 4) - samples("linear", 4)).max()
+  fine = np.abs(own - moved).max()
+  assert fine < 2e-3 and coarse > 10 * fine
