@@ -18,7 +18,14 @@ from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import mlp, unet
 from jaxgen.training import checkpoint
 
-COUNTS = ("num_steps", "batch_size", "log_every", "save_every", "samples_every")
+COUNTS = (
+  "num_steps",
+  "batch_size",
+  "sample_steps",
+  "log_every",
+  "save_every",
+  "samples_every",
+)
 POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
 
 
@@ -88,6 +95,10 @@ def _check(config):
       )
   # The linear path reaches every ratio, so this refuses only what none can.
   paths.linear().ends(config.ratio_min, config.ratio_max)
+  if not math.isfinite(config.level_mean):
+    raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
+  if not config.churn >= 0:
+    raise ValueError(f"churn: expected at least 0, got {config.churn}")
   if not 0 <= config.label_dropout <= 1:
     raise ValueError(
       f"label_dropout: expected 0 to 1, got {config.label_dropout}"

@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,10 +138,11 @@ def command_line(module: str) -> Iterator[None]:
   """
   try:
     yield
-  except loop.Interrupted as stop:
+  except (loop.Interrupted, KeyboardInterrupt) as stop:
     command = f"python -m {module} {shlex.join(sys.argv[1:])}"
-    print(f"{stop}; resume with: {command}", file=sys.stderr)
-    sys.exit(128 + stop.signal_number)
+    said = str(stop) or "SIGINT: stopped outside of training"
+    print(f"{said}; resume with: {command}", file=sys.stderr)
+    sys.exit(128 + getattr(stop, "signal_number", signal.SIGINT))
   except (ValueError, ImportError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -150,6 +150,17 @@ def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
   assert checkpoint.latest_step(run_dir / "checkpoints") == 2
 
 
+def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
+  def stopped(config):
+    raise KeyboardInterrupt
+
+  main = lambda: runs.main(edm.MODULE, edm.PRESETS, stopped)
+  arguments = ["toy", "--run-dir", tmp_path]
+  code, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
+  assert code == 130 and len(printed.splitlines()) == 1
+  assert "resume with: python -m experiments.edm toy --run-dir" in printed
+
+
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   """Of a real process, which ends as one that nothing disturbed."""
   arguments = [*TINY, "--num-steps", 1000, "--log-every", 10]
