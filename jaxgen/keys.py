@@ -19,4 +19,4 @@ def require_typed(key: Any) -> None:
       f" {type(key).__name__} of dtype {dtype}"
     )
   if key.shape != ():
-    raise ValueError(f"key: expected one key, got an array of {key.shape}")
+    raise ValueError(f"key: expected one key, got shape {key.shape}")
