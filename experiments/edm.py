@@ -79,7 +79,7 @@ class Config:
   dtype: Literal["float32", "bfloat16"] = "float32"
   """Of activations; parameters stay float32."""
 
-  num_steps: int = 2800
+  num_steps: int = 2200
   """Training steps."""
   batch_size: int = 64
   """Examples a step."""
@@ -107,7 +107,7 @@ class Config:
   """Steps between records of metrics.jsonl."""
   save_every: int = 500
   """Steps between checkpoints."""
-  samples_every: int = 700
+  samples_every: int = 550
   """Steps between small sheets of samples."""
 
 
