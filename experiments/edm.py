@@ -136,6 +136,7 @@ PRESETS = {
     Config(
       run_dir="runs/toy",
       data="eight_gaussians",
+      level_mean=0.5,  # the points' std is 3.6, where EDM's -1.2 is for .5
       width=128,
       num_blocks=3,
       num_steps=5000,

@@ -101,7 +101,7 @@ def point_samples(
   figure, axes = plt.subplots(
     1, 2, figsize=(9, 4.6), sharex=True, sharey=True, layout="constrained"
   )
-  limit = 1.15 * np.abs(real).max()
+  limit, real = 1.15 * np.abs(real).max(), real[: len(samples)]
   for axis, points, title in zip(
     axes, (samples, real), ("samples", "real"), strict=True
   ):
@@ -115,11 +115,7 @@ def point_samples(
 def point_trajectory(
   path: pathlib.Path, frames: np.ndarray, ratios: list[float]
 ) -> None:
-  """Panels of the points [T, N, 2] from noise to data, and their paths.
-
-  Each panel is scaled to its own points; the last one shows where some of the
-  particles come from.
-  """
+  """Panels of the points [T, N, 2] from noise to data, each on its own scale."""
   columns = len(frames)
   figure, axes = plt.subplots(
     1, columns, figsize=(2.1 * columns, 2.5), layout="constrained"
