@@ -1,18 +1,29 @@
 """Exponential moving averages of parameters.
 
-  ema <- ema + (1 - decay(i)) (params - ema),   i = 0, 1, 2, ... the step
+  ema <- ema + rate(i) (params - ema),   i = 0, 1, 2, ... the step
 
-A rule is a function i -> decay. The average is kept in float32 at least:
-in half precision a step of (1 - decay) would round to nothing.
+A rule is a function i -> rate = 1 - decay: the rate, as a small difference
+from 1 would lose its digits in float32. The average is kept in float32 at
+least: in half precision a small step would round to nothing.
+
+Power-function averages (`power`) remember a part of the training so far, not
+a number of steps. Two of them, stored now and then, recombine after training
+to an average of any other length (`recombination`, `combine`).
+
+Reference: Karras et al. 2024, arXiv:2312.02696, section 3 and appendix C.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 Rule = Callable[[Int[Array, ""]], ArrayLike]
+
+_LONGEST = 12**-0.5  # the relative length of the plain mean, gamma = 0
 
 
 def constant(decay: float) -> Rule:
@@ -22,31 +33,159 @@ def constant(decay: float) -> Rule:
     decay: in [0, 1]; 0 follows the parameters, 1 never moves.
 
   Returns:
-    The rule, i -> decay.
+    The rule, i -> 1 - decay.
 
   Raises:
     ValueError: decay outside [0, 1].
   """
   _check(decay)
-  return lambda step: decay
+  return lambda step: 1 - decay
 
 
 def warmup(decay: float) -> Rule:
   """Follows the parameters at first, so that no bias needs correcting.
 
-    decay(i) = min(decay, (1 + i) / (10 + i))
+    1 - rate(i) = min(decay, (1 + i) / (10 + i))
 
   Args:
     decay: the limit, in [0, 1].
 
   Returns:
-    The rule, i -> decay(i).
+    The rule, i -> max(1 - decay, 9 / (10 + i)).
 
   Raises:
     ValueError: decay outside [0, 1].
   """
   _check(decay)
-  return lambda step: jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return lambda step: jnp.maximum(1 - decay, 9.0 / (10.0 + step))
+
+
+def power(length: float) -> Rule:
+  """A power of the training time: the profile only stretches as it goes on.
+
+    ema(n) = integral_0^n p(tau) params(tau) dtau,
+    p(tau) = (gamma + 1) tau^gamma / n^(gamma + 1),
+    rate(i) = 1 - (1 - 1 / (i + 1))^(gamma + 1)
+
+  with params constant within a step. The length is the profile's standard
+  deviation over n (sigma_rel); gamma is its exponent. The first step sets the
+  average to the parameters.
+
+  Args:
+    length: above 0, at most 12^-.5 = .2887 (gamma = 0, the plain mean).
+
+  Returns:
+    The rule, i -> rate(i).
+
+  Raises:
+    ValueError: a length out of range.
+
+  Reference: Karras et al. 2024, arXiv:2312.02696, eq. 2 and 127.
+  """
+  gamma = exponent(length)
+
+  def rule(step):
+    rest = 1.0 / (1.0 + step)
+    return -jnp.expm1((gamma + 1) * jnp.log1p(-rest))
+
+  return rule
+
+
+def exponent(length: float) -> float:
+  """gamma of a power-function average of this relative length.
+
+    length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))
+
+  Args:
+    length: as in `power`.
+
+  Returns:
+    gamma, at least 0.
+
+  Raises:
+    ValueError: a length out of range.
+  """
+  if not 0 < length <= _LONGEST:
+    raise ValueError(
+      f"length: expected above 0, at most {_LONGEST:.4f}, got {length}"
+    )
+  t = length**-2
+  roots = np.roots([1, 7, 16 - t, 12 - t])
+  return max(0.0, float(roots.real.max()))
+
+
+def recombination(
+  steps: Sequence[int],
+  lengths: Sequence[float],
+  step: int,
+  length: float,
+) -> Float[np.ndarray, "N"]:
+  """Weights that make stored averages an average of another length.
+
+    min over w of | sum_n w_n p_n - p |^2,   sum_n w_n = 1,
+
+  the profiles p as in `power`. (As published, but for the constraint: what
+  the weights miss of 1 would shrink the parameters.)
+
+  Args:
+    steps: training steps done when each average was stored, [N].
+    lengths: the relative length of each, [N].
+    step: the end of the wanted average, in steps done.
+    length: its relative length.
+
+  Returns:
+    w, [N], float64: ema = sum_n w_n ema_n, which is exact where p is one of
+    the p_n, and as close as they allow where not.
+
+  Raises:
+    ValueError: nothing stored, sequences of two lengths, a step below 1, or a
+      length out of range.
+
+  Reference: Karras et al. 2024, arXiv:2312.02696, appendix C.2, algorithm 3.
+  """
+  if not len(steps) or len(steps) != len(lengths):
+    raise ValueError(
+      "steps: expected one for each of at least one length, got "
+      f"{len(steps)} for {len(lengths)}"
+    )
+  if min(*steps, step) < 1:
+    raise ValueError(f"step: expected at least 1, got {min(*steps, step)}")
+  stored = list(zip(steps, map(exponent, lengths), strict=True))
+  wanted = step, exponent(length)
+  norms = np.array([_product(p, p) for p in stored]) ** 0.5
+  products = np.array([[_product(p, q) for q in stored] for p in stored])
+  target = np.array([_product(p, wanted) for p in stored])
+  # Lagrange's system, for profiles of norm 1: w = y / norms.
+  sums = (1 / norms) / np.linalg.norm(1 / norms)
+  matrix = np.block(
+    [[products / np.outer(norms, norms), sums[:, None]], [sums, np.zeros(1)]]
+  )
+  right = np.append(target / norms, 1 / np.linalg.norm(1 / norms))
+  return np.linalg.lstsq(matrix, right, rcond=None)[0][:-1] / norms
+
+
+def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
+  """sum_n w_n ema_n on the host, in float64; one average is held at a time.
+
+  Args:
+    weights: w, [N], of `recombination`.
+    averages: N averages of one structure, in the same order; may be a
+      generator that reads them.
+
+  Returns:
+    The sum, NumPy arrays in the averages' dtypes.
+
+  Raises:
+    ValueError: not as many averages as weights, or none.
+  """
+  total, like = None, None
+  for weight, mean in zip(weights, averages, strict=True):
+    like = like or jax.tree.map(lambda x: np.asarray(x).dtype, mean)
+    part = jax.tree.map(lambda x: weight * np.asarray(x, np.float64), mean)
+    total = part if total is None else jax.tree.map(np.add, total, part)
+  if total is None:
+    raise ValueError("averages: expected at least one, got none")
+  return jax.tree.map(lambda x, dtype: x.astype(dtype), total, like)
 
 
 def init(params: PyTree) -> PyTree:
@@ -54,23 +193,32 @@ def init(params: PyTree) -> PyTree:
   return jax.tree.map(lambda p: jnp.array(p, _dtype(p)), params)
 
 
-def update(ema: PyTree, params: PyTree, decay: Float[ArrayLike, ""]) -> PyTree:
+def update(ema: PyTree, params: PyTree, rate: Float[ArrayLike, ""]) -> PyTree:
   """One step of the average.
 
   Args:
     ema: the average so far.
     params: what is averaged, of the same structure.
-    decay: in [0, 1].
+    rate: in [0, 1].
 
   Returns:
-    ema + (1 - decay) (params - ema), in ema's dtypes.
+    ema + rate (params - ema), in ema's dtypes.
   """
 
   def one(mean, value):
-    rate = (1 - jnp.asarray(decay)).astype(mean.dtype)
-    return mean + rate * (value.astype(mean.dtype) - mean)
+    step = jnp.asarray(rate).astype(mean.dtype)
+    return mean + step * (value.astype(mean.dtype) - mean)
 
   return jax.tree.map(one, ema, params)
+
+
+def _product(p, q):
+  """The inner product of two profiles (n, gamma), in logarithms."""
+  (n, a), (m, b) = p, q
+  short = a + b + 1
+  log = short * math.log(min(n, m)) - (a + 1) * math.log(n)
+  log -= (b + 1) * math.log(m)
+  return (a + 1) * (b + 1) / short * math.exp(log)
 
 
 def _dtype(p):
