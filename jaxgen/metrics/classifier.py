@@ -1,0 +1,67 @@
+"""The pinned classifier: features and labels of small images.
+
+  features(x) = max(x W + b, 0),   64 of them
+
+Scikit-learn's MLPClassifier((64,), max_iter=400, random_state=0) on flattened
+training images in [-1, 1]. Distances in its features are comparable between
+runs only because nothing of it can be set: another width has its own scale.
+Larger images deserve a larger network's features; the metrics take any.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+class Classifier(NamedTuple):
+  """features: [N, *D] -> [N, 64], float64; predict: [N, *D] -> labels [N]."""
+
+  features: Callable
+  predict: Callable
+
+
+def fit(
+  images: Float[np.ndarray, "N *D"], labels: Int[np.ndarray, "M"]
+) -> Classifier:
+  """Trains the classifier: seconds for a few thousand small images.
+
+  At most 400 epochs, as pinned: whether that converged is not a fault of the
+  caller's, and is not reported.
+
+  Args:
+    images: the training split, [N, *D], in [-1, 1]; its dtype is trained in.
+    labels: its classes, [N], two at least.
+
+  Returns:
+    Two functions of a set of images.
+
+  Raises:
+    ValueError: fewer than two classes, or labels of another number.
+    ImportError: scikit-learn is not installed.
+  """
+  if len(images) != len(labels):
+    raise ValueError(f"labels: expected {len(images)}, got {len(labels)}")
+  if len(np.unique(labels)) < 2:
+    raise ValueError("labels: expected at least 2 classes, got fewer")
+  try:
+    import threadpoolctl  # comes with scikit-learn
+    from sklearn import exceptions, neural_network
+  except ModuleNotFoundError:
+    raise ImportError(
+      "the classifier needs scikit-learn: pip install 'jaxgen[data]'"
+    ) from None
+  flat = lambda x: np.asarray(x, images.dtype).reshape(len(x), -1)
+  model = neural_network.MLPClassifier((64,), max_iter=400, random_state=0)
+  # One thread: sums of one order, and products this small gain from no more.
+  with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
+    warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+    model.fit(flat(images), labels)
+
+  def features(x):
+    hidden = flat(x) @ model.coefs_[0] + model.intercepts_[0]
+    return np.maximum(hidden, 0).astype(np.float64)
+
+  return Classifier(features, lambda x: model.predict(flat(x)))

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from scipy import linalg
+
+from jaxgen.metrics import frechet
+
+
+def _gaussian(seed, size, rank=None):
+  rng = np.random.default_rng(seed)
+  factor = rng.normal(size=(size, rank or size))
+  return frechet.Gaussian(rng.normal(size=size), factor @ factor.T)
+
+
+def test_on_the_line():
+  """(m_a - m_b)^2 + (s_a - s_b)^2."""
+  law = lambda mean, std: frechet.Gaussian(np.array([mean]), np.eye(1) * std**2)
+  found = frechet.between(law(1.0, 3.0), law(-1.0, 0.5))
+  assert found == pytest.approx(2.0**2 + 2.5**2, rel=1e-12)
+
+
+def test_covariances_that_commute():
+  """|m_a - m_b|^2 + sum (s_a - s_b)^2 along the common axes."""
+  rng = np.random.default_rng(0)
+  axes = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+  stds, means = rng.uniform(0, 2, (2, 5)), rng.normal(size=(2, 5))
+  stds[0, 0] = 0.0
+  a, b = (
+    frechet.Gaussian(m, axes @ np.diag(s**2) @ axes.T)
+    for m, s in zip(means, stds, strict=True)
+  )
+  expected = np.sum((means[0] - means[1]) ** 2) + np.sum(
+    (stds[0] - stds[1]) ** 2
+  )
+  assert frechet.between(a, b) == pytest.approx(expected, rel=1e-7)
+  assert frechet.between(b, a) == pytest.approx(expected, rel=1e-7)
+
+
+def test_any_covariances_against_scipy():
+  a, b = _gaussian(1, 6), _gaussian(2, 6)
+  mixed = linalg.sqrtm(a.covariance @ b.covariance)
+  expected = np.sum((a.mean - b.mean) ** 2) + np.trace(
+    a.covariance + b.covariance - 2 * mixed.real
+  )
+  assert frechet.between(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 6])
+def test_a_law_has_distance_0_to_itself(rank):
+  law = _gaussian(3, 6, rank)
+  scale = np.trace(law.covariance)
+  assert abs(frechet.between(law, law)) < 1e-6 * scale
+
+
+def test_sets_are_fitted():
+  rng = np.random.default_rng(4)
+  a, b = rng.normal(size=(40, 3)), 2 * rng.normal(size=(30, 3)) + 1
+  fitted = frechet.fit(a)
+  np.testing.assert_allclose(fitted.mean, a.mean(0))
+  np.testing.assert_allclose(fitted.covariance, np.cov(a.T), atol=1e-12)
+  expected = frechet.between(fitted, frechet.fit(b))
+  assert frechet.distance(a, b) == expected
+  moved = frechet.distance(a, a + np.array([3.0, 0.0, 4.0]))
+  assert moved == pytest.approx(25.0)
+  low = a.astype(np.float32)
+  assert frechet.distance(low, b) == pytest.approx(expected, rel=1e-4)
+
+
+def test_root_squares_to_the_covariance():
+  covariance = _gaussian(5, 4, 2).covariance
+  half = frechet.root(covariance)
+  np.testing.assert_allclose(half @ half, covariance, atol=1e-10)
+  np.testing.assert_array_less(-1e-7, np.linalg.eigvalsh(half))
+
+
+def test_bad_input_is_refused():
+  with pytest.raises(ValueError, match="features: expected at least 2, got 1"):
+    frechet.fit(np.zeros((1, 3)))
+  with pytest.raises(ValueError, match="b: expected 2 features as in a, got 3"):
+    frechet.between(_gaussian(0, 2), _gaussian(0, 3))
+  with pytest.raises(ValueError, match="no negative eigenvalue, got -1"):
+    frechet.root(np.diag([1.0, -1.0]))
+  for bad in (np.array([[1.0, 0.0], [1.0, 1.0]]), np.full((2, 2), np.nan)):
+    with pytest.raises(ValueError, match="expected finite and symmetric"):
+      frechet.root(bad)

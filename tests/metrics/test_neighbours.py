@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from scipy import spatial
+
+from jaxgen.metrics import neighbours
+
+
+def _by_loops(real, samples, k):
+  """Density and coverage as they are defined, a ball at a time."""
+  density, covered = 0, 0
+  for i, x in enumerate(real):
+    others = np.delete(real, i, 0)
+    radius = np.sort(np.linalg.norm(others - x, axis=1))[k - 1]
+    inside = np.linalg.norm(samples - x, axis=1) < radius
+    density += inside.sum()
+    covered += inside.any()
+  return density / (k * len(samples)), covered / len(real)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_against_loops(k):
+  rng = np.random.default_rng(k)
+  real, samples = rng.normal(size=(40, 3)), 1.3 * rng.normal(size=(25, 3))
+  found = neighbours.density_coverage(real, samples, k)
+  np.testing.assert_allclose(found, _by_loops(real, samples, k), rtol=1e-12)
+
+
+def test_expectation_for_one_law():
+  """Density 1 and the closed form of coverage, whatever the law; 400 tries."""
+  rng = np.random.default_rng(0)
+  n, k = 30, 3
+  tries = [
+    neighbours.density_coverage(*rng.exponential(size=(2, n, 2)), k)
+    for _ in range(400)
+  ]
+  left = np.arange(k)
+  coverage = 1 - np.prod((n - 1 - left) / (2 * n - 1 - left))
+  error = np.std(tries, 0) / 20
+  assert np.all(np.abs(np.mean(tries, 0) - [1, coverage]) < 4 * error)
+  assert np.all(error < 0.02)
+
+
+def test_half_of_the_law_covers_half():
+  rng = np.random.default_rng(1)
+  real = rng.normal(size=(200, 2)) + 100 * (np.arange(200) % 2)[:, None]
+  half = rng.normal(size=(200, 2))
+  found = neighbours.density_coverage(real, half)
+  assert 0.4 < found.coverage <= 0.5 and found.density > 0.7
+  assert neighbours.density_coverage(real, half + 1e3) == (0, 0)
+
+
+def test_nearest_against_a_tree():
+  rng = np.random.default_rng(2)
+  reference = rng.normal(size=(50, 4)).astype(np.float32)
+  points = rng.normal(size=(neighbours._BLOCK + 7, 4))
+  points[3] = reference[11]
+  distances, rows = neighbours.nearest(points, reference)
+  expected, at = spatial.cKDTree(reference.astype(float)).query(points)
+  np.testing.assert_allclose(distances, expected, rtol=1e-12)
+  np.testing.assert_array_equal(rows, at)
+  assert distances[3] == 0 and rows[3] == 11
+
+
+def test_a_copy_far_from_the_origin_is_at_distance_0():
+  """Where |x|^2 - 2 x.y + |y|^2 alone would round to something else."""
+  reference = 1e4 + np.random.default_rng(3).normal(size=(30, 5))
+  distances, rows = neighbours.nearest(reference[::-1], reference)
+  np.testing.assert_array_equal(distances, 0)
+  np.testing.assert_array_equal(rows, np.arange(30)[::-1])
+
+
+def test_copies_are_counted():
+  """Levels -1, -.5, 0, .5, 1; a copy moved by less than half a step is one."""
+  rng = np.random.default_rng(4)
+  train = rng.integers(0, 5, (20, 2, 3, 1)).astype(np.float32) / 2 - 1
+  exact, near = train[4], train[7] + rng.uniform(-0.24, 0.24, (2, 3, 1))
+  far = train[8] + np.where(np.arange(6).reshape(2, 3, 1) == 2, 0.26, 0)
+  beyond = 1.5 * np.ones((2, 3, 1))
+  samples = np.stack([exact, near, far, beyond])
+  far_is_none = not np.any(
+    np.all(np.round(np.clip(far, -1, 1) * 2) / 2 == train, (1, 2, 3))
+  )
+  assert far_is_none
+  assert neighbours.num_copies(samples, train) == 1
+  assert neighbours.num_copies(samples, train, levels=5) == 2
+  white = np.concatenate([train, np.ones((1, 2, 3, 1), np.float32)])
+  assert neighbours.num_copies(samples, white, levels=5) == 3
+  zero = np.zeros((1, 2))
+  assert neighbours.num_copies(-zero, zero) == 1
+
+
+def test_bad_input_is_refused():
+  few, none = np.zeros((5, 2)), np.zeros((0, 2))
+  for k in (0, 5):
+    with pytest.raises(ValueError, match=f"k: expected 1 to 4, got {k}"):
+      neighbours.density_coverage(few, few, k)
+  with pytest.raises(ValueError, match="samples: expected at least 1"):
+    neighbours.density_coverage(few, none, 2)
+  with pytest.raises(ValueError, match="reference: expected at least 1"):
+    neighbours.nearest(few, none)
+  with pytest.raises(ValueError, match="levels: expected at least 2, got 1"):
+    neighbours.num_copies(few, few, levels=1)
+  with pytest.raises(ValueError, match="samples: expected shape"):
+    neighbours.num_copies(few, np.zeros((5, 3)))
