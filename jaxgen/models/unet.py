@@ -1,20 +1,36 @@
 """A residual U-Net on one image [H, W, C], conditioned on time and label.
 
 Level i works at 1 / 2^i of the image's sides with width * multipliers[i]
-channels. Above the lowest level, every block on the way down leaves a skip, and
-every block on the way up starts by adding one; the lowest level is the middle.
+channels.
+
+  block  x + Conv(silu(norm(Conv(silu(norm(x))); scale, shift)))
+
+Scale and shift come from time and label. The last convolution of every block
+and of the network start at zero, and so does the output. Skips are added, so
+that a block up costs what a block down costs, above the lowest level, which is
+the middle:
 
   down   h = block(h), skip = h;   then h = Dense(mean of 2 x 2)
   up     h = repeat(Dense(h));     then h = block(h + skip)
-  block  x + Conv(silu(norm(Conv(silu(norm(x))); scale, shift)))
 
-Scale and shift come from time and label. Skips are added, not concatenated, so
-that a block up costs what a block down costs. The last convolution of every
-block and of the network start at zero: blocks start as the identity and the
-output as 0.
+or concatenated, at every level, as in DDPM++. The first convolution and the
+halvings leave a skip too, for one more block a level on the way up:
 
-Reference: Ronneberger et al. 2015, arXiv:1505.04597; Dhariwal and Nichol 2021,
-arXiv:2105.05233 (adaptive group normalisation, attention by resolution).
+  down   h = block(h), skip = h;   then h = block to half the size, skip = h
+  up     h = block([h, skip]);     then h = block to double the size
+
+The network of Karras et al. for CIFAR-10, 55.7 M parameters, is here
+
+  UNet(width=128, multipliers=(2, 2, 2), num_blocks=4, skips="concat",
+       attention=(16,), num_groups=32, embedding_width=256, dropout=0.13)
+
+of 55.5 M. Differences: scale and shift from 256 features instead of a shift
+from 512 (as many parameters, but fewer in the layers that make the features),
+and no factor sqrt(1/2) on residual sums.
+
+Reference: Ronneberger et al. 2015, arXiv:1505.04597; Song et al. 2021,
+arXiv:2011.13456 (DDPM++); Dhariwal and Nichol 2021, arXiv:2105.05233 (adaptive
+group normalisation); Karras et al. 2022, arXiv:2206.00364.
 """
 
 from typing import Any
@@ -25,66 +41,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen.models import layers
-
-
-def conv(features, dtype, name, zero=False):
-  """A 3 x 3 convolution that keeps the image's size."""
-  init = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
-  return nn.Conv(features, (3, 3), dtype=dtype, kernel_init=init, name=name)
-
-
-def halve(x):
-  """Means of 2 x 2 positions: [H, W, C] -> [H / 2, W / 2, C]."""
-  height, width, channels = x.shape
-  return x.reshape(height // 2, 2, width // 2, 2, channels).mean((1, 3))
-
-
-def double(x):
-  """Every position 2 x 2 times: [H, W, C] -> [2 H, 2 W, C]."""
-  height, width, channels = x.shape
-  x = jnp.broadcast_to(x[:, None, :, None], (height, 2, width, 2, channels))
-  return x.reshape(2 * height, 2 * width, channels)
-
-
-class Block(nn.Module):
-  """Two convolutions and, where asked, attention, each added to the input.
-
-  Attributes:
-    attend: whether attention follows.
-    num_groups, dropout, num_heads, implementation, dtype: as in UNet.
-  """
-
-  attend: bool
-  num_groups: int
-  dropout: float
-  num_heads: int
-  implementation: layers.Implementation
-  dtype: Any
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "H W C"], condition: Float[Array, "E"], train: bool
-  ) -> Float[Array, "H W C"]:
-    """x and the condition's vector to an image of x's shape."""
-    channels = x.shape[-1]
-    dense = nn.Dense(2 * channels, dtype=self.dtype, name="adapt")
-    scale, shift = jnp.split(dense(condition), 2)
-    norm = lambda name: layers.GroupNorm(self.num_groups, name=name)
-    h = nn.silu(norm("norm_0")(x))
-    h = conv(channels, self.dtype, "conv_0")(h)
-    h = nn.silu(norm("norm_1")(h, scale, shift))
-    h = nn.Dropout(self.dropout, deterministic=not train)(h)
-    x = x + conv(channels, self.dtype, "conv_1", zero=True)(h)
-    if not self.attend:
-      return x
-    return layers.Attention(
-      self.num_heads,
-      self.num_groups,
-      self.implementation,
-      self.dtype,
-      name="attention",
-    )(x)
+from jaxgen.models import layers, residual
 
 
 class UNet(nn.Module):
@@ -93,10 +50,14 @@ class UNet(nn.Module):
   Attributes:
     width: channels at the image's own size.
     multipliers: of width, one a level; sides must divide by 2^(levels - 1).
-    num_blocks: blocks a level each way, at all levels but the lowest.
-    num_middle_blocks: blocks at the lowest level.
+    num_blocks: blocks a level each way; with skips="add" at all levels but
+      the lowest, with "concat" one more on the way up.
+    num_middle_blocks: blocks at the lowest level, between down and up.
+    skips: "add" or "concat", the arrangement of blocks (see the module).
     attention: sizes of the image's longer side at which attention follows a
-      block; it does not follow the last of several middle blocks.
+      block. With skips="add" it does not follow the last of several middle
+      blocks; with "concat" it follows, on the way up, the last block of a
+      level alone, and always the first middle block.
     num_heads: of attention; must divide the channels there.
     num_groups: of normalisation; must divide the channels.
     dropout: probability that an activation is dropped in training.
@@ -113,6 +74,7 @@ class UNet(nn.Module):
   multipliers: tuple[int, ...] = (1, 2)
   num_blocks: int = 1
   num_middle_blocks: int = 2
+  skips: str = "add"
   attention: tuple[int, ...] = ()
   num_heads: int = 1
   num_groups: int = 8
@@ -152,36 +114,72 @@ class UNet(nn.Module):
     """
     self.check(x.shape, label)
     condition = self.condition(t, label)
-    widths = [self.width * m for m in self.multipliers]
 
-    def run(h, name, last=False):
-      attend = max(h.shape[:2]) in self.attention and not last
-      return self.block(attend, name)(h, condition, train)
+    def run(name, h, features, attend, resample=residual.keep):
+      block = self.block(features, attend, resample, name)
+      return block(h, condition, train)
 
-    h = conv(widths[0], self.dtype, "conv_in")(x.astype(self.dtype))
-    skips = []
-    for i, channels in enumerate(widths[1:]):
-      for j in range(self.num_blocks):
-        h = run(h, f"down_{i}_{j}")
-        skips.append(h)
-      h = nn.Dense(channels, dtype=self.dtype, name=f"halve_{i}")(halve(h))
-    final = self.num_middle_blocks - 1
-    for j in range(self.num_middle_blocks):
-      h = run(h, f"middle_{j}", last=0 < j == final)
-    for i, channels in reversed(list(enumerate(widths[:-1]))):
-      h = double(nn.Dense(channels, dtype=self.dtype, name=f"double_{i}")(h))
-      for j in range(self.num_blocks):
-        h = run(h + skips.pop(), f"up_{i}_{j}")
+    arrange = self.added if self.skips == "add" else self.concatenated
+    h = arrange(x.astype(self.dtype), run)
     h = nn.silu(layers.GroupNorm(self.num_groups, name="norm_out")(h))
-    h = conv(x.shape[-1], self.dtype, "conv_out", zero=True)(h)
+    h = residual.conv(x.shape[-1], self.dtype, "conv_out", zero=True)(h)
     return h.astype(jnp.promote_types(self.dtype, jnp.float32))
 
+  def added(self, x, run):
+    """The arrangement of skips="add", [H, W, C] -> [H, W, width]."""
+    widths = [self.width * m for m in self.multipliers]
+    dense = lambda i, name: nn.Dense(widths[i], dtype=self.dtype, name=name)
+    attend = lambda h: max(h.shape[:2]) in self.attention
+    h = residual.conv(widths[0], self.dtype, "conv_in")(x)
+    skips = []
+    for i in range(len(widths) - 1):
+      for j in range(self.num_blocks):
+        h = run(f"down_{i}_{j}", h, widths[i], attend(h))
+        skips.append(h)
+      h = dense(i + 1, f"halve_{i}")(residual.halve(h))
+    for j in range(self.num_middle_blocks):
+      last = 0 < j == self.num_middle_blocks - 1
+      h = run(f"middle_{j}", h, widths[-1], attend(h) and not last)
+    for i in reversed(range(len(widths) - 1)):
+      h = residual.double(dense(i, f"double_{i}")(h))
+      for j in range(self.num_blocks):
+        h = run(f"up_{i}_{j}", h + skips.pop(), widths[i], attend(h))
+    return h
+
+  def concatenated(self, x, run):
+    """The arrangement of skips="concat", [H, W, C] -> [H, W, width]."""
+    widths = [self.width * m for m in self.multipliers]
+    attend = lambda h: max(h.shape[:2]) in self.attention
+    h = residual.conv(self.width, self.dtype, "conv_in")(x)
+    skips = [h]
+    for i, width in enumerate(widths):
+      if i:
+        h = run(f"halve_{i - 1}", h, widths[i - 1], False, residual.halve)
+        skips.append(h)
+      for j in range(self.num_blocks):
+        h = run(f"down_{i}_{j}", h, width, attend(h))
+        skips.append(h)
+    for j in range(self.num_middle_blocks):
+      h = run(f"middle_{j}", h, widths[-1], j == 0)
+    for i, width in reversed(list(enumerate(widths))):
+      for j in range(self.num_blocks + 1):
+        last = j == self.num_blocks
+        h = jnp.concatenate([h, skips.pop()], -1)
+        h = run(f"up_{i}_{j}", h, width, attend(h) and last)
+      if i:
+        h = run(f"double_{i - 1}", h, width, False, residual.double)
+    return h
+
   @nn.nowrap
-  def block(self, attend, name):
+  def block(self, features, attend, resample, name):
     """One residual block, recomputed in the backward pass where asked."""
-    module = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
-    return module(
+    block = residual.Block
+    if self.remat:
+      block = nn.remat(block, static_argnums=(3,))
+    return block(
+      features,
       attend,
+      resample,
       self.num_groups,
       self.dropout,
       self.num_heads,
@@ -210,6 +208,8 @@ class UNet(nn.Module):
       value = getattr(self, name)
       if not value or jax.tree.reduce(min, value) < 1:
         raise ValueError(f"{name}: expected at least 1, got {value}")
+    if self.skips not in ("add", "concat"):
+      raise ValueError(f"skips: expected add or concat, got {self.skips!r}")
     factor = 2 ** (len(self.multipliers) - 1)
     if shape[0] % factor or shape[1] % factor:
       raise ValueError(

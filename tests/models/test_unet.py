@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import twins
 
 from jaxgen.models import unbatched, unet
 
@@ -17,17 +18,12 @@ NET = unet.UNet(
 )
 
 
-def randomise(params, dtype="float32"):
-  """Draws every parameter, so that no branch hides behind a zero."""
-  rng = np.random.default_rng(0)
-  draw = lambda a: jnp.asarray(0.4 * rng.normal(size=a.shape), dtype)
-  return jax.tree.map(draw, params)
-
-
 @pytest.fixture(scope="module")
 def params():
   zeros = jnp.zeros((8, 8, 1))
-  return randomise(jax.eval_shape(NET.init, jax.random.key(0), zeros, 0.0))
+  return twins.randomise(
+    jax.eval_shape(NET.init, jax.random.key(0), zeros, 0.0)
+  )
 
 
 @pytest.fixture(scope="module")
@@ -35,70 +31,22 @@ def apply(params):
   return jax.jit(lambda x, t, label: NET.apply(params, x, t, label))
 
 
-def dense(p, x):
-  return jnp.einsum("...i,ij->...j", x, p["kernel"]) + p["bias"].reshape(
-    (1,) * (x.ndim - 1) + (-1,)
-  )
-
-
-def conv(p, x):
-  """3 x 3 taps on [B, H, W, C], zeros around."""
-  height, width = x.shape[1:3]
-  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  taps = [
-    jnp.einsum(
-      "bhwi,ij->bhwj",
-      padded[:, i : i + height, j : j + width],
-      p["kernel"][i, j],
-    )
-    for i in range(3)
-    for j in range(3)
-  ]
-  return sum(taps) + p["bias"].reshape(1, 1, 1, -1)
-
-
-def norm(p, x, groups=2):
-  """Two passes over [B, H, W, C]."""
-  batch, channels = x.shape[0], x.shape[-1]
-  parts = x.reshape(batch, -1, groups, channels // groups)
-  y = parts - parts.mean((1, 3), keepdims=True)
-  y = y / jnp.sqrt((y * y).mean((1, 3), keepdims=True) + 1e-5)
-  line = lambda a: a.reshape(1, 1, 1, -1)
-  return y.reshape(x.shape) * line(p["scale"]) + line(p["bias"])
-
-
-def attention(p, x, heads=2):
-  batch, height, width, channels = x.shape
-  h = dense(p["qkv"], norm(p["norm"], x))
-  h = h.reshape(batch, height * width, 3, heads, channels // heads)
-  q, k, v = (h[:, :, i] for i in range(3))
-  logits = jnp.einsum("bthd,bshd->bhts", q, k) / np.sqrt(channels // heads)
-  h = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(logits), v)
-  return x + dense(p["out"], h.reshape(x.shape))
-
-
-def block(p, x, condition):
-  scale, shift = jnp.split(dense(p["adapt"], condition), 2, -1)
-  h = conv(p["conv_0"], jax.nn.silu(norm(p["norm_0"], x)))
-  h = norm(p["norm_1"], h) * (1 + scale[:, None, None])
-  x = x + conv(p["conv_1"], jax.nn.silu(h + shift[:, None, None]))
-  return attention(p["attention"], x) if "attention" in p else x
-
-
 def twin(variables, x, t, label):
   """Two levels, batch first: x [B, H, W, C], t [B], label [B]."""
   p = variables["params"]
   w = jnp.array([[1.0, 16.0]])
   time = jnp.concatenate([jnp.sin(t[:, None] * w), jnp.cos(t[:, None] * w)], 1)
-  h = dense(p["time_0"], time) + p["label"]["table"]["embedding"][label]
-  condition = jax.nn.silu(dense(p["time_1"], jax.nn.silu(h)))
-  skip = block(p["down_0_0"], conv(p["conv_in"], x), condition)
+  h = twins.dense(p["time_0"], time) + p["label"]["table"]["embedding"][label]
+  condition = jax.nn.silu(twins.dense(p["time_1"], jax.nn.silu(h)))
+  skip = twins.block(p["down_0_0"], twins.conv(p["conv_in"], x), condition)
   quarters = [skip[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-  h = dense(p["halve_0"], sum(quarters) / 4)
-  h = block(p["middle_1"], block(p["middle_0"], h, condition), condition)
-  h = dense(p["double_0"], h).repeat(2, 1).repeat(2, 2)
-  h = block(p["up_0_0"], h + skip, condition)
-  return conv(p["conv_out"], jax.nn.silu(norm(p["norm_out"], h)))
+  h = twins.dense(p["halve_0"], sum(quarters) / 4)
+  h = twins.block(
+    p["middle_1"], twins.block(p["middle_0"], h, condition), condition
+  )
+  h = twins.dense(p["double_0"], h).repeat(2, 1).repeat(2, 2)
+  h = twins.block(p["up_0_0"], h + skip, condition)
+  return twins.conv(p["conv_out"], jax.nn.silu(twins.norm(p["norm_out"], h)))
 
 
 def examples():
@@ -177,7 +125,7 @@ def test_jvp_and_second_derivatives_are_the_differences(params):
   with jax.enable_x64(True):
     # dot_product_attention's softmax is float32 whatever its input: without.
     net = NET.clone(dtype=jnp.float64, attention=())
-    wide = randomise(params, "float64")
+    wide = twins.randomise(params, "float64")
     x, v = np.random.default_rng(2).normal(size=(2, 8, 8, 1))
     f = lambda x, t: jnp.sum(net.apply(wide, x, t, 1) ** 2)
     grad = jax.jit(jax.grad(f, (0, 1)))
