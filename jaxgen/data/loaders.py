@@ -1,4 +1,4 @@
-"""Batches as a pure function of (key, step), for data that fits in memory.
+"""Batches as a pure function of (key, step), from memory or row by row.
 
 The data are read as an endless row of epochs, each a permutation of all N
 examples that (key, epoch) alone determines; batch n is entries n B to (n + 1) B
@@ -6,16 +6,82 @@ of that row. So a batch may straddle two epochs, or hold several, no example is
 dropped, and a run that resumes at step n sees what the unbroken run saw.
 """
 
+import collections
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from concurrent import futures
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from jaxgen import keys
+
+
+class Source(NamedTuple):
+  """Examples that are read by their rows, wherever they are.
+
+  Attributes:
+    size: N.
+    read: rows [B], each in 0, ..., N - 1 -> a pytree of NumPy arrays [B, ...].
+  """
+
+  size: int
+  read: Callable[[np.ndarray], Any]
+
+
+def in_memory(arrays: PyTree) -> Source:
+  """A pytree of arrays [N, ...], with one N, as a source.
+
+  Raises:
+    ValueError: no data, or leading sizes that differ.
+  """
+  arrays = jax.tree.map(np.asarray, arrays)
+  read = lambda rows: jax.tree.map(lambda array: array[rows], arrays)
+  return Source(_num_examples(arrays), read)
+
+
+def subset(source: Source, rows: Int[np.ndarray, "M"]) -> Source:
+  """The examples of these rows, as a source of their own."""
+  return Source(len(rows), lambda chosen: source.read(rows[chosen]))
+
+
+def with_held_out(sources: dict[str, Source], where: str) -> dict[str, Source]:
+  """Cuts validation and test off train where a set brings none of its own.
+
+    p = RandomState(0).permutation(N),   n = min(max(N // 10, 1), 1000)
+
+  The test part is the first n entries of p, validation the next n, train the
+  rest; if one of them is there already, only the other is cut.
+
+  Args:
+    sources: 'train', and 'validation' or 'test' where the set has them.
+    where: the file or set, for the error.
+
+  Returns:
+    All three.
+
+  Raises:
+    ValueError: too few examples to leave one for training.
+  """
+  missing = [name for name in ("test", "validation") if name not in sources]
+  if not missing:
+    return sources
+  train = sources["train"]
+  order = np.random.RandomState(0).permutation(train.size)
+  number = min(max(train.size // 10, 1), 1000)
+  held_out = number * len(missing)
+  if held_out >= train.size:
+    raise ValueError(
+      f"{where}: expected at least {held_out + 1} examples to train on and hold"
+      f" out, got {train.size}"
+    )
+  rows = np.split(order, range(number, held_out + 1, number))
+  names = (*missing, "train")
+  cut = {n: subset(train, r) for n, r in zip(names, rows, strict=True)}
+  return sources | cut
 
 
 def batches(
@@ -36,11 +102,17 @@ def batches(
     ValueError: a legacy or batched key, no data, leading sizes that differ,
       batch_size below one; and from the function, a negative step.
   """
+  return batches_from(in_memory(arrays), key, batch_size)
+
+
+def batches_from(
+  source: Source, key: Array, batch_size: int
+) -> Callable[[int], Any]:
+  """The function step -> batch of any source; batches says the rest."""
   keys.require_typed(key)
   if batch_size < 1:
     raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-  arrays = jax.tree.map(np.asarray, arrays)
-  size = _num_examples(arrays)
+  size = source.size
   seed = np.asarray(jax.random.key_data(key)).tolist()
 
   @functools.lru_cache(maxsize=2)  # a memory of a pure function
@@ -60,9 +132,57 @@ def batches(
         for epoch in range(start // size, (stop - 1) // size + 1)
       ]
     )
-    return jax.tree.map(lambda array: array[rows], arrays)
+    return source.read(rows)
 
   return batch_fn
+
+
+def prefetch(
+  batch_fn: Callable[[int], Any],
+  place: Callable[[Any], Any] = jax.device_put,
+  depth: int = 2,
+) -> Callable[[int], Any]:
+  """The same function of the step, computed ahead in a thread.
+
+    step -> place(batch_fn(step))
+
+  While the caller works on a step, the thread draws and places the next ones.
+  Asked for a step other than the next, it starts over there. What batch_fn
+  raises is raised where its step is asked for, not before. The thread ends
+  with the function that is returned (or the process), after the batches that
+  it was at. Contexts of the caller's thread, jax.default_device say, do not
+  reach it. Ask from one thread.
+
+  Args:
+    batch_fn: a function of the step alone.
+    place: puts a host batch where the step wants it.
+    depth: batches ahead, at least one; so many more are held in memory.
+
+  Returns:
+    The function step -> placed batch.
+
+  Raises:
+    ValueError: depth below one.
+  """
+  if depth < 1:
+    raise ValueError(f"depth: expected at least 1, got {depth}")
+  thread = futures.ThreadPoolExecutor(1, "prefetch")
+  ahead: collections.deque = collections.deque()  # (step, future), in order
+
+  def placed(step):
+    return place(batch_fn(step))
+
+  def ask(step):
+    step = operator.index(step)
+    if ahead and ahead[0][0] != step:
+      for _, future in ahead:
+        future.cancel()
+      ahead.clear()
+    for number in range(step + len(ahead), step + depth + 1):
+      ahead.append((number, thread.submit(placed, number)))
+    return ahead.popleft()[1].result()
+
+  return ask
 
 
 def _num_examples(arrays):

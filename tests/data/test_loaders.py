@@ -1,3 +1,7 @@
+import gc
+import subprocess
+import sys
+import threading
 import time
 
 import jax
@@ -98,3 +102,131 @@ def test_bad_keys_and_steps_are_refused():
     loaders.batches(np.zeros(3), jax.random.split(jax.random.key(0)), 1)
   with pytest.raises(ValueError, match="step: expected at least 0, got -1"):
     loaders.batches(np.zeros(3), jax.random.key(0), 2)(-1)
+
+
+def test_a_subset_is_the_rows_of_a_source():
+  source = loaders.in_memory({"x": np.arange(10) * 10})
+  part = loaders.subset(source, np.array([7, 2, 5]))
+  assert part.size == 3
+  np.testing.assert_array_equal(part.read(np.array([2, 0]))["x"], [50, 70])
+  batch = loaders.batches_from(part, jax.random.key(0), 3)(0)
+  np.testing.assert_array_equal(np.sort(batch["x"]), [20, 50, 70])
+
+
+@pytest.mark.parametrize("there", [(), ("test",), ("validation",)])
+@pytest.mark.parametrize("size, held_out", [(4, 1), (57, 5), (20000, 1000)])
+def test_what_a_set_lacks_is_cut_from_train(size, held_out, there):
+  own = loaders.in_memory(np.arange(-3, 0))
+  train = loaders.in_memory(np.arange(size))
+  given = {"train": train} | dict.fromkeys(there, own)
+  parts = loaders.with_held_out(given, "x")
+  whole = {n: part.read(np.arange(part.size)) for n, part in parts.items()}
+  assert whole.keys() == {"train", "validation", "test"}
+  for name in there:
+    assert parts[name] is own
+  cut = [whole[n] for n in ("test", "validation", "train") if n not in there]
+  assert [len(rows) for rows in cut[:-1]] == [held_out] * len(cut[:-1])
+  order = np.random.RandomState(0).permutation(size)
+  np.testing.assert_array_equal(np.concatenate(cut), order)
+
+
+def test_a_set_with_all_its_parts_stays_as_it_is():
+  one = loaders.in_memory(np.arange(1))
+  parts = dict.fromkeys(("train", "validation", "test"), one)
+  assert loaders.with_held_out(parts, "x") is parts
+
+
+def test_too_few_to_hold_out_are_refused():
+  parts = {"train": loaders.in_memory(np.arange(2))}
+  with pytest.raises(ValueError, match=r"a\.npz: expected at least 3 examples"):
+    loaders.with_held_out(parts, "a.npz")
+
+
+def test_ahead_is_the_same_function():
+  data = np.arange(50.0)
+  plain = loaders.batches(data, jax.random.key(0), 8)
+  ahead = loaders.prefetch(plain)
+  for step in (0, 1, 2, 3, 17, 18, 2, 2, 3, np.int64(4), 0):
+    batch = ahead(step)
+    assert isinstance(batch, jax.Array)
+    np.testing.assert_array_equal(batch, plain(int(step)))
+
+
+def test_a_resumed_run_sees_the_same_batches():
+  make = lambda: loaders.prefetch(
+    loaders.batches(np.arange(50), jax.random.key(3), 8), depth=3
+  )
+  unbroken = make()
+  batches = [np.asarray(unbroken(step)) for step in range(12)]
+  resumed = make()
+  for step in range(7, 12):
+    np.testing.assert_array_equal(resumed(step), batches[step])
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_it_works_so_many_steps_ahead_and_no_more(depth):
+  asked = []
+  done = threading.Semaphore(0)
+
+  def batch_fn(step):
+    asked.append((step, threading.current_thread()))
+    done.release()
+    return step
+
+  ahead = loaders.prefetch(batch_fn, place=lambda step: -step, depth=depth)
+  assert not asked  # nothing before the first question
+  assert [ahead(0), ahead(1)] == [0, -1]
+  for _ in range(depth + 2):
+    assert done.acquire(timeout=60)
+  assert [step for step, _ in asked] == list(range(depth + 2))
+  threads = {thread for _, thread in asked}
+  assert len(threads) == 1 and threading.main_thread() not in threads
+
+
+def test_a_fault_is_raised_at_its_own_step():
+  def batch_fn(step):
+    if step == 2:
+      raise OSError("row 2 cannot be read")
+    return step
+
+  ahead = loaders.prefetch(batch_fn, place=lambda batch: batch, depth=4)
+  assert [ahead(0), ahead(1)] == [0, 1]
+  for _ in range(2):  # as often as it is asked
+    with pytest.raises(OSError, match="row 2 cannot be read"):
+      ahead(2)
+  assert [ahead(3), ahead(4)] == [3, 4]
+
+
+def test_the_thread_ends_with_the_function():
+  threads = []
+
+  def batch_fn(step):
+    threads.append(threading.current_thread())
+    return step
+
+  ahead = loaders.prefetch(batch_fn)
+  ahead(0)
+  assert threads[0].is_alive()
+  del ahead
+  gc.collect()
+  threads[0].join(timeout=60)
+  assert not threads[0].is_alive()
+
+
+def test_a_process_ends_in_the_middle_of_a_run():
+  code = """
+import numpy as np
+from jaxgen.data import loaders
+ahead = loaders.prefetch(lambda step: np.full(1000, step), depth=8)
+print(float(ahead(0)[0] + ahead(1)[0]))
+raise SystemExit(3)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
+  )
+  assert (done.returncode, done.stdout, done.stderr) == (3, "1.0\n", "")
+
+
+def test_a_depth_of_none_is_refused():
+  with pytest.raises(ValueError, match="depth: expected at least 1, got 0"):
+    loaders.prefetch(lambda step: step, depth=0)

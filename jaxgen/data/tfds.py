@@ -1,0 +1,212 @@
+"""Prepared sets of tensorflow-datasets, read without TensorFlow.
+
+A set is prepared once, where TensorFlow and a network are, in a format of
+random access; from then on it is read by row from its files:
+
+  tfds build cifar10 --file_format=array_record --data_dir=DIR
+
+Its feature `image` is the image and `label`, if there is one, the class; the
+rest is left alone. PNG and JPEG are decoded by Pillow (or OpenCV, where it is
+installed).
+"""
+
+import contextlib
+import functools
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxgen.data import digits, images, loaders
+
+
+def load(
+  name: str,
+  data_dir: str | pathlib.Path | None = None,
+  memory_limit: int = 4 * 2**30,
+) -> tuple[dict[str, loaders.Source], int]:
+  """The three parts of a prepared set; nothing is ever downloaded.
+
+  A part of at most memory_limit bytes is read whole, at its first use. A larger
+  one is read row by row: as exact, as random, slower (docs/data.md has the
+  rates). Validation and test are the set's own; what it lacks is cut from train
+  as in loaders.with_held_out.
+
+  Args:
+    name: 'cifar10', or with configuration and version, 'name/config:1.0.0'.
+    data_dir: where it was prepared; by default TFDS_DATA_DIR, or
+      ~/tensorflow_datasets.
+    memory_limit: in bytes, of a part's images as they are stored (uint8).
+
+  Returns:
+    {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
+    or None)} and the number of classes, 0 without labels.
+
+  Raises:
+    ValueError: no such set, one that is not prepared or not in a format of
+      random access, without images of one size, or with labels out of range.
+    ImportError: tensorflow-datasets is not installed.
+  """
+  builder = _builder(name, data_dir)
+  where = f"tfds:{name}"
+  features = builder.info.features
+  if "image" not in features:
+    raise ValueError(
+      f"{where}: expected a feature named image, got {', '.join(features)}"
+    )
+  classes = 0
+  if "label" in features:
+    classes = getattr(features["label"], "num_classes", None) or 0
+  parts = {"train": _rows(builder, where, "train")}
+  for part in ("validation", "test"):
+    # What is not prepared has no splits, unless tfds.testing.mock_data is on.
+    if part in builder.info.splits or not builder.info.splits:
+      parts[part] = _rows(builder, where, part)
+  sources = {
+    part: _source(rows, f"{where}: {part}", classes, memory_limit)
+    for part, rows in parts.items()
+  }
+  return loaders.with_held_out(sources, where), classes
+
+
+def prepare_digits(data_dir: str | pathlib.Path) -> None:
+  """Writes the embedded digits as the set `digits`, with digits.load's parts.
+
+  An example of a set of one's own, prepared without TensorFlow.
+
+  Args:
+    data_dir: the folder of prepared sets.
+  """
+  tfds: Any = _tfds()
+
+  class Digits(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+  ):
+    """Scikit-learn's digits, 8 x 8 x 1, floats in [-1, 1]."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+      image = tfds.features.Tensor(shape=(8, 8, 1), dtype=np.float32)
+      label = tfds.features.ClassLabel(num_classes=10)
+      return tfds.core.DatasetInfo(
+        builder=self,
+        features=tfds.features.FeaturesDict({"image": image, "label": label}),
+        supervised_keys=("image", "label"),
+        disable_shuffling=True,  # the rows keep digits.load's order
+      )
+
+    def _split_generators(self, dl_manager):
+      names = ("train", "validation", "test")
+      return {name: self._generate_examples(name) for name in names}
+
+    def _generate_examples(self, split):
+      pairs = zip(*digits.load(split), strict=True)
+      for row, (image, label) in enumerate(pairs):
+        yield row, {"image": image, "label": int(label)}
+
+  builder = Digits(data_dir=str(data_dir), file_format="array_record")
+  builder.download_and_prepare()
+
+
+def _tfds():
+  try:
+    import tensorflow_datasets
+  except ImportError:
+    raise ImportError(
+      "tfds:NAME needs tensorflow-datasets: pip install 'jaxgen[data]'"
+    ) from None
+  return tensorflow_datasets
+
+
+def _builder(name, data_dir):
+  """The set's reader; its code, or its files alone, know it."""
+  tfds = _tfds()
+  directory = None if data_dir is None else str(data_dir)
+  with _quiet():
+    try:
+      return tfds.builder(name, data_dir=directory)
+    except Exception as error:  # of five types, each a page long
+      first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+      raise ValueError(
+        f"tfds:{name}: no such set ({first.rstrip('.')}); names are at"
+        " tensorflow.org/datasets/catalog, or of folders in the data_dir"
+      ) from None
+
+
+def _rows(builder, where, part):
+  """The rows of one part, a sequence of {'image': ..., 'label': ...}."""
+  try:
+    with _quiet():
+      return builder.as_data_source(part)
+  except (NotImplementedError, ValueError, OSError) as error:
+    fault = f"not prepared (no {builder.data_path})"
+    with _quiet():
+      prepared = builder.is_prepared()
+    if prepared:
+      if not isinstance(error, NotImplementedError):
+        first, *_ = str(error).splitlines()
+        raise ValueError(f"{where}: {first}") from None
+      fault = f"{builder.data_path} is in no format of random access"
+  name = where.removeprefix("tfds:")
+  raise ValueError(
+    f"{where}: {fault}; once, where TensorFlow and a network are, run tfds"
+    f" build {name} --file_format=array_record --data_dir=DIR, then give it"
+    " as --data-dir DIR"
+  )
+
+
+def _source(rows, where, classes, memory_limit):
+  """A source of (images, labels) on top of the rows, opened at first use."""
+
+  def read(chosen):
+    first = rows[int(chosen[0])]["image"]
+    pixels = np.empty((len(chosen), *np.shape(first)), np.asarray(first).dtype)
+    labels = np.empty(len(chosen), np.int64) if classes else None
+    for i, row in enumerate(chosen):
+      example = rows[int(row)]
+      if np.shape(example["image"]) != pixels.shape[1:]:
+        raise ValueError(
+          f"{where}: expected images of one size, got"
+          f" {list(pixels.shape[1:])} and {list(np.shape(example['image']))};"
+          " choose a set of one size"
+        )
+      pixels[i] = example["image"]
+      if classes:
+        labels[i] = example["label"]
+    return pixels, labels
+
+  @functools.cache
+  def opened():
+    check = functools.partial(
+      images.checked, where=where, num_classes=classes or None
+    )
+    with _quiet():
+      # What is wrong with a set is said before all of it is read.
+      few, _ = check(*read(np.arange(min(len(rows), 64))))
+      if len(rows) * few[0].nbytes <= memory_limit:
+        return loaders.in_memory(check(*read(np.arange(len(rows))))).read
+
+    def by_row(chosen):
+      pixels, labels = read(chosen)
+      if classes:
+        labels = images.checked_labels(labels, len(labels), where, classes)
+      pixels = pixels.reshape(-1, *few.shape[1:])
+      return pixels.astype(few.dtype, copy=False), labels
+
+    return by_row
+
+  return loaders.Source(len(rows), lambda chosen: opened()(chosen))
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Without absl's warnings, of what is no fault or is said in the error."""
+  logger = logging.getLogger("absl")
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)

@@ -1,0 +1,228 @@
+"""Sets of tensorflow-datasets, prepared here and read back by name."""
+
+import io
+import shutil
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as testbed
+from PIL import Image
+
+from jaxgen.data import digits, loaders, tfds
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("prepared")
+  tfds.prepare_digits(directory)
+  return directory
+
+
+def whole(source):
+  return source.read(np.arange(source.size))
+
+
+def prepare(data_dir, name, image, splits):
+  """Writes a set of splits {name: [(image, label)]}, images as PNG."""
+
+  def info(self):
+    features = {
+      "image": image,
+      "label": testbed.features.ClassLabel(num_classes=4),
+      "id": testbed.features.Scalar(np.int64),
+    }
+    return testbed.core.DatasetInfo(
+      builder=self,
+      features=testbed.features.FeaturesDict(features),
+      disable_shuffling=True,
+    )
+
+  def examples(split):
+    for row, (pixels, label) in enumerate(splits[split]):
+      file = io.BytesIO()
+      Image.fromarray(pixels).save(file, "PNG")
+      file.seek(0)
+      yield row, {"image": file, "label": label, "id": row}
+
+  members = {
+    "VERSION": testbed.core.Version("1.0.0"),
+    "_info": info,
+    "_split_generators": lambda self, _: {s: examples(s) for s in splits},
+    "_generate_examples": lambda self, split: examples(split),
+  }
+  base = testbed.core.GeneratorBasedBuilder
+  builder = type(name, (base,), members, skip_registration=True)
+  builder(
+    data_dir=str(data_dir), file_format="array_record"
+  ).download_and_prepare()
+
+
+def pixels_of(number, height=5):
+  rng = np.random.RandomState(number)
+  return rng.randint(0, 256, (number, height, 4, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("memory_limit", [2**20, 0])
+def test_digits_come_back_bit_for_bit(data_dir, memory_limit):
+  sources, num_classes = tfds.load("digits", data_dir, memory_limit)
+  assert num_classes == 10 and set(sources) == set(SPLITS)
+  for split in SPLITS:
+    images, labels = digits.load(split)
+    found, classes = whole(sources[split])
+    assert found.dtype == np.float32 and classes.dtype == np.int32
+    np.testing.assert_array_equal(found, images)
+    np.testing.assert_array_equal(classes, labels)
+
+
+def test_row_by_row_gives_the_same_batches(data_dir):
+  both = [tfds.load("digits", data_dir, limit)[0] for limit in (2**20, 0)]
+  key = jax.random.key(0)
+  one, other = (loaders.batches_from(s["train"], key, 33) for s in both)
+  for step in (0, 38, 5):  # 38 straddles two epochs
+    for a, b in zip(one(step), other(step), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def pictures(data_dir):
+  pixels, labels = pixels_of(30), np.arange(30) % 4
+  image = testbed.features.Image(shape=(5, 4, 3))
+  pairs = list(zip(pixels, labels, strict=True))
+  splits = {"train": pairs, "test": [(pixels[0], -1)]}
+  prepare(data_dir, "Pictures", image, splits)
+  return pixels, labels
+
+
+@pytest.mark.parametrize("memory_limit", [2**20, 0])
+def test_png_keeps_its_levels_and_train_is_cut(
+  data_dir, pictures, memory_limit
+):
+  sources, num_classes = tfds.load("pictures:1.0.0", data_dir, memory_limit)
+  order = np.random.RandomState(0).permutation(30)
+  for split, rows in (("validation", order[:3]), ("train", order[3:])):
+    pixels, labels = whole(sources[split])
+    assert pixels.dtype == np.uint8 and num_classes == 4
+    np.testing.assert_array_equal(pixels, pictures[0][rows])
+    np.testing.assert_array_equal(labels, pictures[1][rows])
+
+
+def test_hidden_labels_are_refused_where_they_are_asked_for(data_dir, pictures):
+  sources, _ = tfds.load("pictures", data_dir)
+  expected = r"tfds:pictures: test: labels: expected 0 to 3, got -1 to -1"
+  with pytest.raises(ValueError, match=expected):
+    sources["test"].read(np.arange(1))
+
+
+def test_images_of_several_sizes_are_refused(data_dir):
+  image = testbed.features.Image(shape=(None, None, 3))
+  pairs = [(pixels_of(1, height)[0], 0) for height in (5, 5, 6)]
+  prepare(data_dir, "Mixed", image, {"train": pairs, "test": pairs[:1]})
+  sources, _ = tfds.load("mixed", data_dir)
+  expected = r"one size, got \[5, 4, 3\] and \[6, 4, 3\]; choose"
+  with pytest.raises(ValueError, match=expected) as caught:
+    whole(sources["train"])
+  assert "tfds:mixed: train" in str(caught.value)
+
+
+def test_tensorflow_is_never_imported(data_dir, pictures):
+  code = """
+import sys
+from jaxgen.data import tfds
+assert "tensorflow_datasets" not in sys.modules
+for name in ("digits", "pictures"):
+  tfds.load(name, sys.argv[1])[0]["train"].read([0, 1])
+assert "tensorflow" not in sys.modules
+print("read")
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code, str(data_dir)], capture_output=True, text=True
+  )
+  assert (done.stdout, done.stderr) == ("read\n", "")
+
+
+def test_mocked_cifar10_is_read(tmp_path):
+  with testbed.testing.mock_data(num_examples=12):
+    sources, num_classes = tfds.load("cifar10", tmp_path)
+    pixels, labels = whole(sources["train"])
+  assert num_classes == 10 and pixels.shape == (12, 32, 32, 3)
+  assert pixels.dtype == np.uint8 and len(np.unique(labels)) > 2
+
+
+@pytest.fixture
+def offline(monkeypatch):
+  def refuse(*args):
+    raise AssertionError("asked the network")
+
+  monkeypatch.setattr(socket.socket, "connect", refuse)
+  monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize(
+  "name, message",
+  [
+    (
+      "cifar10",
+      r"tfds:cifar10: not prepared \(no .*cifar10/3.0.2\); once, .* run tfds"
+      r" build cifar10 --file_format=array_record --data_dir=DIR",
+    ),
+    ("mnist:3.0.1", r"tfds:mnist:3.0.1: not prepared \(no .*mnist/3.0.1\)"),
+    ("cifar11", r"tfds:cifar11: no such set \(Dataset cifar11 not found\)"),
+    ("digits:2.0.0", r"no such set \(Dataset digits not found\)"),
+    ("cifar10:9.9.9", r"no such set .*version 9.9.9, only: 3.0.2"),
+    ("two words", r"no such set \(Parsing builder name string two words fail"),
+    ("imdb_reviews", "expected a feature named image, got text, label"),
+  ],
+)
+def test_what_is_not_there_is_one_line_at_once(
+  data_dir, offline, capfd, name, message
+):
+  with pytest.raises(ValueError, match=message) as caught:
+    tfds.load(name, data_dir)
+  error = caught.value
+  assert "\n" not in str(error)
+  assert error.__context__ is None or error.__suppress_context__
+  assert capfd.readouterr() == ("", "")
+
+
+def edited(data_dir, tmp_path, before, after):
+  """A copy of the digits whose description says something else."""
+  shutil.copytree(data_dir / "digits", tmp_path / "digits")
+  path = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
+  text = path.read_text()
+  assert before in text
+  path.write_text(text.replace(before, after))
+
+
+def test_a_format_without_random_access_is_refused(data_dir, tmp_path):
+  shutil.copytree(data_dir / "digits", tmp_path / "digits")
+  for path in sorted((tmp_path / "digits" / "1.0.0").iterdir()):
+    if path.suffix == ".json":
+      path.write_text(path.read_text().replace("array_record", "tfrecord"))
+    else:
+      path.rename(str(path).replace("array_record", "tfrecord"))
+  with pytest.raises(ValueError, match="in no format of random access; once,"):
+    tfds.load("digits", tmp_path)
+
+
+def test_a_set_without_train_is_refused(data_dir, tmp_path):
+  edited(data_dir, tmp_path, '"name": "train"', '"name": "training"')
+  with pytest.raises(ValueError, match="tfds:digits: Unknown split 'train'"):
+    tfds.load("digits", tmp_path)
+
+
+def test_preparing_again_changes_nothing(data_dir):
+  files = sorted((data_dir / "digits").rglob("*"))
+  tfds.prepare_digits(data_dir)
+  assert sorted((data_dir / "digits").rglob("*")) == files
+
+
+def test_without_the_package_one_line_says_what_to_do(monkeypatch):
+  monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+  with pytest.raises(ImportError, match=r"pip install 'jaxgen\[data\]'"):
+    tfds.load("digits")
