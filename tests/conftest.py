@@ -17,5 +17,9 @@ install_import_hook("jaxgen", "beartype.beartype")
 
 import jax  # noqa: E402
 
+# Eight simulated devices, of which a test uses the first unless it says
+# jax.default_device(None). In this process alone: commands started see one.
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_default_device", jax.devices()[0])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

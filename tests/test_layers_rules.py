@@ -45,11 +45,17 @@ INSIDE = {
   "losses": {"ott"},
   "samplers": {"diffrax"},
   "likelihood": {"diffrax"},
-  "metrics": {"scipy", "sklearn", "ott"},
-  "data": {"scipy", "sklearn", "tensorflow_datasets", "grain"},
+  "metrics": {"scipy", "sklearn", "threadpoolctl", "ott"},
+  "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL"},
   "training": {"rich", "tensorboardX"},
 }
-BASES = {"NamedTuple", "Protocol", "nn.Module", "Exception"}
+BASES = {
+  "NamedTuple",
+  "Protocol",
+  "nn.Module",
+  "Exception",
+  "tfds.core.GeneratorBasedBuilder",
+}
 MUTABLE = (
   ast.List,
   ast.Dict,

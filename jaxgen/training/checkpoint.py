@@ -2,68 +2,101 @@
 
 Leaves are stored flat, by their path in the state, so that what a file holds
 is compared with what a run expects leaf by leaf before any of it is read:
-the storage layer would cast a wrong dtype without a word. Averages are an
+the storage layer would cast a wrong dtype without a word. Nor does it notice
+damaged values, so that each leaf has a checksum (CRC-32). Averages are an
 item of their own, which a sampler reads without the optimizer. A step's
-directory appears by one rename, whole or not at all.
+directory appears by one rename, whole or not at all, however a run ends.
 """
 
 import contextlib
+import functools
+import gc
 import logging
 import pathlib
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
+from jaxgen.training import leaves
 from jaxgen.training.state import State
 
 _ITEMS = ("state", "ema")
 _GO_BACK = "delete it to go back to the checkpoint before it"
 
 
-def save(directory: str | pathlib.Path, state: State, *, keep: int = 2) -> None:
-  """Writes the state and deletes all but the latest checkpoints.
+@contextlib.contextmanager
+def saver(
+  directory: str | pathlib.Path,
+  *,
+  keep: int | None,
+  items: Sequence[str] = _ITEMS,
+  wait: bool = False,
+) -> Iterator[Callable[[State], None]]:
+  """Opens a directory for checkpoints, written while training goes on.
 
-  Returns when the files are complete. A step that is already there is left
-  as it is: the state is a function of the step.
+  What a killed run left half written is deleted first. Leaving waits for the
+  last checkpoint to be complete.
 
   Args:
-    directory: the run's checkpoints; made if needed.
-    state: any State; not consumed.
-    keep: how many checkpoints to keep, at least 1.
+    directory: made if needed; of one run at a time.
+    keep: how many checkpoints to keep, the latest, at least 1; None for all.
+      An old one goes after the new one is complete.
+    items: "state" for all but the averages, "ema" for the averages. Both make
+      a checkpoint to resume from, "ema" alone a snapshot for restore_ema.
+    wait: let save return when the files are complete.
+
+  Yields:
+    save(state), which has its copy of the state when it returns. A step that
+    is already there is left as it is: the state is a function of the step.
 
   Raises:
-    ValueError: keep below 1.
+    ValueError: keep below 1, other items; from save, nothing to store.
+    OSError: a checkpoint could not be written (full disk): from the save
+      after it, or on leaving. Those before it are whole.
   """
-  if keep < 1:
+  if keep is not None and keep < 1:
     raise ValueError(f"keep: expected at least 1, got {keep}")
-  step = int(state.step)
-  items = {name: _flatten(tree) for name, tree in _items(state).items()}
-  policy = ocp.training.preservation_policies.LatestN(keep)
-  with (
-    _quiet(),
-    ocp.training.Checkpointer(
-      _absolute(directory),
-      preservation_policy=policy,
-      cleanup_tmp_directories=True,  # what a killed process left
-    ) as checkpointer,
-  ):
-    if step not in {c.step for c in checkpointer.checkpoints}:
-      checkpointer.save_checkpointables(step, items, force=True)
+  if not items or set(items) - set(_ITEMS):
+    raise ValueError(f"items: expected some of {_ITEMS}, got {tuple(items)}")
+  path, there = _absolute(directory), set(steps(directory))
+  written = lambda call: _attempt(
+    call, functools.partial(_unwritten, directory)
+  )
+
+  def save(state: State) -> None:
+    step = int(state.step)
+    if step in there:
+      return
+    parts = _items(state)
+    flat = {k: leaves.flatten(parts[k]) for k in items if k in parts}
+    if not flat:
+      raise ValueError(f"state: expected {tuple(items)} to store, found none")
+    sums = {name: leaves.checksums(item) for name, item in flat.items()}
+    write = lambda: checkpointer.save_checkpointables_async(
+      step, flat, force=True, custom_metadata={"crc32": sums}
+    )
+    written(lambda: write().result() if wait else write())
+    there.add(step)
+
+  checkpointer = written(lambda: _open_to_write(path, keep))
+  try:
+    with _quiet_log():  # of the thread that writes
+      yield save
+  finally:
+    written(checkpointer.close)
 
 
-def latest_step(directory: str | pathlib.Path) -> int | None:
-  """The last step saved under the directory, or None if there is none."""
+def steps(directory: str | pathlib.Path) -> list[int]:
+  """The steps saved under the directory, in order; none where it is missing."""
   path = _absolute(directory)
-  if not path.is_dir():  # opening it would make it
-    return None
-  with _quiet(), ocp.training.Checkpointer(path) as checkpointer:
-    latest = checkpointer.latest
-  return None if latest is None else latest.step
+  if not path.is_dir():
+    return []
+  names = [child.name for child in path.iterdir() if child.is_dir()]
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def restore(
@@ -72,7 +105,7 @@ def restore(
   """Reads a state back.
 
   Args:
-    directory: as given to save.
+    directory: as given to saver.
     like: a State as the run would start with (state.init): the structure,
       shapes, dtypes and shardings to expect. Its values are not used, and it
       is not consumed.
@@ -83,18 +116,17 @@ def restore(
 
   Raises:
     FileNotFoundError: no such checkpoint.
-    ValueError: what is stored differs from `like`, or cannot be read.
+    ValueError: what is stored differs from `like`, is damaged or no State.
   """
   items = _items(like)
   loaded = _load(directory, items, step)
-  read = {name: _unflatten(loaded[name], items[name]) for name in items}
-  rest = read["state"]
+  read = {name: leaves.unflatten(loaded[name], items[name]) for name in items}
   means = read.get("ema", {})
   players = {
-    name: player._replace(ema=means.get(name))
-    for name, player in rest.players.items()
+    name: player._replace(ema=means.get(name, {}))
+    for name, player in read["state"].players.items()
   }
-  return rest._replace(players=players)
+  return read["state"]._replace(players=players)
 
 
 def restore_ema(
@@ -105,152 +137,154 @@ def restore_ema(
   """Reads the averages alone, for sampling.
 
   Args:
-    directory: as given to save.
-    like: {player: parameters} of every player with an average: arrays or
+    directory: as given to saver.
+    like: {player: {average: parameters}} of every average there: arrays or
       shapes (jax.eval_shape), in the average's dtypes.
     step: which one; None for the latest.
 
   Returns:
-    {player: average}.
+    {player: {average: parameters}}.
 
   Raises:
     FileNotFoundError: no such checkpoint.
-    ValueError: what is stored differs from `like`, or cannot be read.
+    ValueError: what is stored differs from `like`, or is damaged.
   """
   like = dict(like)
-  return _unflatten(_load(directory, {"ema": like}, step)["ema"], like)
+  return leaves.unflatten(_load(directory, {"ema": like}, step)["ema"], like)
 
 
 def _items(state: State) -> dict[str, Any]:
   """What is stored apart; together they hold every leaf once."""
   players = {
-    name: player._replace(ema=None) for name, player in state.players.items()
+    name: player._replace(ema={}) for name, player in state.players.items()
   }
   means = {
-    name: player.ema
-    for name, player in state.players.items()
-    if player.ema is not None
+    name: player.ema for name, player in state.players.items() if player.ema
   }
   items: dict[str, Any] = {"state": state._replace(players=players)}
   return items | ({"ema": means} if means else {})
 
 
+def _open_to_write(path, keep):
+  policies = ocp.training.preservation_policies
+  return ocp.training.Checkpointer(
+    path,
+    preservation_policy=(
+      policies.PreserveAll() if keep is None else policies.LatestN(keep)
+    ),
+    cleanup_tmp_directories=True,  # what a killed process left
+  )
+
+
+def _unwritten(directory, reason):
+  return OSError(
+    f"{directory}: a checkpoint could not be written ({reason}); those before"
+    " it are whole: free space and run the same command again"
+  )
+
+
 def _load(directory, items, step):
   """Flat leaves of each item, after comparing them with what is expected."""
-  latest = latest_step(directory)
-  if latest is None:
+  there = steps(directory)
+  if not there:
     raise FileNotFoundError(f"{directory}: no checkpoint here")
-  step = latest if step is None else step
+  step = there[-1] if step is None else step
   path = _absolute(directory) / str(step)
-  if not path.is_dir():
+  if step not in there:
     raise FileNotFoundError(
-      f"{path}: no such checkpoint; the latest is {latest}"
+      f"{path}: no such checkpoint; the latest is {there[-1]}"
     )
-  expected = {name: _abstract(tree) for name, tree in items.items()}
-  with _quiet(), _readable(path):
-    with ocp.training.Checkpointer(_absolute(directory)) as checkpointer:
-      stored = checkpointer.checkpointables_metadata(step).metadata
-  if not stored.keys() >= {"state"} or stored.keys() - set(_ITEMS):
+  damaged = lambda reason: ValueError(
+    f"{path}: cannot be read ({reason}); {_GO_BACK}"
+  )
+
+  def look():
+    with ocp.training.Checkpointer(path.parent) as checkpointer:
+      found = checkpointer.checkpointables_metadata(step)
+      return found.metadata, found.custom_metadata
+
+  def load():
+    with ocp.training.Checkpointer(path.parent) as checkpointer:
+      return checkpointer.load_checkpointables(step, expected)
+
+  expected = {name: leaves.abstract(tree) for name, tree in items.items()}
+  stored, record = _attempt(look, damaged)
+  if ("state" in items and "state" not in stored) or set(stored) - set(_ITEMS):
     raise ValueError(
       f"{path}: expected the items of a State, found {sorted(stored)}; "
-      "give the directory that save wrote to"
+      "give the directory of a run's checkpoints"
     )
   for name in _ITEMS if "state" in items else items:
+    if not isinstance(stored.get(name, {}), Mapping):
+      raise damaged("its own record is damaged")
     _check(path, expected.get(name, {}), stored.get(name, {}))
-  with _quiet(), _readable(path):
-    with ocp.training.Checkpointer(_absolute(directory)) as checkpointer:
-      return checkpointer.load_checkpointables(step, expected)
+  loaded = _attempt(load, damaged)
+  for name in items:
+    sums = ((record or {}).get("crc32") or {}).get(name) or {}
+    for leaf, crc in leaves.checksums(loaded[name]).items():
+      if crc != sums.get(leaf):
+        raise damaged(f"{leaf} differs from its checksum")
+  return loaded
 
 
 def _check(path, expected, stored):
   """Refuses stored leaves of another name, shape or dtype than expected."""
-  if not isinstance(stored, Mapping):  # its own record of them is damaged
-    raise ValueError(f"{path}: cannot be read; {_GO_BACK}")
   advice = "start with the configuration it was saved with, or in a new place"
   for name in sorted(expected.keys() | stored.keys()):
-    want = _describe(expected.get(name))
-    have = _describe(stored.get(name))
+    want = leaves.describe(expected.get(name))
+    have = leaves.describe(stored.get(name))
     if want != have:
       raise ValueError(
         f"{path}: {name}: expected {want}, found {have}; {advice}"
       )
 
 
-def _describe(leaf):
-  if leaf is None:
-    return "nothing"
-  if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-    return type(leaf).__name__
-  return f"{jnp.dtype(leaf.dtype).name}{tuple(leaf.shape)}"
-
-
-def _is_key(leaf):
-  return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _name(path, leaf):
-  """A leaf's name: its path, and for a key its kind, which the data lacks."""
-  name = jax.tree_util.keystr(path, simple=True, separator="/")
-  return f"{name} {leaf.dtype}" if _is_key(leaf) else name
-
-
-def _flatten(tree):
-  """{name: array}; typed keys become their data."""
-  flat = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    name = _name(path, leaf)
-    if name in flat:
-      raise ValueError(f"state: two leaves are both named {name}")
-    flat[name] = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-  return flat
-
-
-def _abstract(tree):
-  """{name: shape, dtype and sharding} of the flat leaves."""
-  default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-  def one(leaf):
-    sharding = getattr(leaf, "sharding", None) or default
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-  return {name: one(leaf) for name, leaf in _flatten(tree).items()}
-
-
-def _unflatten(flat, like):
-  def one(path, leaf):
-    value = flat[_name(path, leaf)]
-    if _is_key(leaf):
-      return jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
-    return value
-
-  return jax.tree_util.tree_map_with_path(one, like)
-
-
 def _absolute(directory):
   return pathlib.Path(directory).absolute()
 
 
+def _attempt(call, to_error):
+  """call(), where whatever the storage layer raises becomes one line."""
+  with _quiet_log(), warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+      return call()
+    except Exception as error:
+      _ignore_late_reads()
+      reason = _reason(error)
+    gc.collect()  # now, as tasks that failed tell of it when they go
+  raise to_error(reason)
+
+
+def _ignore_late_reads():
+  """Reads that were under way beside one that failed find no one to tell."""
+  hook = sys.unraisablehook
+
+  def filtered(unraisable):
+    text = str(unraisable.exc_value)
+    if not ("loop is closed" in text or "reading array index" in text):
+      hook(unraisable)
+
+  sys.unraisablehook = filtered
+
+
+def _reason(error):
+  """The end of what the storage layer says, where the cause is."""
+  text = getattr(error, "strerror", None) or str(error)
+  text = text.splitlines()[0] if text else ""
+  text = text.split(" [tensorstore_spec")[0].rpartition('": ')[2]
+  return f"{type(error).__name__}: {text[-200:]}"
+
+
 @contextlib.contextmanager
-def _readable(path) -> Iterator[None]:
-  """Turns whatever a damaged file raises into one line."""
+def _quiet_log() -> Iterator[None]:
+  """Keeps the storage layer's notes off the screen; its errors still raise."""
+  loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+  levels = [logger.level for logger in loggers]
+  for logger in loggers:
+    logger.setLevel(logging.CRITICAL)
   try:
     yield
-  except Exception as error:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    raise ValueError(
-      f"{path}: cannot be read ({reason}); {_GO_BACK}"
-    ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Keeps the storage layer's notes off the screen; its errors still raise."""
-  logger = logging.getLogger("absl")
-  level = logger.level
-  logger.setLevel(logging.CRITICAL)
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")
-      yield
   finally:
-    logger.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+      logger.setLevel(level)

@@ -33,23 +33,37 @@ def jsonl(path: str | pathlib.Path, step: int) -> Log:
 
   Raises:
     ValueError: a line before the last that is no record.
+    OSError: a record could not be written (full disk); from log too.
   """
   path = pathlib.Path(path)
   kept = [r for r in read(path) if r["step"] <= step] if path.exists() else []
   if path.exists():
     part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(r) + "\n" for r in kept))
-    os.replace(part, path)
+    with _writing(path):
+      part.write_text("".join(json.dumps(r) + "\n" for r in kept))
+      os.replace(part, path)
   begun = time.monotonic() - (kept[-1].get("seconds", 0.0) if kept else 0.0)
 
   def log(step: int, metrics: dict[str, float]) -> None:
     seconds = round(time.monotonic() - begun, 3)
     values = {name: float(value) for name, value in metrics.items()}
     line = json.dumps({"step": step, "seconds": seconds} | values)
-    with path.open("a") as file:
+    with _writing(path), path.open("a") as file:
       file.write(line + "\n")
 
   return log
+
+
+@contextlib.contextmanager
+def _writing(path):
+  """Says what to do where the disk is full."""
+  try:
+    yield
+  except OSError as error:
+    raise OSError(
+      f"{path}: cannot be written ({error.strerror}); free space and run the"
+      " same command again"
+    ) from error
 
 
 def read(path: str | pathlib.Path) -> list[dict[str, Any]]:

@@ -1,10 +1,14 @@
 """The training loop: steps, records, hooks, checkpoints, interruption."""
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from jaxgen.training.state import State
 
@@ -22,6 +26,19 @@ class Interrupted(Exception):
     self.signal_number = signal_number
 
 
+class Diverged(Exception):
+  """A run whose loss or parameters are no longer finite; nothing was saved
+  of that step or after it.
+
+  player: whose they are; step: steps done, counted from one.
+  """
+
+  def __init__(self, player: str, what: str, step: int):
+    super().__init__(f"{player}: {what} at step {step}")
+    self.player = player
+    self.step = step
+
+
 def run(
   train_step: Callable,
   state: State,
@@ -30,7 +47,7 @@ def run(
   num_steps: int,
   log_every: int,
   save_every: int,
-  save: Callable[[State], object],
+  saver: contextlib.AbstractContextManager[Callable[[State], object]],
   log: Callable[[int, dict[str, float]], object],
   hooks: Sequence[tuple[int, Callable[[State], object]]] = (),
 ) -> State:
@@ -38,11 +55,12 @@ def run(
 
   After every period of steps comes log, then each hook, then save; log and
   save also after the last step. Logged are that one step's metrics, so that a
-  resumed run logs what the unbroken one does; nothing waits in between.
+  resumed run logs what the unbroken one does; nothing waits in between. Then
+  the losses of all steps are looked at, before hooks and save the parameters.
 
-  SIGINT or SIGTERM lets the step finish, saves and raises Interrupted; more
-  of them change nothing. They are caught in the main thread only, and the
-  previous handlers come back whatever happens.
+  SIGINT or SIGTERM lets the step finish, saves, and raises Interrupted once
+  all is written; more of them change nothing. They are caught in the main
+  thread only, and the previous handlers come back whatever happens.
 
   Args:
     train_step: (state, batch) -> (state, metrics), of make_train_step.
@@ -51,36 +69,101 @@ def run(
     num_steps: steps in all, those already done included.
     log_every: period of log, in steps.
     save_every: period of save, in steps.
-    save: state -> anything; must have read the state when it returns.
+    saver: checkpoint.saver(...), not yet entered: it yields save(state), which
+      must have read the state when it returns. contextlib.nullcontext(save)
+      is one of a plain function.
     log: (step, {name: float}) -> anything.
     hooks: (period, state -> anything) pairs; a hook must not keep the state.
 
   Returns:
-    The state at num_steps.
+    The state at num_steps, saved.
 
   Raises:
     ValueError: a period below 1, or a state beyond num_steps.
-    Interrupted: as above.
+    Interrupted, Diverged: as they say.
   """
   start = int(state.step)
   _check(start, num_steps, log_every, save_every, hooks)
   with _signals() as received:
-    for step in range(start, num_steps):
-      state, metrics = train_step(state, batch_fn(step))
-      done, last = step + 1, step + 1 == num_steps
-      if last or done % log_every == 0:
-        log(done, {name: float(value) for name, value in metrics.items()})
-      for every, hook in hooks:
-        if done % every == 0:
-          hook(state)
-      stop = bool(received)
-      if stop or last or done % save_every == 0:
-        save(state)
-      if stop:
-        raise Interrupted(done, received[0])
-    if received:  # during the last save
+    with saver as save:
+      events = _Events(num_steps, log_every, save_every, save, log, hooks)
+      state = _train(train_step, state, batch_fn, start, events, received)
+    if received:  # during the last step or save
       raise Interrupted(num_steps, received[0])
   return state
+
+
+class _Events(NamedTuple):
+  """What happens between steps, as in run."""
+
+  num_steps: int
+  log_every: int
+  save_every: int
+  save: Callable
+  log: Callable
+  hooks: Sequence
+
+
+def _train(train_step, state, batch_fn, start, events, received):
+  losses = {}  # {step: {name: loss}}, those that were not looked at yet
+  for step in range(start, events.num_steps):
+    state, metrics = train_step(state, batch_fn(step))
+    done, last = step + 1, step + 1 == events.num_steps
+    losses[done] = {k: v for k, v in metrics.items() if _is_loss(k, state)}
+    stop = bool(received)
+    logs = last or done % events.log_every == 0
+    calls = [hook for every, hook in events.hooks if done % every == 0]
+    if stop or last or done % events.save_every == 0:
+      calls.append(events.save)
+    if logs or calls:
+      _check_losses(losses, state)
+      losses.clear()
+    if logs:
+      events.log(done, {name: float(v) for name, v in metrics.items()})
+    if calls:
+      _check_params(done, state)
+    for call in calls:
+      call(state)
+    if stop:
+      raise Interrupted(done, received[0])
+  return state
+
+
+def _is_loss(name, state):
+  player, slash, rest = name.rpartition("/")
+  return rest == "loss" and (not slash or player in state.players)
+
+
+def _check_losses(losses, state):
+  """Raises Diverged at the first step with a loss that is not finite."""
+  for step, values in jax.device_get(losses).items():
+    for name, value in values.items():
+      if not math.isfinite(value):
+        trained = [
+          name
+          for name, player in state.players.items()
+          if jax.tree.leaves(player.opt_state)
+        ]
+        player = name.rpartition("/")[0] or (trained or list(state.players))[0]
+        raise Diverged(player, f"loss is {float(value)}", step)
+
+
+def _check_params(step, state):
+  """Raises Diverged where parameters or averages are not finite.
+
+  On the host, shard by shard: they go there to be saved, and a program for
+  it would take longer to compile than a small network's step.
+  """
+  for name, player in state.players.items():
+    for what in ("params", "ema"):
+      for leaf in jax.tree.leaves(getattr(player, what)):
+        shards = [
+          np.asarray(s.data)
+          for s in leaf.addressable_shards
+          if s.replica_id == 0
+        ]
+        if not all(np.isfinite(shard).all() for shard in shards):
+          raise Diverged(name, f"{what} are not finite", step)
 
 
 @contextlib.contextmanager

@@ -18,12 +18,13 @@ from jaxgen.training import ema
 class Player(NamedTuple):
   """One player of a game.
 
-  ema is the average of params, or None if the player's turn keeps none.
+  ema holds the averages of params by name, none if the player's turn keeps
+  none.
   """
 
   params: PyTree
   opt_state: PyTree
-  ema: PyTree
+  ema: dict[str, PyTree]
 
 
 class State(NamedTuple):
@@ -53,7 +54,7 @@ def init(
   Args:
     key: the run's key, [], from jax.random.key.
     params: each player's parameters by name. A player without a turn is
-      frozen: it has no optimizer state and no average.
+      frozen: it has no optimizer state and no averages.
     turns: the game, as given to make_train_step.
     extras: initial extras, by name.
 
@@ -85,9 +86,9 @@ def init(
 
 def _player(params, turn):
   if turn is None:
-    return Player(params, (), None)
-  mean = None if turn.ema_decay is None else ema.init(params)
-  return Player(params, turn.optimizer.init(params), mean)
+    return Player(params, (), {})
+  means = {name: ema.init(params) for name in turn.averages or {}}
+  return Player(params, turn.optimizer.init(params), means)
 
 
 def _strong(tree):

@@ -34,8 +34,8 @@ class Turn(NamedTuple):
     axis of this length, one slice an inner step. One: the batch is passed
     as it is.
   project: params -> params after each update, such as weight clipping.
-  ema_decay: a rule of `ema`, step -> decay, applied after each update; None
-    keeps no average.
+  averages: {name: rule of `ema`}, the averages of the player's parameters,
+    updated after each step of the optimizer; None keeps none.
   """
 
   player: str
@@ -43,20 +43,20 @@ class Turn(NamedTuple):
   optimizer: optax.GradientTransformation
   num_steps: int = 1
   project: Callable | None = None
-  ema_decay: ema.Rule | None = None
+  averages: Mapping[str, ema.Rule] | None = None
 
 
 def single(
   loss_fn: Callable,
   optimizer: optax.GradientTransformation,
-  ema_decay: ema.Rule | None = None,
+  averages: Mapping[str, ema.Rule] | None = None,
 ) -> tuple[Turn, ...]:
   """The game of one player, named "model".
 
   Args:
     loss_fn: (params, key, batch) -> (loss [], metrics {name: []}).
     optimizer: an optax gradient transformation.
-    ema_decay: a rule of `ema`, or None for no average.
+    averages: {name: rule of `ema`}, or None for no average.
 
   Returns:
     Its one turn, in a tuple: give it to state.init and make_train_step, and
@@ -72,10 +72,12 @@ def single(
     loss, metrics = result
     return loss, (metrics, extras)
 
-  return (Turn("model", turn_loss, optimizer, ema_decay=ema_decay),)
+  return (Turn("model", turn_loss, optimizer, averages=averages),)
 
 
-def make_train_step(turns: tuple[Turn, ...]) -> Callable:
+def make_train_step(
+  turns: tuple[Turn, ...], shardings: State | None = None
+) -> Callable:
   """The step of a game, compiled once a turn.
 
   Every turn is one jitted program, called from Python for each of its inner
@@ -84,6 +86,9 @@ def make_train_step(turns: tuple[Turn, ...]) -> Callable:
 
   Args:
     turns: the game, in the order of play; one turn a player.
+    shardings: of every leaf of the state (sharding.shardings), which then
+      keeps them: parameters and extras are gathered whole for the loss, and
+      each device updates its part. None: wherever the arguments are.
 
   Returns:
     (state, {player: batch}) -> (state, metrics). Metrics are device arrays []
@@ -97,7 +102,7 @@ def make_train_step(turns: tuple[Turn, ...]) -> Callable:
       structure, shapes or dtypes change.
   """
   _check_turns(turns)
-  programs = [_program(turns, index) for index in range(len(turns))]
+  programs = [_program(turns, i, shardings) for i in range(len(turns))]
   if len(turns) == 1 and turns[0].num_steps == 1:
     return programs[0]
 
@@ -116,7 +121,7 @@ def make_train_step(turns: tuple[Turn, ...]) -> Callable:
   return train_step
 
 
-def _program(turns, index):
+def _program(turns, index, shardings):
   """One inner step of one turn, jitted: (state, batches, inner) -> the same.
 
   Where there is one inner step only, its number 0 is the default and not an
@@ -128,7 +133,7 @@ def _program(turns, index):
     key = jax.random.fold_in(state.key, state.step)
     key = jax.random.fold_in(jax.random.fold_in(key, index), inner)
     batch = _own_batch(turns, turn, batches, inner)
-    player, extras, metrics = _play(turn, state, key, batch)
+    player, extras, metrics = _play(turn, state, key, batch, shardings)
     if len(turns) > 1:
       metrics = {f"{turn.player}/{name}": m for name, m in metrics.items()}
     players = state.players | {turn.player: player}
@@ -136,17 +141,20 @@ def _program(turns, index):
     step = state.step + jnp.int32(done)
     return State(step, state.key, players, extras), metrics
 
-  return jax.jit(inner_step, donate_argnums=0)
+  places = None if shardings is None else (shardings, None)
+  return jax.jit(inner_step, donate_argnums=0, out_shardings=places)
 
 
-def _play(turn, state, key, batch):
+def _play(turn, state, key, batch, shardings):
   """One update of the turn's player: (player, extras, metrics)."""
   player = state.players[turn.player]
   everyone = {name: p.params for name, p in state.players.items()}
 
   def own_loss(own):
-    params = everyone | {turn.player: own}
-    result = turn.loss_fn(params, state.extras, key, batch)
+    read = everyone | {turn.player: own}, state.extras
+    if shardings is not None:  # a scalar, such as step, is never split
+      read = jax.lax.with_sharding_constraint(read, shardings.step)
+    result = turn.loss_fn(*read, key, batch)
     loss, (metrics, extras) = _check_result(turn, result, state.extras)
     return loss, (metrics, extras)
 
@@ -159,10 +167,11 @@ def _play(turn, state, key, batch):
   params = optax.apply_updates(player.params, updates)
   if turn.project is not None:
     params = turn.project(params)
-  mean = player.ema
-  if turn.ema_decay is not None:
-    mean = ema.update(mean, params, turn.ema_decay(state.step))
-  return Player(params, opt_state, mean), extras, {"loss": loss} | metrics
+  means = {
+    name: ema.update(player.ema[name], params, rule(state.step))
+    for name, rule in (turn.averages or {}).items()
+  }
+  return Player(params, opt_state, means), extras, {"loss": loss} | metrics
 
 
 def _check_turns(turns):

@@ -1,6 +1,9 @@
 """What is read back is what was saved, or one clear line says why not."""
 
+import errno
 import os
+import pathlib
+import pickle
 
 import chex
 import jax
@@ -8,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from jaxgen.training import checkpoint, ema, state, step
 
 
 def _turns():
   loss_fn = lambda params, key, batch: (jnp.sum(params["w"] ** 2), {})
-  return step.single(
-    loss_fn, optax.adam(optax.constant_schedule(0.1)), ema.constant(0.9)
-  )
+  rules = {"fast": ema.constant(0.5), "slow": ema.constant(0.9)}
+  return step.single(loss_fn, optax.adam(optax.constant_schedule(0.1)), rules)
 
 
 def _state(seed=0, shape=(4, 3), at=0, dtype=jnp.float32, name="w", **extras):
@@ -33,9 +36,15 @@ def _state(seed=0, shape=(4, 3), at=0, dtype=jnp.float32, name="w", **extras):
   )
 
 
+def _save(directory, *states, keep=2, **settings):
+  with checkpoint.saver(directory, keep=keep, **settings) as save:
+    for each in states:
+      save(each)
+
+
 def test_a_state_comes_back_bit_for_bit(tmp_path):
   saved = _state(seed=7, at=3, pair=(jnp.ones(2), None))
-  checkpoint.save(tmp_path / "ckpt", saved)
+  _save(tmp_path / "ckpt", saved)
   like = _state(pair=(jnp.zeros(2), None))
   read = checkpoint.restore(tmp_path / "ckpt", like)
   assert jax.tree.structure(read) == jax.tree.structure(saved)
@@ -46,35 +55,86 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
 
 
 def test_the_latest_are_kept_and_any_of_them_read(tmp_path):
-  for at in (1, 2, 10):
-    checkpoint.save(tmp_path, _state(at=at), keep=2)
-  checkpoint.save(tmp_path, _state(seed=1, at=10), keep=2)  # is there already
+  _save(tmp_path, _state(at=1), _state(at=2), _state(at=10))
+  _save(tmp_path, _state(seed=1, at=10))  # is there already
   assert sorted(os.listdir(tmp_path)) == ["10", "2"]
-  assert checkpoint.latest_step(tmp_path) == 10
+  assert checkpoint.steps(tmp_path) == [2, 10]
   read = checkpoint.restore(tmp_path, _state())
   assert int(read.step) == 10 and read.key == jax.random.key(0)
   assert int(checkpoint.restore(tmp_path, _state(), step=2).step) == 2
   with pytest.raises(FileNotFoundError, match=r"no such checkpoint.* is 10"):
     checkpoint.restore(tmp_path, _state(), step=1)
-  with pytest.raises(ValueError, match="keep: expected at least 1"):
-    checkpoint.save(tmp_path, _state(), keep=0)
+  _save(tmp_path, _state(at=11), _state(at=12), keep=None)
+  assert checkpoint.steps(tmp_path) == [2, 10, 11, 12]
+
+
+def test_bad_settings(tmp_path):
+  with pytest.raises(ValueError, match="keep: expected at least 1, got 0"):
+    _save(tmp_path / "here", keep=0)
+  with pytest.raises(ValueError, match=r"items: expected some of .*got"):
+    _save(tmp_path / "here", items=("params",))
+  assert list(tmp_path.iterdir()) == []
+
+
+def _consume(players):
+  over = jax.jit(
+    lambda players: jax.tree.map(lambda x: x * 0 - 7, players), donate_argnums=0
+  )
+  for _ in range(20):
+    players = over(players)
+  jax.block_until_ready(players)
+
+
+def _delete(players):
+  jax.tree.map(lambda x: x.delete(), players)
+
+
+@pytest.mark.parametrize("lose", [_consume, _delete])
+def test_what_is_saved_is_the_state_of_the_call(tmp_path, lose):
+  """Its buffers may go at once, however late the files are written."""
+  now = _state(shape=(300, 700), at=1)
+  expected = jax.tree.map(np.array, now.players)
+  with checkpoint.saver(tmp_path, keep=2) as save:
+    save(now)
+    lose(now.players)
+  read = checkpoint.restore(tmp_path, _state(shape=(300, 700)))
+  chex.assert_trees_all_equal(read.players, expected)
 
 
 def test_averages_come_back_without_the_optimizer(tmp_path):
   saved = _state(at=2)
-  checkpoint.save(tmp_path, saved)
-  like = {"model": {"w": jax.ShapeDtypeStruct((4, 3), jnp.float32)}}
-  read = checkpoint.restore_ema(tmp_path, like)
-  chex.assert_trees_all_equal(read, {"model": saved.players["model"].ema})
-  like = {"model": {"w": jax.ShapeDtypeStruct((4, 2), jnp.float32)}}
-  with pytest.raises(ValueError, match="model/w: expected float32"):
-    checkpoint.restore_ema(tmp_path, like)
+  _save(tmp_path / "all", saved)
+  _save(tmp_path / "alone", saved, items=("ema",), wait=True)
+  for like in (saved.players["model"].ema, _shapes((4, 3))):
+    for name in ("all", "alone"):
+      read = checkpoint.restore_ema(tmp_path / name, {"model": like})
+      chex.assert_trees_all_equal(read, {"model": saved.players["model"].ema})
+  like = {"model": _shapes((4, 2))}
+  with pytest.raises(ValueError, match="model/fast/w: expected float32"):
+    checkpoint.restore_ema(tmp_path / "all", like)
+  del like["model"]["fast"]
+  with pytest.raises(ValueError, match="model/fast/w: expected nothing"):
+    checkpoint.restore_ema(tmp_path / "alone", like)
+  with pytest.raises(ValueError, match=r"items of a State, found \['ema'\]"):
+    checkpoint.restore(tmp_path / "alone", _state())
+
+
+def _shapes(shape):
+  one = {"w": jax.ShapeDtypeStruct(shape, jnp.float32)}
+  return {"fast": one, "slow": one}
+
+
+def test_waiting_saves_are_complete_when_they_return(tmp_path):
+  with checkpoint.saver(tmp_path, keep=None, wait=True) as save:
+    for at in (1, 2):
+      save(_state(at=at))
+      assert checkpoint.steps(tmp_path)[-1] == at
 
 
 def test_what_differs_is_refused(tmp_path):
   with jax.enable_x64(True):
-    checkpoint.save(tmp_path / "wide", _state(dtype=jnp.float64, at=1))
-  checkpoint.save(tmp_path / "here", _state(at=1))
+    _save(tmp_path / "wide", _state(dtype=jnp.float64, at=1))
+  _save(tmp_path / "here", _state(at=1))
   cases = [
     ("wide", _state(), "w: expected float32(4, 3), found float64(4, 3)"),
     ("here", _state(shape=(5,)), "expected float32(5,), found float32(4, 3)"),
@@ -98,49 +158,127 @@ def test_what_differs_is_refused(tmp_path):
 
 def test_an_average_on_one_side_only_is_refused(tmp_path):
   without = lambda s: s._replace(
-    players={n: p._replace(ema=None) for n, p in s.players.items()}
+    players={n: p._replace(ema={}) for n, p in s.players.items()}
   )
-  checkpoint.save(tmp_path / "with", _state(at=1))
-  checkpoint.save(tmp_path / "without", without(_state(at=1)))
-  with pytest.raises(ValueError, match="model/w: expected nothing, found flo"):
+  _save(tmp_path / "with", _state(at=1))
+  _save(tmp_path / "without", without(_state(at=1)))
+  with pytest.raises(ValueError, match="model/fast/w: expected nothing, found"):
     checkpoint.restore(tmp_path / "with", without(_state()))
-  with pytest.raises(ValueError, match=r"model/w: expected .* found nothing"):
+  with pytest.raises(
+    ValueError, match=r"model/fast/w: expected .* found nothing"
+  ):
     checkpoint.restore(tmp_path / "without", _state())
   read = checkpoint.restore(tmp_path / "without", without(_state()))
   assert int(read.step) == 1
+  with pytest.raises(ValueError, match=r"expected \('ema',\) to store"):
+    _save(tmp_path / "none", without(_state()), items=("ema",))
 
 
 def test_nothing_there(tmp_path):
   for name in ("absent", "empty"):
     if name == "empty":
       (tmp_path / name).mkdir()
-    assert checkpoint.latest_step(tmp_path / name) is None
+    assert checkpoint.steps(tmp_path / name) == []
     with pytest.raises(FileNotFoundError, match=f"{name}: no checkpoint here"):
       checkpoint.restore(tmp_path / name, _state())
   assert not (tmp_path / "absent").exists()
 
 
-def test_foreign_and_damaged_directories_are_refused(tmp_path):
-  foreign = tmp_path / "foreign" / "7"
-  foreign.mkdir(parents=True)
-  (foreign / "model.bin").write_bytes(b"abc")
-  with pytest.raises(ValueError, match="foreign/7: ") as error:
-    checkpoint.restore(tmp_path / "foreign", _state())
+def test_a_foreign_directory_is_refused(tmp_path):
+  (tmp_path / "7").mkdir()
+  (tmp_path / "7" / "model.bin").write_bytes(b"abc")
+  with pytest.raises(ValueError, match="/7: ") as error:
+    checkpoint.restore(tmp_path, _state())
   assert "\n" not in str(error.value)
+  with ocp.training.Checkpointer(tmp_path / "other") as other:
+    other.save_checkpointables(3, {"net": {"w": jnp.ones(2)}}, force=True)
+  with pytest.raises(ValueError, match=r"other/3: expected the items of a St"):
+    checkpoint.restore(tmp_path / "other", _state())
 
-  checkpoint.save(tmp_path / "cut", _state(at=1))
-  os.truncate(tmp_path / "cut" / "1" / "state" / "_METADATA", 40)
-  with pytest.raises(ValueError, match=r"cut/1: cannot be read.*; delete it"):
-    checkpoint.restore(tmp_path / "cut", _state())
+
+class _Trap:
+  """Unpickling it makes a file."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (self.path,)
+
+
+def _damage(file, how, trap):
+  whole = file.read_bytes()
+  middle = len(whole) // 2
+  flipped = bytes([whole[middle] ^ 4]) if whole else b""
+  if how == "flipped":
+    file.write_bytes(whole[:middle] + flipped + whole[middle + 1 :])
+  elif how == "cut":
+    file.write_bytes(whole[:middle])
+  elif how == "pickle":
+    file.write_bytes(pickle.dumps(_Trap(trap)))
+  else:
+    file.unlink()
+  return whole
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "pickle"])
+def test_damage_to_any_file_is_one_line_or_harmless(tmp_path, how, capfd):
+  """Never another state, never more than a line, never a pickle run."""
+  saved, like, trap = _state(at=1), _state(), tmp_path / "sprung"
+  _save(tmp_path / "run", saved)
+  files = [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
+  refused = set()
+  for file in files:
+    whole = _damage(file, how, trap)
+    try:
+      chex.assert_trees_all_equal(
+        checkpoint.restore(tmp_path / "run", like), saved
+      )
+    except ValueError as error:
+      assert "run/1: " in str(error) and "\n" not in str(error)
+      assert len(str(error)) < 500
+      refused.add(file.parent.name)
+    file.write_bytes(whole)
+  assert {"state", "d", "1"} <= refused  # structure, values, checksums
+  assert not trap.exists()
+  assert capfd.readouterr() == ("", "")
 
 
 def test_a_save_cut_short_is_no_checkpoint(tmp_path, capfd):
-  checkpoint.save(tmp_path, _state(at=1))
-  (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
-  assert checkpoint.latest_step(tmp_path) == 1
-  checkpoint.save(tmp_path, _state(at=3))
+  _save(tmp_path, _state(at=1))
+  (tmp_path / "2.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+  assert checkpoint.steps(tmp_path) == [1]
+  _save(tmp_path, _state(at=3))
   assert int(checkpoint.restore(tmp_path, _state()).step) == 3
+  assert sorted(os.listdir(tmp_path)) == ["1", "3"]
   assert capfd.readouterr() == ("", "")  # and no notes on the screen
+
+
+@pytest.mark.parametrize("leave_at_once", [False, True])
+def test_a_failed_write_is_one_line(tmp_path, monkeypatch, leave_at_once):
+  """As on a full disk: at the next save or on leaving; the rest is whole."""
+  _save(tmp_path, _state(at=1))
+
+  def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  with pytest.raises(OSError, match=f"{tmp_path}: .*No space left") as error:
+    with checkpoint.saver(tmp_path, keep=1) as save:
+      monkeypatch.setattr(os, "rename", full)
+      monkeypatch.setattr(os, "replace", full)
+      save(_state(at=2))
+      if not leave_at_once:
+        save(_state(at=3))
+        pytest.fail("the second save did not notice")
+  text = str(error.value)
+  assert "\n" not in text and "run the same command again" in text
+  monkeypatch.undo()
+  assert checkpoint.steps(tmp_path) == [1]
+  chex.assert_trees_all_equal(
+    checkpoint.restore(tmp_path, _state()), _state(at=1)
+  )
+  _save(tmp_path, _state(at=2), keep=1)
+  assert os.listdir(tmp_path) == ["2"]
 
 
 def test_training_goes_on_from_a_checkpoint_in_the_same_program(tmp_path):
@@ -148,13 +286,13 @@ def test_training_goes_on_from_a_checkpoint_in_the_same_program(tmp_path):
   loss_fn = chex.assert_max_traces(n=1)(
     lambda params, key, batch: (jnp.sum(params["w"] * batch), {})
   )
-  turns = step.single(loss_fn, optax.adam(0.1), ema.constant(0.9))
+  turns = step.single(loss_fn, optax.adam(0.1), {"mean": ema.constant(0.9)})
   train_step = step.make_train_step(turns)
   init = lambda: state.init(
     jax.random.key(0), {"model": {"w": jnp.ones(3)}}, turns
   )
   now, _ = train_step(init(), {"model": np.ones(3, "f")})
-  checkpoint.save(tmp_path, now)
+  _save(tmp_path, now)
   restored = checkpoint.restore(tmp_path, init())
   restored, _ = train_step(restored, {"model": np.ones(3, "f")})
   now, _ = train_step(now, {"model": np.ones(3, "f")})

@@ -1,5 +1,6 @@
 """The loop: a run that was interrupted ends as the unbroken one."""
 
+import contextlib
 import signal
 import threading
 
@@ -18,7 +19,7 @@ def _loss(params, key, batch):
   return jnp.mean((batch * mask - params["w"]) ** 2), {}
 
 
-TURNS = step.single(_loss, optax.adam(0.05), ema.warmup(0.99))
+TURNS = step.single(_loss, optax.adam(0.05), {"mean": ema.warmup(0.99)})
 TRAIN_STEP = step.make_train_step(TURNS)
 
 
@@ -35,12 +36,12 @@ def _init():
 def _run(directory, batch_fn=_batch, num_steps=12, **settings):
   """As an experiment does: resume where there is something, then train."""
   now = _init()
-  if checkpoint.latest_step(directory / "checkpoints") is not None:
+  if checkpoint.steps(directory / "checkpoints"):
     now = checkpoint.restore(directory / "checkpoints", now)
   settings = {
     "log_every": 2,
     "save_every": 5,
-    "save": lambda s: checkpoint.save(directory / "checkpoints", s),
+    "saver": checkpoint.saver(directory / "checkpoints", keep=2),
     "log": logging.jsonl(directory / "metrics.jsonl", int(now.step)),
   } | settings
   return loop.run(TRAIN_STEP, now, batch_fn, num_steps=num_steps, **settings)
@@ -75,7 +76,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(
   assert stopped.value.signal_number == number
   message = f"{number.name}: stopped and saved at step {at + 1}"
   assert str(stopped.value) == message
-  assert checkpoint.latest_step(tmp_path / "checkpoints") == at + 1
+  assert checkpoint.steps(tmp_path / "checkpoints")[-1] == at + 1
   chex.assert_trees_all_equal(_run(tmp_path), unbroken[0])
   assert _records(tmp_path) == unbroken[1]
 
@@ -95,24 +96,32 @@ def test_a_crash_resumes_from_the_last_checkpoint(tmp_path, unbroken):
   assert _records(tmp_path) == unbroken[1]
 
 
-def test_more_signals_during_the_save_are_harmless(tmp_path):
-  saved = []
+def test_more_signals_until_all_is_written_are_harmless(tmp_path):
+  @contextlib.contextmanager
+  def saver(directory):
+    with checkpoint.saver(directory, keep=2) as save:
 
-  def save(now):
+      def noisy(now):
+        signal.raise_signal(signal.SIGINT)
+        save(now)
+
+      yield noisy
+      signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
-    signal.raise_signal(signal.SIGTERM)
-    checkpoint.save(tmp_path, now)
-    saved.append(int(now.step))
 
-  for num_steps, step_expected in ((12, 6), (5, 5)):
-    saved.clear()
+  for num_steps, expected in ((12, 6), (5, 5)):
+    directory = tmp_path / str(num_steps)
     with pytest.raises(loop.Interrupted) as stopped:
-      _run(tmp_path / "none", num_steps=num_steps, save=save, log=_ignore)
-    assert stopped.value.step == saved[-1] == step_expected
+      _run(directory, num_steps=num_steps, saver=saver(directory), log=_ignore)
+    assert stopped.value.step == checkpoint.steps(directory)[-1] == expected
 
 
 def _ignore(step, metrics):
   pass
+
+
+def _saver(save):
+  return contextlib.nullcontext(save)
 
 
 def test_periods_and_the_last_step():
@@ -124,7 +133,7 @@ def test_periods_and_the_last_step():
     num_steps=7,
     log_every=3,
     save_every=2,
-    save=lambda now: calls["save"].append(int(now.step)),
+    saver=_saver(lambda now: calls["save"].append(int(now.step))),
     log=lambda step, metrics: calls["log"].append(step),
     hooks=[(3, lambda now: calls["hook"].append(int(now.step)))],
   )
@@ -137,22 +146,32 @@ def test_periods_and_the_last_step():
     num_steps=7,
     log_every=1,
     save_every=1,
-    save=calls["save"].append,
+    saver=_saver(calls["save"].append),
     log=_ignore,
   )
   assert again is final and calls["save"] == [2, 4, 6, 7]
 
 
+class _Number:
+  """A metric that notes when it is read."""
+
+  def __init__(self, value, reads, now):
+    self.value, self.reads, self.now = value, reads, now
+
+  def __float__(self):
+    self.reads.append(self.now())
+    return self.value
+
+
 def test_metrics_are_read_only_where_they_are_logged():
-  class Metric:
-    reads = 0
+  steps, others, losses = [], [], []
+  now = lambda: len(steps)
 
-    def __float__(self):
-      Metric.reads += 1
-      return 0.0
-
-  def train_step(now, batch):
-    return now._replace(step=now.step + 1), {"loss": Metric()}
+  def train_step(state, batch):
+    steps.append(batch)
+    metrics = {"norm": _Number(0.0, others, now)}
+    metrics["loss"] = _Number(0.0, losses, now)
+    return state._replace(step=state.step + 1), metrics
 
   loop.run(
     train_step,
@@ -160,11 +179,95 @@ def test_metrics_are_read_only_where_they_are_logged():
     _batch,
     num_steps=20,
     log_every=5,
-    save_every=20,
-    save=lambda now: None,
+    save_every=7,
+    saver=_saver(id),
     log=_ignore,
   )
-  assert Metric.reads == 4
+  assert others == [5, 10, 15, 20]
+  assert set(losses) == {5, 7, 10, 14, 15, 20}  # of the steps before, too
+  assert len(losses) == 20 + len(others)
+
+
+@pytest.mark.parametrize(
+  ("settings", "kept"),
+  [
+    ({"log_every": 100, "save_every": 3}, [3]),  # looked at before a save
+    ({"log_every": 1, "save_every": 100}, []),
+    ({"log_every": 100, "save_every": 100, "num_steps": 6}, []),  # the end
+    ({"log_every": 100, "save_every": 4}, [4]),
+  ],
+)
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, settings, kept):
+  """At that very step, whenever it is noticed; what was good stays."""
+  bad = {4: np.inf, 5: np.nan}  # steps 5 and 6, counted from one
+
+  def batch_fn(step):
+    return {"model": _batch(step)["model"] + np.float32(bad.get(step, 0))}
+
+  with pytest.raises(loop.Diverged, match=r"model: loss is .* at step 5") as e:
+    _run(tmp_path, batch_fn, **settings)
+  assert e.value.player == "model" and e.value.step == 5
+  assert checkpoint.steps(tmp_path / "checkpoints") == kept
+  path = tmp_path / "metrics.jsonl"
+  logged = [r["step"] for r in logging.read(path)] if path.exists() else []
+  assert logged == ([1, 2, 3, 4] if settings["log_every"] == 1 else [])
+
+
+@pytest.mark.parametrize("what", ["params", "ema"])
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path, what):
+  """Though the loss, of the parameters before them, still was."""
+
+  def train_step(now, batch):
+    now, metrics = TRAIN_STEP(now, batch)
+    if int(now.step) == 10:
+      model = now.players["model"]
+      tree = jax.tree.map(
+        lambda x: x.at[0, 1].set(jnp.nan), getattr(model, what)
+      )
+      now.players["model"] = model._replace(**{what: tree})
+    return now, metrics
+
+  message = f"model: {what} are not finite at step 10"
+  hooked = []
+  with pytest.raises(loop.Diverged, match=message):
+    loop.run(
+      train_step,
+      _init(),
+      _batch,
+      num_steps=12,
+      log_every=12,
+      save_every=5,
+      saver=checkpoint.saver(tmp_path, keep=2),
+      log=_ignore,
+      hooks=[(5, lambda now: hooked.append(int(now.step)))],
+    )
+  assert checkpoint.steps(tmp_path) == hooked == [5]
+
+
+def test_of_several_players_the_one_is_named(tmp_path):
+  frozen = state.Player({"w": jnp.zeros(3)}, (), {})
+  good, bad = jnp.zeros(()), jnp.full((), -jnp.inf)
+  games = [
+    (
+      {"a/loss": good, "critic/loss": bad, "x/loss": bad},
+      "critic: loss is -inf",
+    ),
+    ({"loss": bad}, "model: loss is -inf at step 1"),
+  ]
+  for metrics, message in games:
+    start = _init()
+    players = {"a": frozen, "critic": frozen} | start.players
+    with pytest.raises(loop.Diverged, match=message):
+      loop.run(
+        lambda now, batch, metrics=metrics: (now, metrics),
+        start._replace(players=players),
+        _batch,
+        num_steps=1,
+        log_every=1,
+        save_every=1,
+        saver=_saver(pytest.fail),
+        log=_ignore,
+      )
 
 
 def test_other_threads_leave_signals_alone():
@@ -176,7 +279,7 @@ def test_other_threads_leave_signals_alone():
     return _batch(step)
 
   def train():
-    settings = dict(log_every=1, save_every=1, save=lambda now: None)
+    settings = dict(log_every=1, save_every=1, saver=_saver(id))
     results.append(
       loop.run(
         TRAIN_STEP, _init(), batch_fn, num_steps=2, log=_ignore, **settings

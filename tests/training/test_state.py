@@ -8,10 +8,12 @@ import pytest
 
 from jaxgen.training import ema, state, step
 
+RULES = {"fast": ema.constant(0.9), "slow": ema.constant(0.99)}
+
 
 def _turns(optimizer=None):
   loss_fn = lambda params, key, batch: (jnp.sum(params["w"] ** 2), {})
-  return step.single(loss_fn, optimizer or optax.adam(1e-2), ema.constant(0.9))
+  return step.single(loss_fn, optimizer or optax.adam(1e-2), RULES)
 
 
 def test_a_state_owns_its_buffers():
@@ -36,11 +38,13 @@ def test_the_average_starts_as_the_parameters_and_the_rest_as_given():
   )
   assert int(start.step) == 0 and start.step.dtype == jnp.int32
   model = start.players["model"]
-  chex.assert_trees_all_equal(model.ema, params["model"], model.params)
+  for mean in model.ema.values():
+    chex.assert_trees_all_equal(mean, params["model"], model.params)
+  assert model.ema.keys() == RULES.keys()
   chex.assert_trees_all_equal(
     model.opt_state, optax.adam(1e-2).init(params["model"])
   )
-  assert start.players["frozen"].ema is None
+  assert start.players["frozen"].ema == {}
   chex.assert_trees_all_equal(start.extras, {"mean": jnp.zeros(2)})
   assert start.key == jax.random.key(3)
 
@@ -48,7 +52,7 @@ def test_the_average_starts_as_the_parameters_and_the_rest_as_given():
 def test_no_rule_no_average():
   turns = step.single(lambda *_: (0.0, {}), optax.sgd(1.0))
   start = state.init(jax.random.key(0), {"model": {"w": jnp.ones(2)}}, turns)
-  assert start.players["model"].ema is None
+  assert start.players["model"].ema == {}
 
 
 def test_bad_arguments():

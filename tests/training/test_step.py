@@ -36,7 +36,8 @@ def _optimizer():
 
 
 def test_one_player_equals_the_loop_written_by_hand():
-  optimizer, params, mean = _optimizer(), _params(), _params()
+  optimizer, params = _optimizer(), _params()
+  mean = plain = params
   opt_state, losses = optimizer.init(params), []
 
   @jax.jit
@@ -53,10 +54,13 @@ def test_one_player_equals_the_loop_written_by_hand():
     params, opt_state, loss = update(params, opt_state, key, _batch(i))
     decay = min(0.99, (1 + i) / (10 + i))
     mean = jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, params)
+    plain = jax.tree.map(lambda m, p: m + (p - m) / (i + 1), plain, params)
     losses.append(loss)
 
   traced = chex.assert_max_traces(_loss, n=1)
-  turns = step.single(traced, optimizer, ema.warmup(0.99))
+  turns = step.single(
+    traced, optimizer, {"mean": ema.warmup(0.99), "all": ema.power(12**-0.5)}
+  )
   train_step = step.make_train_step(turns)
   now = state.init(jax.random.key(5), {"model": _params()}, turns)
   ours = []
@@ -66,7 +70,8 @@ def test_one_player_equals_the_loop_written_by_hand():
     ours.append(metrics["loss"])
   np.testing.assert_allclose(ours, losses, rtol=1e-6)
   chex.assert_trees_all_close(now.players["model"].params, params, rtol=1e-5)
-  chex.assert_trees_all_close(now.players["model"].ema, mean, rtol=1e-5)
+  means = {"mean": mean, "all": plain}
+  chex.assert_trees_all_close(now.players["model"].ema, means, rtol=1e-5)
   assert int(now.step) == 6 and now.key == jax.random.key(5)
 
 
@@ -84,7 +89,9 @@ def _saddle(num_steps=5):
     return -batch * value, ({"y": params["y"]}, extras)
 
   return (
-    step.Turn("y", y_loss, optax.sgd(0.1), num_steps, None, ema.constant(0.5)),
+    step.Turn(
+      "y", y_loss, optax.sgd(0.1), num_steps, None, {"half": ema.constant(0.5)}
+    ),
     step.Turn("x", x_loss, optax.sgd(0.2)),
   )
 
@@ -111,8 +118,8 @@ def test_two_players_equal_the_recursion():
       np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
   np.testing.assert_allclose(now.players["x"].params, x, rtol=1e-5)
   np.testing.assert_allclose(now.players["y"].params, y, rtol=1e-5)
-  np.testing.assert_allclose(now.players["y"].ema, mean, rtol=1e-5)
-  assert now.players["x"].ema is None
+  np.testing.assert_allclose(now.players["y"].ema["half"], mean, rtol=1e-5)
+  assert now.players["x"].ema == {}
   assert int(now.extras["count"]) == 20 and int(now.step) == 4
 
 
@@ -148,7 +155,9 @@ def test_a_projection_follows_every_update_and_frozen_players_stay():
 
   clip = lambda params: jax.tree.map(lambda p: jnp.clip(p, -0.1, 0.1), params)
   turns = (
-    step.Turn("critic", loss_fn, optax.sgd(1.0), 1, clip, ema.constant(0.0)),
+    step.Turn(
+      "critic", loss_fn, optax.sgd(1.0), 1, clip, {"now": ema.constant(0.0)}
+    ),
   )
   params = {"critic": jnp.zeros(2), "teacher": jnp.array([0.05, 3.0])}
   now = state.init(jax.random.key(0), params, turns)
@@ -156,7 +165,7 @@ def test_a_projection_follows_every_update_and_frozen_players_stay():
   now, metrics = train_step(now, {"critic": jnp.zeros(())})
   assert metrics.keys() == {"loss"}
   np.testing.assert_allclose(now.players["critic"].params, [0.05, 0.1])
-  np.testing.assert_allclose(now.players["critic"].ema, [0.05, 0.1])
+  np.testing.assert_allclose(now.players["critic"].ema["now"], [0.05, 0.1])
   np.testing.assert_array_equal(
     now.players["teacher"].params, params["teacher"]
   )
@@ -238,7 +247,7 @@ def test_bad_batches_and_games():
 
 
 def test_jit_equals_no_jit():
-  turns = step.single(_loss, optax.sgd(0.1), ema.constant(0.9))
+  turns = step.single(_loss, optax.sgd(0.1), {"mean": ema.constant(0.9)})
   results = []
   for off in (False, True):
     now = state.init(jax.random.key(5), {"model": _params()}, turns)
