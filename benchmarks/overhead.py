@@ -22,10 +22,10 @@ import numpy as np
 import optax
 
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import averages, build, tables
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import mlp, unet
-from jaxgen.training import ema, state, step
+from jaxgen.training import state, step
 
 NUM_STEPS = 17
 SIGMA_DATA = 0.75
@@ -144,7 +144,7 @@ def step_by_hand(config, model, sigma_data):
     )
     updates, opt_state = optimizer.update(grads, opt_state, params)
     params = optax.apply_updates(params, updates)
-    decay = jnp.minimum(config.ema_decay, (1.0 + i) / (10.0 + i))
+    decay = jnp.minimum(config.ema_decay[0], (1.0 + i) / (10.0 + i))
     mean = jax.tree.map(lambda m, p: m + (1 - decay) * (p - m), mean, params)
     return (i + 1, key, params, opt_state, mean), loss
 
@@ -166,7 +166,7 @@ def training(repeats, inner):
   turns = step.single(
     edm.make_loss(config, method, data.num_classes),
     edm.make_optimizer(config),
-    ema.warmup(config.ema_decay),
+    averages.rules(config),
   )
   ours = step.make_train_step(turns)
   begin, theirs = step_by_hand(config, method.model, SIGMA_DATA)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import build, figures, tables
+from experiments.lib import build, drawing, figures, tables
 from experiments.lib import run as runs
 
 MODULE = "experiments.sample"
@@ -34,6 +34,8 @@ class Config:
   chunk: int = 500
   """Samples drawn at once, which bounds the memory."""
 
+  average: str | None = None
+  """Of the run's averages, 0.999 say, or power_LENGTH: EDM2's of any length."""
   solver: tables.SolverName | None = None
   """Sampler."""
   churn: float | None = None
@@ -46,33 +48,17 @@ class Config:
   """Path to sample on, which need not be that of training."""
 
 
-OVERRIDES = ("solver", "churn", "grid", "sample_steps", "sample_path")
-
-
 def run(run_dir: str, config: Config) -> np.ndarray:
   """Draws, writes and returns samples [N, *D]."""
   _check(config)
-  record = runs.read_config(run_dir)
-  script = runs.script(record, run_dir)
-  settings = runs.config_from(record, script.Config, run_dir)
-  asked = {name: getattr(config, name) for name in OVERRIDES}
-  settings = dataclasses.replace(
-    settings, **{k: v for k, v in asked.items() if v is not None}
-  )
-  data = tables.load_data(settings.data)
+  settings = drawing.configuration(run_dir, config)
+  data = build.load_data(settings)
   method = build.method(settings, data)
   labels = pick_labels(config, data.num_classes)
-  params = build.averaged_params(settings, method, data.shape)
-
-  sampler = build.make_sampler(settings, method, data.shape)
-  seed_key = jax.random.key(config.seed)
-  chunks = []
-  for start in range(0, config.number, config.chunk):
-    index = jnp.arange(start, min(start + config.chunk, config.number))
-    keys = jax.vmap(lambda i: jax.random.fold_in(seed_key, i))(index)
-    part = None if labels is None else labels[index]
-    chunks.append(np.asarray(sampler(params, keys, part)[1]))
-  samples = np.concatenate(chunks)
+  sample = drawing.sampler(
+    settings, data, method, average=config.average, chunk=config.chunk
+  )
+  samples = sample(jax.random.key(config.seed), labels, config.number)
   write(pathlib.Path(run_dir) / config.name, samples, labels, data)
   return samples
 

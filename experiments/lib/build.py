@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments.lib import run as runs
 from experiments.lib import tables
 from jaxgen import fields, paths, predictions, samplers
-from jaxgen.models import mlp, unet
-from jaxgen.training import checkpoint
+from jaxgen.models import dit, mlp, unet
+from jaxgen.training import sharding
 
 COUNTS = (
   "num_steps",
@@ -24,7 +23,9 @@ COUNTS = (
   "sample_steps",
   "log_every",
   "save_every",
+  "snapshot_every",
   "samples_every",
+  "keep",
 )
 POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
 
@@ -40,6 +41,16 @@ class Method(NamedTuple):
   sample_path: paths.Path
   solver: samplers.Solver
   times: Any  # [N + 1], on sample_path
+
+
+def load_data(config: Any) -> tables.Data:
+  """The data set of a configuration."""
+  return tables.load_data(
+    config.data,
+    image_size=config.image_size,
+    flip=config.flip,
+    data_dir=config.data_dir,
+  )
 
 
 def resolve(config: Any, data: tables.Data) -> Any:
@@ -99,6 +110,8 @@ def _check(config):
     raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
   if not config.churn >= 0:
     raise ValueError(f"churn: expected at least 0, got {config.churn}")
+  if not 0 <= config.adam_b2 < 1:
+    raise ValueError(f"adam_b2: expected 0 to below 1, got {config.adam_b2}")
   if not 0 <= config.label_dropout <= 1:
     raise ValueError(
       f"label_dropout: expected 0 to 1, got {config.label_dropout}"
@@ -117,21 +130,58 @@ def make_path(config: Any, name: str, flag: str) -> paths.Path:
 
 
 def make_model(config: Any, data: tables.Data) -> Any:
-  """A U-Net for images, an MLP for points."""
+  """The configuration's network, of one example.
+
+  Raises:
+    ValueError: it is no network for this data, or for this machine.
+  """
+  points = len(data.shape) == 1
+  name = config.model
+  if name == "auto":
+    name = "mlp" if points else "unet"
   shared = dict(
     num_classes=data.num_classes,
     dropout=config.dropout,
     dtype=jnp.dtype(config.dtype),
   )
-  if len(data.shape) == 1:
+  if name == "mlp":
     return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
-  return unet.UNet(
+  if points:
+    raise ValueError(f"model: expected auto or mlp for points, got {name}")
+  _check_attention(config)
+  shared |= dict(
     width=config.width,
+    num_heads=config.num_heads,
+    implementation=config.attention_implementation,
+  )
+  if name == "dit":
+    return dit.DiT(depth=config.num_blocks, patch=config.patch, **shared)
+  groups = min(32, config.width // 4)
+  if not groups or config.width % groups:
+    raise ValueError(
+      "width: expected a multiple of 4, of 32 above 128, for the U-Net's "
+      f"groups of channels, got {config.width}"
+    )
+  return unet.UNet(
     multipliers=config.multipliers,
     num_blocks=config.num_blocks,
     attention=config.attention,
+    skips=config.skips,
+    num_groups=groups,
+    embedding_width=2 * config.width,
     **shared,
   )
+
+
+def _check_attention(config):
+  if config.attention_implementation != "cudnn":
+    return
+  if jax.default_backend() != "gpu" or config.dtype != "bfloat16":
+    raise ValueError(
+      "attention_implementation: expected xla, as cudnn needs an NVIDIA GPU "
+      f"and dtype bfloat16; got cudnn, {jax.default_backend()} and "
+      f"{config.dtype}"
+    )
 
 
 def make_field(config: Any, method: Method, params, label) -> fields.Field:
@@ -149,7 +199,7 @@ def make_field(config: Any, method: Method, params, label) -> fields.Field:
 def make_sampler(config: Any, method: Method, shape: tuple[int, ...]):
   """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
 
-  A sample depends on its own key alone.
+  A sample depends on its own key alone; each device draws a share of them.
   """
 
   def one(params, key, label):
@@ -163,12 +213,4 @@ def make_sampler(config: Any, method: Method, shape: tuple[int, ...]):
     )
     return states, field(states[-1], last).data
 
-  return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
-
-
-def averaged_params(config: Any, method: Method, shape: tuple[int, ...]) -> Any:
-  """The averaged parameters of the run's last checkpoint."""
-  dummy = jnp.zeros(shape), jnp.zeros(())
-  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
-  directory = runs.checkpoints(config.run_dir)
-  return checkpoint.restore_ema(directory, {"model": like})["model"]
+  return sharding.spread(jax.vmap(one, in_axes=(None, 0, 0)), sharding.mesh())

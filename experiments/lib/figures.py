@@ -67,7 +67,7 @@ def image_samples(
   axis.set_xticks([])
   axis.tick_params(length=0)
   axis.spines[:].set_visible(False)
-  _save(figure, path)
+  save(figure, path)
 
 
 def image_trajectory(
@@ -91,7 +91,7 @@ def image_trajectory(
   axis.set_xlabel("noise ratio sigma / alpha")
   axis.tick_params(length=0, labelsize=9)
   axis.spines[:].set_visible(False)
-  _save(figure, path)
+  save(figure, path)
 
 
 def point_samples(
@@ -109,13 +109,13 @@ def point_samples(
     axis.set(
       title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit)
     )
-  _save(figure, path)
+  save(figure, path)
 
 
 def point_trajectory(
   path: pathlib.Path, frames: np.ndarray, ratios: list[float]
 ) -> None:
-  """Panels of the points [T, N, 2] from noise to data, each on its own scale."""
+  """Panels of points [T, N, 2] from noise to data, each on its own scale."""
   columns = len(frames)
   figure, axes = plt.subplots(
     1, columns, figsize=(2.1 * columns, 2.5), layout="constrained"
@@ -128,7 +128,7 @@ def point_trajectory(
     axis.set_title(name, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])
-  _save(figure, path)
+  save(figure, path)
 
 
 def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
@@ -153,10 +153,11 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
     right.plot(steps[1:], np.diff(steps) / np.maximum(np.diff(seconds), 1e-9))
   right.set(xlabel="step", ylabel="steps / s")
   right.set_ylim(bottom=0)
-  _save(figure, path)
+  save(figure, path)
 
 
-def _save(figure, path):
+def save(figure: plt.Figure, path: pathlib.Path) -> None:
+  """Writes the figure and closes it."""
   path.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(path, dpi=150)
   plt.close(figure)

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from experiments.lib import figures, tables
 
+NUM_CLASSES = 20  # the first ones, of more
 NUM_COLUMNS = 12  # samples of each class
 NUM_REAL = 6  # real images beside them
 NUM_POINTS = 2048
@@ -26,7 +27,8 @@ def draws(data: tables.Data, key: Array) -> tuple[Array, Array | None]:
   """
   number, labels = NUM_POINTS, None
   if data.num_classes:
-    labels = jnp.repeat(jnp.arange(data.num_classes), NUM_COLUMNS)
+    shown = jnp.arange(min(data.num_classes, NUM_CLASSES))
+    labels = jnp.repeat(shown, NUM_COLUMNS)
     number = len(labels)
   elif len(data.shape) == 3:
     number = NUM_COLUMNS**2
@@ -82,7 +84,10 @@ def pictures(
     return
   rows = samples.reshape(-1, NUM_COLUMNS, *data.shape)
   figures.image_samples(
-    run_dir / "samples.png", rows, _real(data, len(rows)), _names(data)
+    run_dir / "samples.png",
+    rows,
+    _real(data, len(rows)),
+    _names(data, len(rows)),
   )
   every = max(1, len(frames) // 10)
   figures.image_trajectory(
@@ -91,16 +96,17 @@ def pictures(
 
 
 def _real(data, rows):
-  """Held-out images [rows, NUM_REAL, *D], a row a class where there are any."""
+  """Held-out images [rows, NUM_REAL, *D], a row a class where there are any.
+
+  What is missing is white.
+  """
   images, labels = data.real
-  if labels is None:
-    chosen = np.arange(rows * NUM_REAL)
-  else:
-    chosen = np.concatenate(
-      [np.flatnonzero(labels == row)[:NUM_REAL] for row in range(rows)]
-    )
-  return images[chosen].reshape(rows, NUM_REAL, *data.shape)
+  whole = np.ones((rows, NUM_REAL, *data.shape), np.float32)
+  for row in range(rows):
+    mine = images[row * NUM_REAL :] if labels is None else images[labels == row]
+    whole[row, : len(mine[:NUM_REAL])] = mine[:NUM_REAL]
+  return whole
 
 
-def _names(data):
-  return [str(label) for label in range(data.num_classes)] or None
+def _names(data, rows):
+  return [str(row) for row in range(rows)] if data.num_classes else None

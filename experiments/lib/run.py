@@ -3,14 +3,19 @@
   config.json       every setting, and which script it belongs to
   metrics.jsonl     one record a line
   checkpoints/      everything that a resumed run needs
+  snapshots/        averages alone, at many steps
+  lock              held by the process that trains
   *.png             pictures
 
 A directory belongs to one configuration: the same one resumes it, another one
-is refused.
+is refused. It belongs to one process at a time. Nothing in it is executed:
+what is read back is JSON and arrays.
 """
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import importlib
 import json
 import os
@@ -24,30 +29,59 @@ from typing import Any
 from jaxgen.training import loop
 
 CONFIG = "config.json"
+LOCK = "lock"
 
 
+@contextlib.contextmanager
 def open_directory(
   run_dir: str | pathlib.Path, config: Any, experiment: str
-) -> pathlib.Path:
-  """Makes the directory of a new run, or finds that of the same run.
+) -> Iterator[pathlib.Path]:
+  """Makes the directory of a new run, or finds that of the same run, locked.
+
+  The lock is the kernel's (flock): it goes when the process does, however
+  that ends.
 
   Args:
     run_dir: where; its own place is no part of the configuration.
     config: a dataclass of settings that JSON can hold.
     experiment: the script's module, "experiments.edm".
 
-  Returns:
+  Yields:
     The directory, with config.json in it.
 
   Raises:
-    ValueError: it is a file, holds something else, or another configuration.
+    ValueError: it is a file, holds something else, another configuration, or
+      a run that is going on.
   """
   path = pathlib.Path(run_dir)
   wanted = _record(config, experiment)
-  if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-    path.mkdir(parents=True, exist_ok=True)
-    write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
-    return path
+  if not _unbegun(path):
+    _require_same(path, wanted)
+  path.mkdir(parents=True, exist_ok=True)
+  with (path / LOCK).open("a") as file:  # closing it unlocks
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(
+        f"{path}: another process is training here;"
+        " wait for it or give another --run-dir"
+      ) from None
+    if (path / CONFIG).exists():  # as it is now that nobody else writes
+      _require_same(path, wanted)
+    else:
+      write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
+    yield path
+
+
+def _unbegun(path):
+  """Whether nothing is there but what a run leaves that died at once."""
+  if not path.exists():
+    return True
+  left = {LOCK, f"{CONFIG}.part"}
+  return path.is_dir() and {child.name for child in path.iterdir()} <= left
+
+
+def _require_same(path, wanted):
   found = read_config(path)
   differing = sorted(
     name
@@ -63,7 +97,6 @@ def open_directory(
       f"{path}: holds a run with another configuration ({changes});"
       " give another --run-dir"
     )
-  return path
 
 
 def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
@@ -90,6 +123,11 @@ def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
 def checkpoints(run_dir: str | pathlib.Path) -> pathlib.Path:
   """Where a run keeps them."""
   return pathlib.Path(run_dir) / "checkpoints"
+
+
+def snapshots(run_dir: str | pathlib.Path) -> pathlib.Path:
+  """Where a run keeps averages to be recombined."""
+  return pathlib.Path(run_dir) / "snapshots"
 
 
 def script(record: dict[str, Any], run_dir: Any) -> Any:
@@ -133,8 +171,8 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def command_line(module: str) -> Iterator[None]:
-  """Turns bad input into one line and exit code 2, and an interrupted run
-  into how to resume it (exit code 128 + the signal's number).
+  """Turns bad input, a full disk and a diverged run into one line and exit
+  code 2, an interrupted run into how to resume it (128 + the signal's number).
   """
   try:
     yield
@@ -143,8 +181,17 @@ def command_line(module: str) -> Iterator[None]:
     said = str(stop) or "SIGINT: stopped outside of training"
     print(f"{said}; resume with: {command}", file=sys.stderr)
     sys.exit(128 + getattr(stop, "signal_number", signal.SIGINT))
+  except loop.Diverged as error:
+    print(
+      f"error: {error}; the last good checkpoint is kept: lower"
+      " --learning-rate or change the loss, in a new --run-dir",
+      file=sys.stderr,
+    )
+    sys.exit(2)
   except (ValueError, ImportError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    advice = "; free space and run the same command again" if full else ""
+    print(f"error: {error}{advice}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -4,6 +4,7 @@ Library code takes functions; a command line takes names. Everything that is
 asked of a table by name fails with a ValueError that lists the names.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +12,8 @@ import jax
 import numpy as np
 
 from jaxgen import levels, paths, predictions, samplers
-from jaxgen.data import digits, loaders, toy
+from jaxgen.data import digits, files, images, loaders, photos, tfds, toy
+from jaxgen.training import sharding
 
 # (ratio_min, ratio_max) -> path; only EDM's domain is set by its ratios.
 PATHS: dict[str, Callable[[float, float], paths.Path]] = {
@@ -89,17 +91,29 @@ TOYS = {
   "pinwheel": toy.pinwheel,
 }
 
+# Which axis of a leaf of the state is split over the devices.
+SHARDS: dict[str, sharding.Rule] = {
+  "replicated": sharding.replicate,
+  "full": sharding.longest_axis(),
+}
+
+SPLITS = ("train", "validation", "test")
+# What load_data takes, for its error and for --help.
+DATA = ", ".join(
+  ("digits", "photos", *TOYS, "tfds:NAME", "file:PATH.npz", "folder:PATH")
+)
+
 PathName = Literal[tuple(PATHS)]  # type: ignore[valid-type]
 PredictionName = Literal[tuple(PREDICTIONS)]  # type: ignore[valid-type]
 DrawName = Literal[tuple(DRAWS)]  # type: ignore[valid-type]
 WeightName = Literal[tuple(WEIGHTS)]  # type: ignore[valid-type]
 SolverName = Literal[tuple(SOLVERS)]  # type: ignore[valid-type]
 GridName = Literal[tuple(GRIDS)]  # type: ignore[valid-type]
-DataName = Literal[("digits", *TOYS)]  # type: ignore[valid-type]
+ShardName = Literal[tuple(SHARDS)]  # type: ignore[valid-type]
 
 
 class Data(NamedTuple):
-  """A data set as training and pictures need it.
+  """A data set as training, pictures and metrics need it.
 
   Attributes:
     shape: of one example, *D.
@@ -107,7 +121,10 @@ class Data(NamedTuple):
     std: over all coordinates of the training split.
     batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B])),
       labels None where there are none.
-    real: held-out examples [N, *D] and their labels [N] or None.
+    real: held-out examples [N, *D] and their labels [N] or None: 4096 at most,
+      of validation.
+    split: 'train', 'validation' or 'test' -> all of its examples [N, *D] and
+      labels; None for a law that is drawn from.
   """
 
   shape: tuple[int, ...]
@@ -115,6 +132,7 @@ class Data(NamedTuple):
   std: float
   batches: Callable
   real: tuple[Any, Any]
+  split: Callable | None = None
 
 
 def lookup(table: dict[str, Any], name: str, flag: str) -> Any:
@@ -130,13 +148,88 @@ def lookup(table: dict[str, Any], name: str, flag: str) -> Any:
   return table[name]
 
 
-def load_data(name: str) -> Data:
-  """The data set of this name: digits, or a toy on the plane."""
-  if name == "digits":
-    train, held_out = digits.load("train"), digits.load("validation")
-    batches = lambda key, size: loaders.batches(train, key, size)
-    return Data((8, 8, 1), 10, float(train[0].std()), batches, held_out)
-  law = lookup(TOYS, name, "data")()
+def load_data(
+  name: str,
+  *,
+  image_size: int = 32,
+  flip: bool = False,
+  data_dir: str | None = None,
+) -> Data:
+  """The data set of this name.
+
+  Args:
+    name: digits, photos, a toy, tfds:NAME, file:PATH.npz or folder:PATH.
+    image_size: of photos; the others have their own.
+    flip: mirror half of the training images.
+    data_dir: of tfds.
+
+  Raises:
+    ValueError: no such data set, or one that cannot be trained on.
+    OSError: no such file or folder.
+  """
+  match name.split(":", 1):
+    case ["digits"]:
+      found = _embedded(digits.load), 10
+    case ["photos"]:
+      found = _embedded(functools.partial(photos.load, size=image_size)), 2
+    case ["tfds", place] if place:
+      found = tfds.load(place, data_dir)
+    case ["file", place] if place:
+      found = files.load_npz(place)
+    case ["folder", place] if place:
+      found = files.load_folder(place)
+    case [law] if law in TOYS:
+      if flip:
+        raise ValueError(f"flip: expected images, got {name}")
+      return toy_data(TOYS[law]())
+    case _:
+      raise ValueError(f"data: expected one of {DATA}, got {name!r}")
+  return image_data(*found, flip=flip)
+
+
+def _embedded(load):
+  return {split: loaders.in_memory(load(split)) for split in SPLITS}
+
+
+def image_data(
+  sources: dict[str, loaders.Source], num_classes: int, *, flip: bool = False
+) -> Data:
+  """Data of images: a source of (images, labels) for each of SPLITS."""
+
+  def read(split, rows):
+    pixels, labels = sources[split].read(rows)
+    return images.to_float(pixels), labels
+
+  def batches(key, batch_size):
+    if not flip:
+      mirrored, order_key = lambda step, pixels: pixels, key
+    else:
+      order_key, flip_key = jax.random.split(key)
+      mirrored = images.flips(flip_key)
+    batch_fn = loaders.batches_from(sources["train"], order_key, batch_size)
+
+    def prepared(step):
+      pixels, labels = batch_fn(step)
+      return images.to_float(mirrored(step, pixels)), labels
+
+    return prepared
+
+  def split(name):
+    return read(name, np.arange(lookup(sources, name, "split").size))
+
+  held_out = np.arange(min(sources["validation"].size, 4096))
+  return Data(
+    shape=read("train", held_out[:1])[0].shape[1:],
+    num_classes=num_classes,
+    std=images.std(sources["train"]),
+    batches=batches,
+    real=read("validation", held_out),
+    split=split,
+  )
+
+
+def toy_data(law: toy.Toy) -> Data:
+  """Data of a law on the plane, drawn afresh at every step."""
   many = jax.jit(
     lambda key, n: jax.vmap(law.sample)(jax.random.split(key, n)),
     static_argnums=1,

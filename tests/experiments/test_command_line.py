@@ -1,5 +1,6 @@
 """Command lines: bad input is a short message and code 2, a signal resumes."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -13,7 +14,8 @@ import pytest
 from experiments import edm, sample
 from experiments.lib import build, tables
 from experiments.lib import run as runs
-from jaxgen.training import checkpoint, logging
+from jaxgen.data import loaders
+from jaxgen.training import checkpoint, logging, loop
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
@@ -65,7 +67,7 @@ def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
   monkeypatch.chdir(tmp_path)
   code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
   assert code == 2 and part in printed and "Traceback" not in printed
-  assert len(printed.strip().splitlines()) <= 30  # tyro's box
+  assert len(printed.strip().splitlines()) <= 40  # tyro's box
   if printed.startswith("error:"):
     assert len(printed.strip().splitlines()) == 1
   assert not any(tmp_path.iterdir())
@@ -74,13 +76,14 @@ def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
 def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
   toy = edm.PRESETS["toy"][1]
   data = tables.load_data(toy.data)
-  runs.open_directory(tmp_path, build.resolve(toy, data), edm.MODULE)
+  with runs.open_directory(tmp_path, build.resolve(toy, data), edm.MODULE):
+    pass
   before = (tmp_path / "config.json").read_bytes()
   arguments = ["toy", "--seed", "3", "--run-dir", tmp_path]
   code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
   assert code == 2 and "(seed 0 -> 3); give another --run-dir" in printed
   assert len(printed.strip().splitlines()) == 1
-  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+  assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
   assert (tmp_path / "config.json").read_bytes() == before
 
 
@@ -139,7 +142,9 @@ def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
     return until
 
   patched = real._replace(batches=batches)
-  monkeypatch.setattr(tables, "load_data", lambda name: patched)
+  monkeypatch.setattr(tables, "load_data", lambda *_, **__: patched)
+  # Drawn in its own turn, so that the signal comes at that step.
+  monkeypatch.setattr(loaders, "prefetch", lambda batch_fn, *_, **__: batch_fn)
   arguments = [*TINY, "--run-dir", run_dir]
   code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
   assert code == 130 and "Traceback" not in printed
@@ -147,7 +152,7 @@ def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
   assert last.startswith("SIGINT: stopped and saved at step 2; resume with: ")
   command = f"python -m experiments.edm {' '.join(TINY)} --run-dir '{run_dir}'"
   assert last.endswith(command)
-  assert checkpoint.latest_step(run_dir / "checkpoints") == 2
+  assert checkpoint.steps(run_dir / "checkpoints")[-1] == 2
 
 
 def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
@@ -159,6 +164,33 @@ def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
   code, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
   assert code == 130 and len(printed.splitlines()) == 1
   assert "resume with: python -m experiments.edm toy --run-dir" in printed
+
+
+@pytest.mark.parametrize(
+  "error, parts",
+  [
+    (
+      loop.Diverged("model", "loss is nan", 412),
+      ["model: loss is nan at step 412; the last good", "--learning-rate"],
+    ),
+    (
+      OSError(errno.ENOSPC, "No space left on device", "a.png"),
+      ["No space left on device: 'a.png'; free space and run the same comm"],
+    ),
+    (OSError("runs/x: a checkpoint could not be written"), ["error: runs/x"]),
+  ],
+)
+def test_a_run_that_fails_is_one_line(
+  monkeypatch, capsys, tmp_path, error, parts
+):
+  def fail(config):
+    raise error
+
+  main = lambda: runs.main(edm.MODULE, edm.PRESETS, fail)
+  arguments = ["toy", "--run-dir", tmp_path]
+  code, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
+  assert code == 2 and len(printed.splitlines()) == 1
+  assert all(part in printed for part in ["error: ", *parts])
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
@@ -191,7 +223,7 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   for name in ("stopped", "unbroken"):
     records = logging.read(tmp_path / name / "metrics.jsonl")
     kept = [{k: v for k, v in r.items() if k != "seconds"} for r in records]
-    assert checkpoint.latest_step(tmp_path / name / "checkpoints") == 1000
+    assert checkpoint.steps(tmp_path / name / "checkpoints")[-1] == 1000
     samples = sample.run(str(tmp_path / name), sample.Config(number=20))
     ends.append((kept, samples))
   assert ends[0][0] == ends[1][0] and len(ends[0][0]) == 100

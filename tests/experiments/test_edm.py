@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import report, tables
+from experiments.lib import build, report, tables
+from experiments.lib import run as runs
+from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
 
 TOY = edm.Config(
@@ -89,6 +91,7 @@ def test_a_run_leaves_everything(name, config, request):
   directory, state = request.getfixturevalue(name)
   assert {path.name for path in directory.iterdir()} == {
     "config.json",
+    "lock",
     "metrics.jsonl",
     "checkpoints",
     "sheets",
@@ -103,7 +106,7 @@ def test_a_run_leaves_everything(name, config, request):
   steps = list(range(2, config.num_steps + 1, 2))
   assert [r["step"] for r in records] == steps
   assert all(np.isfinite(r["loss"]) and r["seconds"] >= 0 for r in records)
-  assert checkpoint.latest_step(directory / "checkpoints") == config.num_steps
+  assert checkpoint.steps(directory / "checkpoints")[-1] == config.num_steps
   assert state.step == config.num_steps
   sheets = sorted(path.name for path in (directory / "sheets").iterdir())
   every = range(config.samples_every, config.num_steps + 1)
@@ -120,7 +123,8 @@ def test_the_parameters_and_their_average_moved(toy):
   player = state.players["model"]
   biases = [x for x in jax.tree.leaves(player.params) if x.ndim == 1]
   assert biases and all(np.any(x != 0) for x in biases)  # all start at zero
-  differ = jax.tree.map(lambda p, e: np.any(p != e), player.params, player.ema)
+  (mean,) = player.ema.values()
+  differ = jax.tree.map(lambda p, e: np.any(p != e), player.params, mean)
   assert all(jax.tree.leaves(differ))
 
 
@@ -141,7 +145,7 @@ def test_the_same_configuration_again_is_done(toy, monkeypatch):
 
   real = tables.load_data(TOY.data)
   idle = real._replace(batches=lambda key, size: never)
-  monkeypatch.setattr(tables, "load_data", lambda name: idle)
+  monkeypatch.setattr(tables, "load_data", lambda *_, **__: idle)
   again = _host(edm.run(_in(directory, TOY)))
   chex.assert_trees_all_equal(again, state)
   after = _files(directory)
@@ -192,11 +196,60 @@ def test_a_damaged_configuration_is_refused(tmp_path, text):
   assert _files(tmp_path) == {"config.json": text}
 
 
+@pytest.mark.parametrize("left", [(), ("lock",), ("lock", "config.json.part")])
+def test_a_directory_left_at_once_is_begun(tmp_path, left):
+  """By a process killed before it wrote its configuration."""
+  for name in left:
+    (tmp_path / name).write_text("{")
+  with runs.open_directory(tmp_path, TOY, edm.MODULE) as directory:
+    assert runs.read_config(directory)["seed"] == 0
+    assert {p.name for p in directory.iterdir()} == {"config.json", "lock"}
+
+
+def test_a_second_run_in_the_directory_is_refused(tmp_path):
+  config = build.resolve(TOY, tables.load_data(TOY.data))
+  with runs.open_directory(tmp_path, config, edm.MODULE):
+    before = _files(tmp_path)
+    with pytest.raises(ValueError, match="another process is training") as e:
+      edm.run(_in(tmp_path, TOY))
+    assert "\n" not in str(e.value) and _files(tmp_path) == before
+  with runs.open_directory(tmp_path, config, edm.MODULE):  # free again
+    pass
+  (tmp_path / "config.json").unlink()
+  with runs.open_directory(tmp_path, config, edm.MODULE):
+    (tmp_path / "config.json").unlink()  # not written yet
+    with pytest.raises(ValueError, match="another process is training"):
+      edm.run(_in(tmp_path, TOY))
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
+  real = tables.load_data(TOY.data)
+
+  def batches(key, size):
+    batch_fn = real.batches(key, size)
+
+    def until(step):
+      examples, labels = batch_fn(step)
+      return (np.nan * examples if step == 8 else examples), labels
+
+    return until
+
+  config = _in(tmp_path / "run", TOY, num_steps=20, warmup_steps=1)
+  patched = real._replace(batches=batches)
+  monkeypatch.setattr(tables, "load_data", lambda *_, **__: patched)
+  for _ in range(2):  # the same command again tells the same story
+    with pytest.raises(loop.Diverged, match="model: loss is nan at step 9"):
+      edm.run(config)
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [5]
+    assert len(_records(tmp_path / "run")) == 4
+
+
 @pytest.mark.parametrize(
   "change, message",
   [
     ({"num_steps": -3}, "num_steps: expected at least 1, got -3"),
     ({"samples_every": 0}, "samples_every: expected at least 1, got 0"),
+    ({"keep": 0}, "keep: expected at least 1, got 0"),
     ({"sample_steps": -1}, "sample_steps: expected at least 1, got -1"),
     ({"learning_rate": float("nan")}, "learning_rate: expected a positive"),
     ({"learning_rate": float("inf")}, "learning_rate: expected a positive"),
@@ -206,7 +259,7 @@ def test_a_damaged_configuration_is_refused(tmp_path, text):
     ({"ratio_min": 2.0, "ratio_max": 1.0}, "expected 0 < ratio_min"),
     ({"label_dropout": 1.5}, "label_dropout: expected 0 to 1, got 1.5"),
     ({"dropout": 1.5}, "dropout: expected"),
-    ({"ema_decay": 1.5}, "decay: expected"),
+    ({"ema_decay": (1.5,)}, "decay: expected"),
     ({"warmup_steps": 12}, "warmup_steps: expected 0 to 11"),
     ({"solver": "churn", "churn": -1.0}, "churn: expected"),
     ({"width": 0}, "features: expected widths"),
@@ -238,7 +291,9 @@ def _interrupt(monkeypatch, config, at, number):
 
   patched = real._replace(batches=batches)
   with monkeypatch.context() as patch:
-    patch.setattr(tables, "load_data", lambda name: patched)
+    patch.setattr(tables, "load_data", lambda *_, **__: patched)
+    # Drawn in its own turn, so that the signal comes at that step.
+    patch.setattr(loaders, "prefetch", lambda batch_fn, *_, **__: batch_fn)
     with pytest.raises(loop.Interrupted) as caught:
       edm.run(config)
   assert caught.value.step == at + 1
@@ -284,9 +339,9 @@ def test_a_killed_run_ends_as_the_unbroken_one(toy, tmp_path, monkeypatch):
   config = _in(tmp_path / "run", TOY)
   with monkeypatch.context() as patch:
     dying = real._replace(batches=batches)
-    patch.setattr(tables, "load_data", lambda name: dying)
+    patch.setattr(tables, "load_data", lambda *_, **__: dying)
     with pytest.raises(ZeroDivisionError):
       edm.run(config)
-  assert checkpoint.latest_step(tmp_path / "run" / "checkpoints") == 5
+  assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [5]
   assert len(_records(tmp_path / "run")) == 4
   _assert_same_run(tmp_path / "run", edm.run(config), toy)

@@ -1,16 +1,19 @@
 """Every name on the command line means something that trains or samples."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import edm
 from experiments.lib import build, tables
+from experiments.lib import run as runs
 from jaxgen import paths
-from jaxgen.data import digits
+from jaxgen.data import digits, images, photos
 
 TINY = edm.Config(
   run_dir="never written",
@@ -127,12 +130,44 @@ def test_unknown_names_list_the_known_ones(flag, table):
     build.method(_config({flag: "typo"}), load("moons"))
 
 
-def test_unknown_data_lists_the_known_ones():
-  with pytest.raises(ValueError, match=r"data: expected one of .*moons.*typo"):
-    tables.load_data("typo")
+@pytest.mark.parametrize(
+  "name", ["typo", "", "tfds", "tfds:", "file:", "folder", "digits:", "Moons"]
+)
+def test_unknown_data_lists_the_known_ones(name):
+  known = ", ".join(["digits", "photos", *tables.TOYS, "tfds:NAME"])
+  expected = (
+    f"^data: expected one of {known}, file:.*, folder:PATH, got {name!r}$"
+  )
+  with pytest.raises(ValueError, match=expected):
+    tables.load_data(name)
 
 
-@pytest.mark.parametrize("name", ["digits", *tables.TOYS])
+def test_the_help_lists_them_too(monkeypatch, capsys):
+  monkeypatch.setattr(sys, "argv", ["edm", "digits", "--help"])
+  with pytest.raises(SystemExit):
+    runs.main(edm.MODULE, edm.PRESETS, edm.run)
+  words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
+  assert {"digits", "photos", *tables.TOYS, "tfds:NAME"} <= set(words)
+
+
+def test_points_are_not_mirrored():
+  with pytest.raises(ValueError, match="flip: expected images, got moons"):
+    tables.load_data("moons", flip=True)
+
+
+def test_a_configuration_says_all_of_its_data(monkeypatch):
+  seen = {}
+  monkeypatch.setattr(
+    tables,
+    "load_data",
+    lambda name, **settings: seen.update(settings, name=name),
+  )
+  settings = {"image_size": 7, "flip": True, "data_dir": "there"}
+  build.load_data(_config({"data": "photos"} | settings))
+  assert seen == {"name": "photos"} | settings
+
+
+@pytest.mark.parametrize("name", ["digits", "photos", *tables.TOYS])
 def test_data_have_their_shapes(name):
   data = load(name)
   examples, labels = data.batches(jax.random.key(0), 7)(3)
@@ -140,7 +175,9 @@ def test_data_have_their_shapes(name):
   assert examples.dtype == jnp.float32
   real, real_labels = data.real
   assert real.shape[1:] == data.shape
-  np.testing.assert_allclose(np.std(real), data.std, rtol=0.05)
+  # The photographs differ from band to band.
+  rtol = 0.2 if name == "photos" else 0.05
+  np.testing.assert_allclose(np.std(real), data.std, rtol=rtol)
   if data.num_classes:
     assert labels.shape == (7,) and len(real) == len(real_labels)
     assert set(real_labels) == set(range(data.num_classes))
@@ -157,7 +194,7 @@ def test_digits_train_on_train_and_show_held_out_ones():
   np.testing.assert_array_equal(data.real[0], held_out)
 
 
-@pytest.mark.parametrize("name", ["digits", "moons"])
+@pytest.mark.parametrize("name", ["digits", "photos", "moons"])
 def test_a_batch_is_a_function_of_key_and_step(name):
   data = load(name)
   first = data.batches(jax.random.key(0), 6)
@@ -168,3 +205,53 @@ def test_a_batch_is_a_function_of_key_and_step(name):
   assert not np.array_equal(forward[0], forward[1])
   other = data.batches(jax.random.key(1), 6)
   assert not np.array_equal(other(0)[0], forward[0])
+
+
+@pytest.mark.parametrize("name, size", [("digits", 8), ("photos", 12)])
+def test_all_of_a_split_may_be_had(name, size):
+  module = {"digits": digits.load, "photos": lambda s: photos.load(s, 12)}[name]
+  data = tables.load_data(name, image_size=12)
+  assert data.shape[:2] == (size, size)
+  for split in tables.SPLITS:
+    examples, labels = data.split(split)
+    expected, classes = module(split)
+    np.testing.assert_array_equal(examples, images.to_float(expected))
+    np.testing.assert_array_equal(labels, classes)
+  np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
+  with pytest.raises(ValueError, match="split: expected one of train, valid"):
+    data.split("all")
+  assert load("moons").split is None
+
+
+def test_mirrored_batches_are_the_same_images():
+  plain, flipped = load("photos"), tables.load_data("photos", flip=True)
+  batch, labels = flipped.batches(jax.random.key(0), 32)(5)
+  again, _ = flipped.batches(jax.random.key(0), 32)(5)
+  np.testing.assert_array_equal(batch, again)
+  order_key, _ = jax.random.split(jax.random.key(0))
+  straight, same = plain.batches(order_key, 32)(5)
+  np.testing.assert_array_equal(labels, same)
+  mirrored = np.all(batch == straight[:, :, ::-1], (1, 2, 3))
+  kept = np.all(batch == straight, (1, 2, 3))
+  assert np.all(mirrored ^ kept) and 4 < mirrored.sum() < 28
+  np.testing.assert_array_equal(flipped.real[0], plain.real[0])
+
+
+def test_files_and_folders_are_data(tmp_path):
+  pixels, labels = photos.load("validation", 8)
+  np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+  data = tables.load_data(f"file:{tmp_path / 'a.npz'}")
+  assert (data.shape, data.num_classes) == ((8, 8, 3), 2)
+  train, classes = data.split("train")
+  assert len(train) == len(classes) == 144
+  for i in range(4):
+    Image.fromarray(pixels[i]).save(tmp_path / f"{i}.png")
+  data = tables.load_data(f"folder:{tmp_path}")
+  assert (data.shape, data.num_classes) == ((8, 8, 3), 0)
+  examples, none = data.batches(jax.random.key(0), 5)(0)
+  assert examples.dtype == np.float32 and none is None
+  parts = [data.split(name)[0] for name in ("test", "validation", "train")]
+  order = np.random.RandomState(0).permutation(4)
+  np.testing.assert_array_equal(
+    images.to_uint8(np.concatenate(parts)), pixels[order]
+  )

@@ -1,0 +1,315 @@
+"""Ends runs at random moments, resumes them, compares them with an unbroken one.
+
+  python -m benchmarks.crashes          about 6 minutes on two CPU cores
+
+Trains the digits (120 steps, a checkpoint every 4) once from one end to the
+other. Then the same command, again and again: killed (SIGKILL) at a moment
+drawn uniformly over the run, every other time as soon as a checkpoint is being
+written; some are killed twice, the second time anywhere, start included. Then
+SIGTERM, then a full disk. Each is resumed by the same command until it is
+done, and its end compared byte by byte: parameters, optimizer, averages,
+snapshots of averages, metrics.jsonl but for the seconds, pictures. Writes
+docs/results/crashes.md and crashes.json.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from experiments.lib import run as runs
+from jaxgen.training import checkpoint, logging
+
+ROOT = pathlib.Path(__file__).parent.parent
+DIGITS = (
+  "smoke --num-steps 120 --save-every 4 --log-every 1 --samples-every 40"
+  " --ema-decay 0.9 0.99 --ema-length 0.05 0.1 --snapshot-every 20"
+)
+
+
+def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path):
+  """The process of a run, its standard error appended to RUN_DIR.log."""
+  settings = {
+    "PYTHONPATH": str(ROOT),
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": str(cache),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+  }
+  command = [sys.executable, "-m", "experiments.edm", *flags.split()]
+  with open(f"{run_dir}.log", "a") as log:
+    return subprocess.Popen(
+      [*command, "--run-dir", str(run_dir)],
+      cwd=ROOT,
+      env=os.environ | settings,
+      stderr=log,
+    )
+
+
+def last_line(run_dir: pathlib.Path) -> str:
+  """The last line of what its processes said."""
+  return pathlib.Path(f"{run_dir}.log").read_text().strip().splitlines()[-1]
+
+
+def finish(flags: str, run_dir: pathlib.Path, cache: pathlib.Path) -> None:
+  """Runs the command to its end.
+
+  Raises:
+    RuntimeError: it failed.
+  """
+  code = start(flags, run_dir, cache).wait()
+  if code:
+    raise RuntimeError(f"{run_dir}: code {code}: {last_line(run_dir)}")
+
+
+def wait_for(process, condition) -> bool:
+  """Polls until the condition holds; False if the process ends before."""
+  while process.poll() is None:
+    if condition():
+      return True
+    time.sleep(0.001)
+  return False
+
+
+def writing(run_dir: pathlib.Path) -> bool:
+  """Whether a checkpoint is half written."""
+  return any(runs.checkpoints(run_dir).glob("*.orbax-checkpoint-tmp"))
+
+
+def trained(run_dir: pathlib.Path):
+  """() -> whether a checkpoint was completed since now."""
+  before = set(checkpoint.steps(runs.checkpoints(run_dir)))
+  return lambda: set(checkpoint.steps(runs.checkpoints(run_dir))) - before
+
+
+def end(process, run_dir, number, *, in_save=False):
+  """Sends the signal, waits, and says in which state that left the run.
+
+  Returns None if the process ended by itself before.
+  """
+  if in_save and not wait_for(process, lambda: writing(run_dir)):
+    return None
+  process.send_signal(number)
+  code = process.wait()
+  if code == 0:
+    return None
+  metrics = run_dir / "metrics.jsonl"
+  records = logging.read(metrics) if metrics.exists() else []
+  return dict(
+    signal=signal.Signals(number).name,
+    code=code,
+    step=records[-1]["step"] if records else 0,
+    checkpoints=checkpoint.steps(runs.checkpoints(run_dir)),
+    in_save=writing(run_dir),
+  )
+
+
+def contents(run_dir: pathlib.Path) -> dict[str, bytes]:
+  """Everything that an unbroken and a resumed run must have in common."""
+  found = {}
+  for place in (runs.checkpoints(run_dir), runs.snapshots(run_dir)):
+    with warnings.catch_warnings(), ocp.training.Checkpointer(place) as stored:
+      warnings.simplefilter("ignore")
+      for step in checkpoint.steps(place):
+        for item, leaves in stored.load_checkpointables(step).items():
+          for name, leaf in leaves.items():
+            array = np.asarray(leaf)
+            kind = f"{array.dtype}{array.shape}"
+            name = f"{place.name}/{step}/{item}/{name} {kind}"
+            found[name] = array.tobytes()
+  records = logging.read(run_dir / "metrics.jsonl")
+  for number, record in enumerate(records):
+    del record["seconds"]
+    found[f"metrics.jsonl/{number}"] = json.dumps(record).encode()
+  pictures = set(run_dir.rglob("*.png")) - {run_dir / "curves.png"}  # seconds
+  return found | {str(p.relative_to(run_dir)): p.read_bytes() for p in pictures}
+
+
+def differing(left: dict, right: dict) -> list[str]:
+  """Names of what is not the same, or on one side only."""
+  names = left.keys() | right.keys()
+  return sorted(n for n in names if left.get(n) != right.get(n))
+
+
+@contextlib.contextmanager
+def small_disk(directory: pathlib.Path):
+  """A file system of 64 MB in memory, if we may mount one; yields whether."""
+  directory.mkdir()
+  command = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(directory)]
+  try:
+    mounted = subprocess.run(command, capture_output=True).returncode == 0
+  except OSError:  # no such command
+    mounted = False
+  try:
+    yield mounted
+  finally:
+    if mounted:
+      subprocess.run(["umount", str(directory)], check=True)
+
+
+def fill(process, disk: pathlib.Path | None) -> str:
+  """Leaves no room for the process to write in.
+
+  On a disk of its own by a file that takes all that is left. Without one, by
+  a limit on the size of its files (RLIMIT_FSIZE), which fails its writes too.
+  """
+  if disk is None:
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2048, 2048))
+    return "RLIMIT_FSIZE"
+  with contextlib.suppress(OSError), (disk / "ballast").open("wb", 0) as file:
+    while file.write(bytes(4096)):
+      pass
+  return "tmpfs"
+
+
+class Runs:
+  """Where the runs of one benchmark are, and how long one takes."""
+
+  def __init__(self, directory, flags):
+    self.directory, self.flags = directory, flags
+    self.cache = directory / "cache"
+
+  def unbroken(self):
+    """Twice, as the first compiles: the seconds of the start and the rest."""
+    finish(self.flags, self.directory / "first", self.cache)
+    whole, begun = self.directory / "unbroken", time.monotonic()
+    process = start(self.flags, whole, self.cache)
+    wait_for(process, (whole / "metrics.jsonl").exists)
+    self.starting = time.monotonic() - begun
+    process.wait()
+    self.training = time.monotonic() - begun - self.starting
+    self.expected = contents(whole)
+    return differing(contents(self.directory / "first"), self.expected)
+
+  def compared(self, run_dir, how, ends):
+    """Finishes a run, compares it, makes room for the next."""
+    finish(self.flags, run_dir, self.cache)
+    wrong = differing(contents(run_dir), self.expected)
+    shutil.rmtree(run_dir)
+    return dict(how=how, ends=ends, differing=wrong)
+
+  def struck(self, run_dir, draw, number, in_save, twice):
+    """A run ended by a signal at a random moment, maybe again, resumed."""
+    first = None
+    while first is None:  # again if it was over before that moment
+      shutil.rmtree(run_dir, ignore_errors=True)
+      process = start(self.flags, run_dir, self.cache)
+      wait_for(process, (run_dir / "metrics.jsonl").exists)
+      time.sleep(draw.uniform(0, self.training))
+      first = end(process, run_dir, number, in_save=in_save)
+    ends = [first]
+    if twice:  # anywhere, as it starts too
+      process = start(self.flags, run_dir, self.cache)
+      time.sleep(draw.uniform(0, self.starting + self.training))
+      ends.append(end(process, run_dir, number))
+    name = signal.Signals(number).name
+    return self.compared(run_dir, name, [e for e in ends if e])
+
+  def filled(self, draw):
+    """A run whose disk fills up at a random moment, resumed with room."""
+    with small_disk(self.directory / "disk") as mounted:
+      disk = self.directory / "disk" if mounted else None
+      run_dir = self.directory / "disk" / "run"
+      code = 0
+      while code == 0:  # again if it was over before that moment
+        shutil.rmtree(run_dir, ignore_errors=True)
+        process = start(self.flags, run_dir, self.cache)
+        wait_for(process, trained(run_dir))
+        time.sleep(draw.uniform(0, self.training / 2))
+        how, code = fill(process, disk), process.wait()
+        pathlib.Path(f"{disk}/ballast").unlink(missing_ok=True)
+      steps = checkpoint.steps(runs.checkpoints(run_dir))
+      said = last_line(run_dir).replace(str(self.directory), "")
+      ends = [dict(code=code, checkpoints=steps, said=said)]
+      return self.compared(run_dir, f"full disk ({how})", ends)
+
+
+def markdown(record):
+  """The results page."""
+  lines = [
+    "# Runs that were ended",
+    "",
+    f"`python -m benchmarks.crashes --kills {record['kills']} --seed"
+    f" {record['seed']}` on {record['machine']}, in"
+    f" {record['minutes']:.0f} minutes. The run:",
+    f"`python -m experiments.edm {record['flags']}`.",
+    "",
+    "Compared byte by byte with the unbroken run, after resuming: parameters,",
+    "optimizer, averages, snapshots, metrics but for the seconds, pictures"
+    f" ({record['compared']} arrays, records and pictures).",
+    "",
+    "| ended by | runs | times ended | of these inside a save | equal |",
+    "|---|---|---|---|---|",
+  ]
+  for how in dict.fromkeys(case["how"] for case in record["cases"]):
+    cases = [case for case in record["cases"] if case["how"] == how]
+    ends = [end for case in cases for end in case["ends"]]
+    inside = sum(end.get("in_save", False) for end in ends)
+    equal = sum(not case["differing"] for case in cases)
+    lines.append(
+      f"| {how} | {len(cases)} | {len(ends)} |"
+      f" {inside if 'SIGKILL' in how else '-'} | {equal} |"
+    )
+  said = record["cases"][-1]["ends"][-1]["said"]
+  lines += ["", f"The full disk's last line: `{said}`"]
+  return "\n".join(lines) + "\n"
+
+
+def main():
+  """Ends, resumes, compares, prints and writes."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--kills", type=int, default=20)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--out", default="docs/results")
+  args = parser.parse_args()
+  if args.kills < 1:
+    parser.error(f"--kills: expected at least 1, got {args.kills}")
+  begun, draw = time.monotonic(), random.Random(args.seed)
+  with tempfile.TemporaryDirectory() as directory:
+    case = Runs(pathlib.Path(directory), DIGITS)
+    cases = [dict(how="nothing", ends=[], differing=case.unbroken())]
+    run_dir = case.directory / "struck"
+    for n in range(args.kills):
+      twice = draw.random() < 0.3
+      kill = signal.SIGKILL
+      cases.append(case.struck(run_dir, draw, kill, n % 2 == 1, twice))
+      print(cases[-1], file=sys.stderr)
+    for _ in range(3):
+      term = signal.SIGTERM
+      cases.append(case.struck(run_dir, draw, term, False, False))
+    cases.append(case.filled(draw))
+  record = dict(
+    machine=f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores), jax"
+    f" {jax.__version__}, Python {platform.python_version()}",
+    flags=DIGITS,
+    kills=args.kills,
+    seed=args.seed,
+    minutes=(time.monotonic() - begun) / 60,
+    compared=len(case.expected),
+    cases=cases,
+  )
+  page, out = markdown(record), pathlib.Path(args.out)
+  out.mkdir(parents=True, exist_ok=True)
+  (out / "crashes.md").write_text(page)
+  (out / "crashes.json").write_text(json.dumps(record, indent=2) + "\n")
+  print(page)
+  sys.exit(any(each["differing"] for each in cases))
+
+
+if __name__ == "__main__":
+  main()

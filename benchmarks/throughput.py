@@ -1,0 +1,278 @@
+"""Train step and forward of our networks, beside torch eager and in images/s.
+
+  pip install -r benchmarks/requirements.txt          # for torch's columns
+  python -m benchmarks.throughput                     # about 4 minutes
+
+On a CPU: the networks of the presets digits and digits-dit beside the same ones
+in torch (benchmarks/torch_peers.py), weights copied across, outputs compared.
+Both use all cores and are called in turn within one process; once as the shell
+has it, once with glibc's allocator told to keep large blocks. On an
+accelerator: images/s, share of the matrix product's measured peak, memory.
+Writes docs/results/throughput.md and throughput.json.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import overhead, throughput_page
+from experiments import edm
+from experiments.lib import averages, build, tables
+from jaxgen.models import unet
+from jaxgen.training import state, step
+
+GOAL = 1.0
+TOLERANCE = 1e-4
+PRESETS = {"U-Net": "digits", "DiT": "digits-dit"}
+BATCHES = (64, 128)
+ALLOCATOR = {
+  "MALLOC_MMAP_THRESHOLD_": "4000000000",
+  "MALLOC_TRIM_THRESHOLD_": "4000000000",
+  "MALLOC_TOP_PAD_": "500000000",
+}
+
+
+def settings(preset, batch_size, **changes):
+  """The preset's configuration, its data's statistics pinned."""
+  config = edm.PRESETS[preset][1]
+  changes |= dict(run_dir="", sigma_data=0.75, batch_size=batch_size)
+  return dataclasses.replace(config, **changes)
+
+
+def random_batch(shape, num_classes, size):
+  """Images [B, H, W, C], noise levels [B] and labels [B], as NumPy has them."""
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(size, *shape)).astype("float32")
+  t = rng.normal(size=size).astype("float32")
+  return images, t, rng.integers(0, num_classes, size).astype("int32")
+
+
+def init(model, shape):
+  """Parameters moved off the zeros that networks start with."""
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(shape), 0.0)
+  rng = np.random.default_rng(0)
+  move = lambda p: p + 0.03 * rng.normal(size=p.shape).astype("float32")
+  return jax.tree.map(move, params)
+
+
+def ours(config, data, params, batch):
+  """{work: (jitted function, its arguments)}, the step as experiments.edm's."""
+  method = build.method(config, data)
+  turns = step.single(
+    edm.make_loss(config, method, data.num_classes),
+    edm.make_optimizer(config),
+    averages.rules(config),
+  )
+  start = state.init(jax.random.key(0), {"model": params}, turns)
+  images, t, labels = jax.device_put(batch)
+  forward = jax.jit(jax.vmap(method.model.apply, (None, 0, 0, 0)))
+  return dict(
+    step=(step.make_train_step(turns), (start, {"model": (images, labels)})),
+    forward=(forward, (params, images, t, labels)),
+  )
+
+
+def calling(work, program, arguments):
+  """() -> the result; a step goes on from the state that the last one left."""
+  if work == "forward":
+    return lambda: program(*arguments)
+  carry = list(arguments)
+
+  def run():
+    carry[0], metrics = program(*carry)
+    return metrics["loss"]
+
+  return run
+
+
+def theirs(config, model, shape, params, batch):
+  """The same in torch, in the faster layout: its output, {work: call}."""
+  import torch
+
+  from benchmarks import torch_peers
+
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  images, t, labels = (torch.from_numpy(value) for value in batch)
+
+  def calls(layout):
+    kind = torch_peers.UNet if isinstance(model, unet.UNet) else torch_peers.DiT
+    net = torch_peers.load(kind(model, shape), params).to(memory_format=layout)
+    output = net(images, t, labels).detach().numpy()
+    forward = torch.inference_mode()(lambda: net(images, t, labels))
+    train_step = torch_peers.train_step(net, config, images, labels)
+    return output, dict(step=train_step, forward=forward)
+
+  layouts = torch.contiguous_format, torch.channels_last
+  return min(map(calls, layouts), key=lambda pair: seconds(pair[1]["step"], 10))
+
+
+def seconds(call, repeats):
+  """Of one call, the median, after two calls that are not counted."""
+  jax.block_until_ready((call(), call()))
+  found = []
+  for _ in range(repeats):
+    begun = time.perf_counter()
+    jax.block_until_ready(call())
+    found.append(time.perf_counter() - begun)
+  return float(np.median(found))
+
+
+def many(call, inner):
+  """`inner` calls, the last one's result."""
+
+  def run():
+    for _ in range(inner - 1):
+      call()
+    return call()
+
+  return run
+
+
+def side_by_side(repeats, inner):
+  """Rows of the CPU's table, in this process."""
+  has_torch = importlib.util.find_spec("torch") is not None
+  data, rows = tables.load_data("digits"), []
+  for (name, preset), size in itertools.product(PRESETS.items(), BATCHES):
+    config = settings(preset, size)
+    model = build.make_model(config, data)
+    params = init(model, data.shape)
+    batch = random_batch(data.shape, data.num_classes, size)
+    programs = ours(config, data, params, batch)
+    mine = {work: calling(work, *pair) for work, pair in programs.items()}
+    if has_torch:
+      output, peer = theirs(config, model, data.shape, params, batch)
+      require_equal(name, np.asarray(mine["forward"]()), output)
+    for work, call in mine.items():
+      title, call = f"{name}, {work}, batch {size}", many(call, inner)
+      if has_torch:
+        times = overhead.paired(call, many(peer[work], inner), repeats)
+        rows.append(overhead.row(title, times / inner, GOAL))
+      else:
+        rows.append(
+          dict(name=title, ours_ms=1e3 * seconds(call, repeats) / inner)
+        )
+  return rows
+
+
+def require_equal(name, mine, output):
+  """Refuses to time networks that do not compute the same."""
+  gap = np.abs(mine - output).max() / np.abs(output).max()
+  if not gap < TOLERANCE:
+    raise ValueError(f"{name}: expected torch's outputs, got {gap:.1e} off")
+
+
+def measured_peak(dtype, size):
+  """FLOP/s of a product of two square matrices."""
+  a = jnp.ones((size, size), dtype)
+  multiply = jax.jit(lambda a, b: a @ b)
+  return 2 * size**3 / seconds(lambda: multiply(a, a), 20)
+
+
+def accelerated(scale=1):
+  """Rows of the accelerator's table; scale divides the sizes, for trials."""
+  pixels = tables.Data((32, 32, 3), 10, 0.5, None, (None, None))
+  latents = tables.Data((32, 32, 4), 1000, 0.5, None, (None, None))
+  base = dict(model="dit", width=768 // scale, num_blocks=12, num_heads=12)
+  base |= dict(patch=2, learning_rate=1e-4)
+  thin = dict(width=128 // scale)
+  half = dict(dtype="bfloat16")
+  cases = [
+    ("EDM U-Net, float32", "cifar10", pixels, thin),
+    ("EDM U-Net, bfloat16", "cifar10", pixels, thin | half),
+    ("DiT-B/2, float32", "digits", latents, base),
+    ("DiT-B/2, bfloat16", "digits", latents, base | half),
+  ]
+  if jax.default_backend() == "gpu":
+    fused = dict(attention_implementation="cudnn")
+    row = ("DiT-B/2, bfloat16, cuDNN", "digits", latents, base | half | fused)
+    cases.append(row)
+  peaks = {
+    name: measured_peak(name, 8192 // scale) for name in ("float32", "bfloat16")
+  }
+  rows = []
+  for title, preset, data, changes in cases:
+    size = 256 // scale
+    config = settings(preset, size, **changes)
+    params = init(build.make_model(config, data), data.shape)
+    batch = random_batch(data.shape, data.num_classes, size)
+    for work, pair in ours(config, data, params, batch).items():
+      lowered = pair[0].lower(*pair[1])
+      compiled = lowered.compile()
+      took = seconds(calling(work, compiled, pair[1]), 20)
+      memory = compiled.memory_analysis()
+      rows.append(
+        dict(
+          name=f"{title}, {work}, batch {size}",
+          images=size / took,
+          share=lowered.cost_analysis()["flops"] / took / peaks[config.dtype],
+          bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes,
+        )
+      )
+  stats = jax.devices()[0].memory_stats() or {}
+  return dict(rows=rows, peaks=peaks, peak_bytes=stats.get("peak_bytes_in_use"))
+
+
+def in_process_of_its_own(arguments, variables):
+  """side_by_side of a fresh Python with these variables set."""
+  bare = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
+  command = [
+    sys.executable,
+    "-m",
+    "benchmarks.throughput",
+    "--rows",
+    *arguments,
+  ]
+  done = subprocess.run(
+    command, env=bare | variables, stdout=subprocess.PIPE, check=True
+  )
+  return json.loads(done.stdout)
+
+
+def main():
+  """Measures, prints and writes."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--repeats", type=int, default=25)
+  parser.add_argument("--inner", type=int, default=4)
+  parser.add_argument("--out", default="docs/results")
+  parser.add_argument("--rows", action="store_true", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  for name in ("repeats", "inner"):
+    if getattr(args, name) < 1:
+      parser.error(f"--{name}: expected at least 1, got {getattr(args, name)}")
+  if args.rows:
+    print(json.dumps(side_by_side(args.repeats, args.inner)))
+    return
+  found, counts = {}, [f"--repeats={args.repeats}", f"--inner={args.inner}"]
+  if jax.default_backend() == "cpu":
+    found["as glibc has it"] = in_process_of_its_own(counts, {})
+    found["large blocks kept"] = in_process_of_its_own(counts, ALLOCATOR)
+  has_torch = importlib.util.find_spec("torch") is not None
+  version = importlib.metadata.version("torch") if has_torch else "none"
+  record = dict(
+    machine=f"{jax.devices()[0].device_kind} ({len(os.sched_getaffinity(0))} cores), jax "
+    f"{jax.__version__}, torch {version}, Python {platform.python_version()}",
+    side_by_side=found,
+    accelerated=None if jax.default_backend() == "cpu" else accelerated(),
+  )
+  out = pathlib.Path(args.out)
+  out.mkdir(parents=True, exist_ok=True)
+  (out / "throughput.md").write_text(throughput_page.page(record, ALLOCATOR))
+  (out / "throughput.json").write_text(json.dumps(record, indent=2) + "\n")
+  print(throughput_page.page(record, ALLOCATOR))
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,205 @@
+"""Measures a run's samples beside real data and a fitted Gaussian.
+
+  python -m experiments.evaluate runs/mine
+  python -m experiments.evaluate runs/mine --split test --sample-steps 40
+
+Writes results.json (a record a split) and results.png in the run directory.
+Choose on validation, report test once. docs/metrics.md says what is measured.
+"""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+
+from experiments.lib import build, drawing, plots, quality, tables
+from experiments.lib import run as runs
+
+MODULE = "experiments.evaluate"
+RESULTS = "results.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What to measure; None keeps the run's own setting."""
+
+  split: Literal["validation", "test"] = "validation"
+  """Real data that were not trained on."""
+  draws: int = 5
+  """Sets of samples; a figure is the mean of theirs."""
+  number: int | None = None
+  """Samples of a set; None for as many as are held out: floors depend on it."""
+  seed: int = 0
+  """Of the samples, the Gaussian and the random splits."""
+  chunk: int = 500
+  """Samples drawn at once, which bounds the memory."""
+  features: str | None = None
+  """module:function, images [N, *D] to [N, K]; None for the classifier's."""
+  step: int | None = None
+  """Of the checkpoint; None for the latest."""
+  average: str | None = None
+  """Of the run's averages, 0.999 say, or power_LENGTH: EDM2's of any length."""
+
+  solver: tables.SolverName | None = None
+  """Sampler."""
+  churn: float | None = None
+  """Amount of the solver churn."""
+  grid: tables.GridName | None = None
+  """Times of sampling."""
+  sample_steps: int | None = None
+  """Steps of sampling; a final denoise is one more call."""
+  sample_path: tables.PathName | None = None
+  """Path to sample on, which need not be that of training."""
+
+
+def run(run_dir: str, config: Config) -> dict[str, Any]:
+  """Measures, writes and returns the record of one split."""
+  _check(config)
+  features = load_features(config.features)
+  settings = drawing.configuration(run_dir, config)
+  data = build.load_data(settings)
+  method = build.method(settings, data)
+  sample = drawing.sampler(
+    settings,
+    data,
+    method,
+    step=config.step,
+    average=config.average,
+    chunk=config.chunk,
+  )
+  ref = reference(settings.data, data, config.split, features)
+  seed_key = jax.random.key(config.seed)
+  found = quality.evaluate(
+    lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
+    ref,
+    number=config.number,
+    num_draws=config.draws,
+    seed=config.seed,
+  )
+  record = dataclasses.asdict(config) | dict(
+    run=str(run_dir),
+    number=config.number or len(ref.held_out[0]),
+    **{name: getattr(settings, name) for name in drawing.SETTINGS},
+    metrics=found.rows,
+  )
+  write(pathlib.Path(run_dir), config.split, record, found)
+  return record
+
+
+def reference(
+  name: str, data: tables.Data, split: str, features: Callable | None = None
+) -> quality.Reference:
+  """What samples of the named data set are measured against."""
+  levels = 17 if name == "digits" else 256
+  return quality.reference(data, split, levels=levels, features=features)
+
+
+def load_features(place: str | None) -> Callable | None:
+  """The function that module:function names, or None.
+
+  Raises:
+    ValueError: there is none.
+  """
+  if place is None:
+    return None
+  module, _, name = place.partition(":")
+  try:
+    return getattr(importlib.import_module(module), name)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise ValueError(
+      f"features: expected module:function, got {place!r} ({error})"
+    ) from None
+
+
+def table(record: dict[str, Any]) -> str:
+  """The record as lines of text."""
+  lines = [
+    f"{'':<14}{'samples':>18}{'real':>18}{'Gaussian':>10}  goal",
+  ]
+  for name, row in record["metrics"].items():
+    if row["samples"] is None:
+      continue
+    spread = "" if row["spread"] is None else f" +- {row['spread']:.3f}"
+    floor = row["floor"]
+    real = _interval(floor) if isinstance(floor, list) else f"{floor:.3f}"
+    gaussian = "" if row["gaussian"] is None else f"{row['gaussian']:.3f}"
+    met = {True: ": met", False: ": not met", None: ""}[row["met"]]
+    lines.append(
+      f"{name:<14}{row['samples']:>9.3f}{spread:<9}{real:>18}{gaussian:>10}"
+      f"  {_goal(row['goal'])}{met}"
+    )
+  return "\n".join(lines)
+
+
+def _goal(goal):
+  match goal:
+    case None, None:
+      return ""
+    case None, high:
+      return f"at most {high:.3f}"
+    case low, None:
+      return f"at least {low:.3f}"
+  return f"in {_interval(goal)}"
+
+
+def _interval(pair):
+  return f"[{pair[0]:.3f}, {pair[1]:.3f}]"
+
+
+def write(
+  run_dir: pathlib.Path,
+  split: str,
+  record: dict[str, Any],
+  found: quality.Result,
+) -> None:
+  """results.json, the other split's record kept, results.png, and the table."""
+  path = run_dir / RESULTS
+  try:
+    records = json.loads(path.read_text())
+  except (FileNotFoundError, ValueError):
+    records = {}
+  records = {k: v for k, v in records.items() if k != split} | {split: record}
+  runs.write_text(path, json.dumps(records, indent=2) + "\n")
+  title = (
+    f"{run_dir}: {record['draws']} draws of {record['number']}"
+    f" beside the {split} data"
+  )
+  plots.results(run_dir / "results.png", found, title)
+  print(f"{title}\n{table(record)}")
+  print(f"{path} {run_dir / 'results.png'}", file=sys.stderr)
+
+
+def _check(config):
+  for name in ("draws", "chunk"):
+    if getattr(config, name) < 1:
+      raise ValueError(
+        f"{name}: expected at least 1, got {getattr(config, name)}"
+      )
+  if config.number is not None and config.number <= 5:
+    raise ValueError(f"number: expected more than 5, got {config.number}")
+  tables.lookup(dict.fromkeys(("validation", "test")), config.split, "split")
+
+
+def main() -> None:
+  """The command line."""
+  import tyro
+
+  def command(run_dir: tyro.conf.Positional[str], config: Config) -> None:
+    with runs.command_line(MODULE):
+      run(run_dir, config)
+
+  tyro.cli(
+    command,
+    prog=f"python -m {MODULE}",
+    config=(tyro.conf.OmitArgPrefixes,),
+    description=__doc__,
+  )
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,135 @@
+"""Pictures of measurements: one run's metrics, and metrics over training."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from experiments.lib import figures, quality
+
+plt = figures.plt
+
+NAMES = {
+  "frechet": "Frechet distance",
+  "kid": "kernel distance (KID)",
+  "density": "density",
+  "coverage": "coverage",
+  "accuracy": "label accuracy",
+  "nearest_10": "nearest, 10 %",
+  "nearest_50": "nearest, median",
+  "nearest_90": "nearest, 90 %",
+  "copies": "copies",
+}
+COLORS = {"samples": "C0", "held out": "C2", "Gaussian": "C1"}
+PANELS = ("frechet", "kid", "density", "coverage", "accuracy")
+
+
+def results(path: pathlib.Path, found: quality.Result, title: str) -> None:
+  """Each metric's draws with its floor, and the samples nearest to training."""
+  rows = found.rows
+  shown = [name for name in PANELS if rows[name]["samples"] is not None]
+  images = found.pairs.ndim == 5
+  figure = plt.figure(figsize=(11, 5.4), layout="constrained")
+  figure.suptitle(f"{title} (green: real data, shaded: goal)")
+  top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+  for axis, name in zip(top.subplots(1, len(shown)), shown, strict=True):
+    _metric(axis, name, rows[name], found.draws)
+  left, right = bottom.subplots(1, 2, width_ratios=(1, 1.2))
+  _distances(left, found.nearest)
+  if images:
+    _pairs(right, found.pairs)
+  else:
+    right.set_axis_off()
+  figures.save(figure, path)
+
+
+def _metric(axis, name, row, draws):
+  """The draws of samples and Gaussian over the floor and the goal."""
+  low, high = row["goal"]
+  if low is not None or high is not None:
+    bottom = -1e9 if low is None else low
+    axis.axhspan(bottom, 1e9 if high is None else high, color="C2", alpha=0.12)
+  if not isinstance(row["floor"], list):
+    axis.axhline(row["floor"], color="C2", linewidth=1)
+  values = []
+  for place, kind in enumerate(("samples", "Gaussian")):
+    points = [v for v in draws[kind][name] if v is not None]
+    axis.scatter(
+      [place] * len(points), points, s=16, color=COLORS[kind], alpha=0.6
+    )
+    if points:
+      axis.plot(
+        [place - 0.2, place + 0.2], [np.mean(points)] * 2, color=COLORS[kind]
+      )
+    values += points
+  values += list(np.ravel(row["floor"]))
+  margin = 0.08 * (max(values) - min(values)) + 1e-6
+  axis.set(
+    title=NAMES[name],
+    xlim=(-0.6, 1.6),
+    ylim=(min(values) - margin, max(values) + margin),
+  )
+  axis.set_xticks([0, 1], ["samples", "Gaussian"])
+
+
+def _distances(axis, nearest):
+  """Part of each set within a distance of a training example."""
+  for kind, values in nearest.items():
+    part = np.arange(1, len(values) + 1) / len(values)
+    axis.step(
+      np.sort(values), part, where="post", color=COLORS[kind], label=kind
+    )
+  axis.set(
+    xlabel="distance to the nearest training example",
+    ylabel="part of the set",
+    xlim=(0, None),
+    ylim=(0, 1),
+  )
+  axis.legend(frameon=False)
+
+
+def _pairs(axis, pairs):
+  """The samples nearest to a training image, above those images."""
+  axis.imshow(figures.sheet(pairs.swapaxes(0, 1)), interpolation="nearest")
+  height = pairs.shape[2]
+  axis.set_yticks([height / 2, 1.5 * height + 1], ["sample", "training"])
+  axis.set_xticks([])
+  axis.tick_params(length=0)
+  axis.spines[:].set_visible(False)
+  axis.set_title("the closest pairs of all draws")
+
+
+def over_training(
+  path: pathlib.Path, steps: list[int], records: list[dict[str, Any]]
+) -> None:
+  """A panel a metric: its mean and spread by training step, and its floor.
+
+  Args:
+    path: the file.
+    steps: of the checkpoints.
+    records: the rows of quality.Result for each.
+  """
+  shown = [name for name in NAMES if records[0][name]["samples"] is not None]
+  figure, axes = plt.subplots(
+    2, -(-len(shown) // 2), figsize=(12, 5), layout="constrained", sharex=True
+  )
+  for axis in axes.flat[len(shown) :]:
+    axis.set_axis_off()
+  for axis, name in zip(axes.flat, shown, strict=False):
+    rows = [record[name] for record in records]
+    mean = np.array([row["samples"] for row in rows])
+    spread = np.array([row["spread"] or 0.0 for row in rows])
+    axis.plot(steps, mean, "o-", markersize=3, label="samples")
+    axis.fill_between(steps, mean - spread, mean + spread, alpha=0.2)
+    floor, gaussian = rows[-1]["floor"], rows[-1]["gaussian"]
+    if isinstance(floor, list):
+      axis.axhspan(*floor, color="C2", alpha=0.15, label="real")
+    else:
+      axis.axhline(floor, color="C2", label="real")
+    if gaussian is not None and name != "copies":
+      axis.axhline(gaussian, color="C1", linestyle=":", label="Gaussian")
+    axis.set(title=NAMES[name], xscale="log")
+  for axis in axes[-1]:
+    axis.set_xlabel("training step")
+  axes.flat[0].legend(frameon=False)
+  figures.save(figure, path)

@@ -1,0 +1,150 @@
+"""experiments.evaluate: what it writes, what it refuses."""
+
+import json
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import edm, evaluate
+from experiments.lib import report
+from jaxgen.data import digits
+from jaxgen.metrics import classifier
+
+
+def pixels(images):
+  """Features for the tests: the image's rows and columns, added up."""
+  return np.concatenate([images.sum((1, 3)), images.sum((2, 3))], 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_classifier():
+  """Fitted once: it takes seconds, and is the same each time."""
+  with pytest.MonkeyPatch.context() as patch:
+    fitted = classifier.fit(*digits.load("train"))
+    patch.setattr(classifier, "fit", lambda images, labels: fitted)
+    yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("evaluate") / "digits"
+  config = edm.Config(
+    run_dir=str(directory),
+    num_steps=4,
+    save_every=2,
+    batch_size=4,
+    warmup_steps=1,
+    sample_steps=2,
+    width=8,
+    multipliers=(1,),
+    attention=(),
+    samples_every=100,
+  )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    edm.run(config)
+  return directory
+
+
+def _run(directory, **settings):
+  settings = {"draws": 2, "features": f"{__name__}:pixels"} | settings
+  return evaluate.run(str(directory), evaluate.Config(**settings))
+
+
+@pytest.fixture(scope="module")
+def first(trained):
+  return _run(trained)
+
+
+def test_what_is_written(trained, first):
+  record = json.loads((trained / "results.json").read_text())["validation"]
+  assert record == first
+  assert (record["number"], record["draws"]) == (180, 2)
+  assert (record["solver"], record["sample_steps"]) == ("heun", 2)
+  assert record["metrics"]["coverage"]["met"] is False
+  assert 0.9 < record["metrics"]["accuracy"]["floor"] <= 1
+  picture = matplotlib.image.imread(trained / "results.png")
+  assert picture.std() > 0.05
+
+
+def test_the_table_reads(first, capsys):
+  text = evaluate.table(first)
+  assert len(text.splitlines()) == 10 and max(map(len, text.splitlines())) < 100
+  assert "not met" in text and "in [" in text and "at most" in text
+
+
+def test_the_other_split_is_kept(trained, first):
+  """test beside validation; a damaged file is written anew."""
+  path = trained / "results.json"
+  path.write_text(json.dumps({"validation": first}))
+  other = _run(trained, split="test", draws=1, number=20)
+  assert json.loads(path.read_text()) == {"validation": first, "test": other}
+  assert other["number"] == 20 and other["metrics"]["frechet"]["spread"] is None
+  images = digits.load("test")[0]
+  order = np.random.RandomState(0).permutation(360)[:20]
+  assert other["metrics"]["copies"]["floor"] == 0
+  floor = np.quantile(
+    [
+      np.linalg.norm(x - digits.load("train")[0].reshape(-1, 64), axis=1).min()
+      for x in images[order].reshape(20, 64)
+    ],
+    0.5,
+  )
+  assert other["metrics"]["nearest_50"]["floor"] == pytest.approx(floor, 1e-5)
+
+
+def test_steps_and_solvers(trained, first):
+  """An earlier checkpoint and another sampler give other samples."""
+  distances = []
+  for change in ({}, {"step": 2}, {"sample_steps": 3}):
+    found = _run(trained, number=20, **change)
+    distances.append(found["metrics"]["frechet"]["samples"])
+  assert np.unique(np.round(distances, 6)).size == 3
+  assert found["sample_steps"] == 3
+  record = json.loads((trained / "results.json").read_text())["validation"]
+  assert record == found
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"draws": 0}, "draws: expected at least 1, got 0"),
+    ({"chunk": 0}, "chunk: expected at least 1, got 0"),
+    ({"number": 5}, "number: expected more than 5, got 5"),
+    ({"number": 3000}, "ask for fewer samples"),
+    ({"split": "train"}, "split: expected one of validation, test"),
+    ({"features": "nowhere"}, "features: expected module:function"),
+    ({"features": "no.where:f"}, "features: expected module:function"),
+    ({"features": "math:f"}, "features: expected module:function"),
+    ({"step": 3}, "no such checkpoint"),
+    ({"solver": "typo"}, "solver: expected one of"),
+  ],
+)
+def test_bad_settings_are_refused(trained, change, message):
+  before = (trained / "results.json").read_bytes()
+  with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+    _run(trained, **change)
+  assert "\n" not in str(caught.value)
+  assert (trained / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  "arguments, part",
+  [
+    (["missing"], "missing: no such run directory"),
+    (["."], "not a run directory"),
+    ([".", "--split", "train"], "train"),
+    ([".", "--draws", "0"], "draws: expected at least 1, got 0"),
+    ([], "required"),
+  ],
+)
+def test_command_line_refuses(monkeypatch, capsys, tmp_path, arguments, part):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+  with pytest.raises(SystemExit) as caught:
+    evaluate.main()
+  printed = "".join(capsys.readouterr())
+  assert caught.value.code == 2 and part in printed
+  assert "Traceback" not in printed and not any(tmp_path.iterdir())

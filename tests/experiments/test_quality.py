@@ -1,0 +1,211 @@
+"""experiments.lib.quality on samplers whose faults are known."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments.lib import plots, quality, tables
+from jaxgen.metrics import frechet, neighbours
+
+NUMBER = 90
+
+
+def _images(seed, labels):
+  """Three classes of 4 x 4 images at 17 levels: a bright square that moves."""
+  rng = np.random.default_rng(seed)
+  images = rng.normal(-0.6, 0.15, (len(labels), 4, 4, 1))
+  for place in range(3):
+    images[labels == place, place : place + 2, place : place + 2] += 1.0
+  levels = np.round((np.clip(images, -1, 1) + 1) * 8) / 8 - 1
+  return levels.astype(np.float32)
+
+
+def _split(name):
+  seeds = {"train": (0, 300), "validation": (1, NUMBER), "test": (2, NUMBER)}
+  seed, size = seeds[name]
+  labels = np.arange(size) % 3
+  return _images(seed, labels), labels
+
+
+def _data(labelled=True):
+  split = lambda name: (_split(name)[0], _split(name)[1] if labelled else None)
+  classes = 3 if labelled else 0
+  return tables.Data((4, 4, 1), classes, 0.5, None, split("validation"), split)
+
+
+@pytest.fixture(scope="module")
+def ref():
+  return quality.reference(_data(), "test", levels=17)
+
+
+def _real(i, labels, number):
+  return _images(100 + i, labels)
+
+
+def _evaluate(draw, ref, **settings):
+  return quality.evaluate(draw, ref, **{"num_draws": 3} | settings)
+
+
+@pytest.fixture(scope="module")
+def real(ref):
+  return _evaluate(_real, ref)
+
+
+def test_real_data_meet_every_goal(real):
+  rows = real.rows
+  assert all(row["met"] in (True, None) for row in rows.values()), rows
+  assert rows["accuracy"]["samples"] > 0.99
+  assert rows["density"]["met"] is None and rows["copies"]["samples"] == 0
+
+
+def test_the_gaussian_is_found_out(real):
+  for name in ("frechet", "kid", "nearest_50"):
+    row = real.rows[name]
+    assert row["gaussian"] > 1.1 * np.max(row["floor"])
+  assert (
+    real.rows["coverage"]["gaussian"] < real.rows["coverage"]["floor"] - 0.1
+  )
+  assert real.rows["accuracy"]["gaussian"] is None
+
+
+def test_floors_are_the_held_out_data(ref, real):
+  images, labels = _split("test")
+  train = _split("train")[0]
+  whole = frechet.distance(ref.features(images), ref.features(train))
+  assert real.rows["frechet"]["floor"] == pytest.approx(whole)
+  distances, _ = neighbours.nearest(
+    images.reshape(NUMBER, -1), train.reshape(300, -1)
+  )
+  assert real.rows["nearest_10"]["floor"] == pytest.approx(
+    np.quantile(distances, 0.1)
+  )
+  accuracy = np.mean(ref.predict(images) == labels)
+  assert real.rows["accuracy"]["floor"] == accuracy
+  low, high = real.rows["kid"]["goal"]
+  assert low < high < 0.1 and real.rows["kid"]["floor"] == [low, high]
+  goals = {name: row["goal"] for name, row in real.rows.items()}
+  assert goals["frechet"] == [None, pytest.approx(whole + 0.05)]
+  assert goals["coverage"][0] == real.rows["coverage"]["floor"] - 0.03
+  assert goals["nearest_10"][0] == 0.95 * real.rows["nearest_10"]["floor"]
+
+
+def test_means_and_spread_are_over_draws(real):
+  for name, row in real.rows.items():
+    draws = real.draws["samples"][name]
+    assert len(draws) == 3 and row["samples"] == pytest.approx(np.mean(draws))
+    assert row["spread"] == pytest.approx(np.std(draws, ddof=1))
+
+
+def test_copies_pass_the_distances_and_fail_the_check(ref):
+  train = _split("train")[0]
+  step = 0.4 / 8  # below half a level
+
+  def copies(i, labels, number):
+    rows = 3 * (np.arange(number) + 10 * i) % 300 + labels
+    noise = np.random.default_rng(i).uniform(-step, step, (number, 4, 4, 1))
+    return train[rows] + noise
+
+  rows = _evaluate(copies, ref).rows
+  assert rows["copies"]["samples"] == NUMBER and rows["copies"]["met"] is False
+  assert rows["nearest_90"]["met"] is False
+  assert rows["accuracy"]["met"] is True
+
+
+def test_missing_classes_and_wrong_labels(ref):
+  one = lambda i, labels, n: _images(100 + i, 0 * labels)
+  rows = _evaluate(one, ref).rows
+  for name in ("frechet", "kid", "coverage", "accuracy"):
+    assert rows[name]["met"] is False, name
+  assert rows["accuracy"]["samples"] == pytest.approx(1 / 3, abs=0.02)
+  assert rows["coverage"]["samples"] < 0.5
+
+
+def test_another_number(ref):
+  """Fewer: the floor has as many. More: the labels come round again."""
+  asked = []
+
+  def draw(i, labels, number):
+    asked.append(labels)
+    return _real(i, labels, number)
+
+  few = _evaluate(draw, ref, number=30, num_draws=1)
+  assert len(few.nearest["held out"]) == 30
+  assert few.rows["frechet"]["spread"] is None
+  many = _evaluate(draw, ref, number=120, num_draws=1)
+  assert len(many.nearest["held out"]) == NUMBER
+  np.testing.assert_array_equal(asked[1][:NUMBER], ref.held_out[1])
+  np.testing.assert_array_equal(asked[1][NUMBER:], asked[1][:30])
+  np.testing.assert_array_equal(asked[0], asked[1][:30])
+
+
+def test_the_seed_moves_the_random_parts_alone(ref, real):
+  same, other = _evaluate(_real, ref), _evaluate(_real, ref, seed=1)
+  assert same.rows == real.rows
+  assert other.rows["frechet"]["samples"] == real.rows["frechet"]["samples"]
+  for name in ("frechet", "nearest_50"):
+    assert other.rows[name]["gaussian"] != real.rows[name]["gaussian"]
+
+
+def test_closest_pairs(ref):
+  train = _split("train")[0]
+
+  def draw(i, labels, number):
+    images = _real(i, labels, number)
+    images[5] = train[7 + i] + 0.01
+    return images
+
+  pairs = _evaluate(draw, ref).pairs
+  assert pairs.shape == (quality.NUM_PAIRS, 2, 4, 4, 1)
+  gaps = np.sqrt(np.sum((pairs[:, 0] - pairs[:, 1]) ** 2, (1, 2, 3)))
+  assert np.all(np.diff(gaps) >= 0)
+  np.testing.assert_allclose(gaps[:3], 0.04, rtol=1e-3)
+  for image in train[7:10]:
+    assert np.sum(np.all(pairs[:3, 1] == image, (1, 2, 3))) == 1
+
+
+def test_points_are_their_own_features():
+  data = tables.load_data("moons")
+  ref = quality.reference(data, "validation", levels=256)
+  assert ref.levels is None and ref.predict is None
+  np.testing.assert_allclose(ref.train_features, ref.train[0])
+  other = quality.reference(data, "test", levels=None)
+  assert np.mean(np.isin(other.held_out[0], ref.held_out[0])) < 0.01
+  draw = lambda i, labels, n: np.asarray(other.train[0][i * n : (i + 1) * n])
+  rows = _evaluate(draw, ref, number=300).rows
+  assert rows["accuracy"]["samples"] is None and rows["accuracy"]["met"] is None
+  assert rows["kid"]["met"] is True and rows["coverage"]["met"] is True
+  assert rows["coverage"]["gaussian"] < rows["coverage"]["goal"][0]
+
+
+def test_images_without_labels_need_features():
+  data = _data(labelled=False)
+  with pytest.raises(ValueError, match="features: the classifier needs labels"):
+    quality.reference(data, "test", levels=17)
+  with pytest.raises(ValueError, match=r"features: expected \[300, K\]"):
+    quality.reference(data, "test", levels=17, features=lambda x: x)
+  means = lambda x: x.mean((2, 3))
+  ref = quality.reference(data, "test", levels=17, features=means)
+  assert ref.train_features.shape == (300, 4) and ref.predict is None
+  draw = lambda i, labels, number: _images(100 + i, np.arange(number) % 3)
+  rows = _evaluate(draw, ref, num_draws=1).rows
+  assert rows["frechet"]["met"] is True
+  assert rows["accuracy"]["samples"] is None
+
+
+def test_bad_samples_are_refused(ref):
+  nan = lambda i, labels, number: np.full((number, 4, 4, 1), np.nan)
+  with pytest.raises(ValueError, match="samples: expected finite values"):
+    _evaluate(nan, ref)
+  with pytest.raises(ValueError, match="number: expected more than 5"):
+    _evaluate(_real, ref, number=5)
+  with pytest.raises(ValueError, match="fewer samples"):
+    _evaluate(_real, ref, number=1000)
+
+
+def test_pictures(real, tmp_path):
+  path = tmp_path / "results.png"
+  plots.results(path, real, "three draws")
+  assert matplotlib.image.imread(path).std() > 0.05
+  path = tmp_path / "curve.png"
+  plots.over_training(path, [10, 20, 40], [real.rows] * 3)
+  assert matplotlib.image.imread(path).std() > 0.05
