@@ -1,15 +1,14 @@
-"""Ends runs at random moments, resumes them, compares them with an unbroken one.
+"""Ends runs at random moments, resumes and compares them with an unbroken one.
 
   python -m benchmarks.crashes          about 6 minutes on two CPU cores
 
-Trains the digits (120 steps, a checkpoint every 4) once from one end to the
-other. Then the same command, again and again: killed (SIGKILL) at a moment
-drawn uniformly over the run, every other time as soon as a checkpoint is being
-written; some are killed twice, the second time anywhere, start included. Then
-SIGTERM, then a full disk. Each is resumed by the same command until it is
-done, and its end compared byte by byte: parameters, optimizer, averages,
-snapshots of averages, metrics.jsonl but for the seconds, pictures. Writes
-docs/results/crashes.md and crashes.json.
+Trains the digits (100 steps, a checkpoint every 10) from one end to the other.
+Then the same command again and again: killed (SIGKILL) at a moment drawn
+uniformly over the run, every other time as soon after as a checkpoint is being
+written; some twice, the second time anywhere, start included. Then SIGTERM,
+then a full disk. Each is resumed by the same command until it is done, and
+compared byte by byte: parameters, optimizer, averages, snapshots, metrics.jsonl
+but for the seconds, pictures. Writes docs/results/crashes.md and crashes.json.
 """
 
 import argparse
@@ -37,13 +36,14 @@ from jaxgen.training import checkpoint, logging
 
 ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = (
-  "smoke --num-steps 120 --save-every 4 --log-every 1 --samples-every 40"
-  " --ema-decay 0.9 0.99 --ema-length 0.05 0.1 --snapshot-every 20"
+  "smoke --num-steps 100 --save-every 10 --log-every 1 --samples-every 40"
+  " --multipliers 1 --attention 8 --ema-decay 0.9 --ema-length 0.1"
+  " --snapshot-every 25"
 )
 
 
 def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path):
-  """The process of a run, its standard error appended to RUN_DIR.log."""
+  """The process of a run, its standard error in RUN_DIR.log."""
   settings = {
     "PYTHONPATH": str(ROOT),
     "JAX_PLATFORMS": "cpu",
@@ -52,7 +52,7 @@ def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path):
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
   }
   command = [sys.executable, "-m", "experiments.edm", *flags.split()]
-  with open(f"{run_dir}.log", "a") as log:
+  with open(f"{run_dir}.log", "w") as log:
     return subprocess.Popen(
       [*command, "--run-dir", str(run_dir)],
       cwd=ROOT,
@@ -62,16 +62,12 @@ def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path):
 
 
 def last_line(run_dir: pathlib.Path) -> str:
-  """The last line of what its processes said."""
+  """The last line of what its last process said."""
   return pathlib.Path(f"{run_dir}.log").read_text().strip().splitlines()[-1]
 
 
 def finish(flags: str, run_dir: pathlib.Path, cache: pathlib.Path) -> None:
-  """Runs the command to its end.
-
-  Raises:
-    RuntimeError: it failed.
-  """
+  """Runs the command to its end; RuntimeError if it fails."""
   code = start(flags, run_dir, cache).wait()
   if code:
     raise RuntimeError(f"{run_dir}: code {code}: {last_line(run_dir)}")
@@ -98,25 +94,22 @@ def trained(run_dir: pathlib.Path):
 
 
 def end(process, run_dir, number, *, in_save=False):
-  """Sends the signal, waits, and says in which state that left the run.
-
-  Returns None if the process ended by itself before.
+  """Sends the signal; [the state in which that left the run], or [] if the
+  process ended by itself before.
   """
-  if in_save and not wait_for(process, lambda: writing(run_dir)):
-    return None
+  if in_save:
+    wait_for(process, lambda: writing(run_dir))
   process.send_signal(number)
   code = process.wait()
-  if code == 0:
-    return None
   metrics = run_dir / "metrics.jsonl"
   records = logging.read(metrics) if metrics.exists() else []
-  return dict(
-    signal=signal.Signals(number).name,
+  state = dict(
     code=code,
     step=records[-1]["step"] if records else 0,
     checkpoints=checkpoint.steps(runs.checkpoints(run_dir)),
     in_save=writing(run_dir),
   )
+  return [state] if code else []
 
 
 def contents(run_dir: pathlib.Path) -> dict[str, bytes]:
@@ -150,15 +143,12 @@ def differing(left: dict, right: dict) -> list[str]:
 def small_disk(directory: pathlib.Path):
   """A file system of 64 MB in memory, if we may mount one; yields whether."""
   directory.mkdir()
-  command = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(directory)]
+  command = f"mount -t tmpfs -o size=64m none {directory}"
+  done = subprocess.run(command, shell=True, capture_output=True)
   try:
-    mounted = subprocess.run(command, capture_output=True).returncode == 0
-  except OSError:  # no such command
-    mounted = False
-  try:
-    yield mounted
+    yield done.returncode == 0
   finally:
-    if mounted:
+    if done.returncode == 0:
       subprocess.run(["umount", str(directory)], check=True)
 
 
@@ -166,10 +156,11 @@ def fill(process, disk: pathlib.Path | None) -> str:
   """Leaves no room for the process to write in.
 
   On a disk of its own by a file that takes all that is left. Without one, by
-  a limit on the size of its files (RLIMIT_FSIZE), which fails its writes too.
+  a limit on the size of its files (RLIMIT_FSIZE), which fails its writes too:
+  below a checkpoint's, above that of what it says.
   """
   if disk is None:
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2048, 2048))
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**15, 2**15))
     return "RLIMIT_FSIZE"
   with contextlib.suppress(OSError), (disk / "ballast").open("wb", 0) as file:
     while file.write(bytes(4096)):
@@ -203,38 +194,38 @@ class Runs:
     shutil.rmtree(run_dir)
     return dict(how=how, ends=ends, differing=wrong)
 
-  def struck(self, run_dir, draw, number, in_save, twice):
+  def struck(self, draw, number, in_save):
     """A run ended by a signal at a random moment, maybe again, resumed."""
-    first = None
-    while first is None:  # again if it was over before that moment
+    kill, run_dir = number == signal.SIGKILL, self.directory / "struck"
+    twice = kill and draw.random() < 0.3
+    ends = []
+    while not ends:  # again if it was over before that moment
       shutil.rmtree(run_dir, ignore_errors=True)
       process = start(self.flags, run_dir, self.cache)
       wait_for(process, (run_dir / "metrics.jsonl").exists)
       time.sleep(draw.uniform(0, self.training))
-      first = end(process, run_dir, number, in_save=in_save)
-    ends = [first]
+      ends += end(process, run_dir, number, in_save=kill and in_save)
     if twice:  # anywhere, as it starts too
       process = start(self.flags, run_dir, self.cache)
       time.sleep(draw.uniform(0, self.starting + self.training))
-      ends.append(end(process, run_dir, number))
-    name = signal.Signals(number).name
-    return self.compared(run_dir, name, [e for e in ends if e])
+      ends += end(process, run_dir, number)
+    return self.compared(run_dir, signal.Signals(number).name, ends)
 
   def filled(self, draw):
     """A run whose disk fills up at a random moment, resumed with room."""
-    with small_disk(self.directory / "disk") as mounted:
-      disk = self.directory / "disk" if mounted else None
-      run_dir = self.directory / "disk" / "run"
-      code = 0
+    place = self.directory / "disk"
+    with small_disk(place) as mounted:
+      run_dir, code = place / "run", 0
       while code == 0:  # again if it was over before that moment
         shutil.rmtree(run_dir, ignore_errors=True)
         process = start(self.flags, run_dir, self.cache)
         wait_for(process, trained(run_dir))
         time.sleep(draw.uniform(0, self.training / 2))
-        how, code = fill(process, disk), process.wait()
-        pathlib.Path(f"{disk}/ballast").unlink(missing_ok=True)
+        how = fill(process, place if mounted else None)
+        code = process.wait()
+        (place / "ballast").unlink(missing_ok=True)
       steps = checkpoint.steps(runs.checkpoints(run_dir))
-      said = last_line(run_dir).replace(str(self.directory), "")
+      said = last_line(run_dir).replace(f"{place}/", "")
       ends = [dict(code=code, checkpoints=steps, said=said)]
       return self.compared(run_dir, f"full disk ({how})", ends)
 
@@ -245,13 +236,12 @@ def markdown(record):
     "# Runs that were ended",
     "",
     f"`python -m benchmarks.crashes --kills {record['kills']} --seed"
-    f" {record['seed']}` on {record['machine']}, in"
-    f" {record['minutes']:.0f} minutes. The run:",
+    f" {record['seed']}` on {record['machine']}. The run:",
     f"`python -m experiments.edm {record['flags']}`.",
     "",
-    "Compared byte by byte with the unbroken run, after resuming: parameters,",
-    "optimizer, averages, snapshots, metrics but for the seconds, pictures"
-    f" ({record['compared']} arrays, records and pictures).",
+    "Resumed to the end and compared byte by byte with the unbroken run:",
+    "parameters, optimizer, averages, snapshots, metrics but for the seconds,",
+    f"pictures ({record['compared']} arrays, records and pictures).",
     "",
     "| ended by | runs | times ended | of these inside a save | equal |",
     "|---|---|---|---|---|",
@@ -266,8 +256,7 @@ def markdown(record):
       f" {inside if 'SIGKILL' in how else '-'} | {equal} |"
     )
   said = record["cases"][-1]["ends"][-1]["said"]
-  lines += ["", f"The full disk's last line: `{said}`"]
-  return "\n".join(lines) + "\n"
+  return "\n".join([*lines, "", f"On the full disk: `{said}`", ""])
 
 
 def main():
@@ -283,15 +272,9 @@ def main():
   with tempfile.TemporaryDirectory() as directory:
     case = Runs(pathlib.Path(directory), DIGITS)
     cases = [dict(how="nothing", ends=[], differing=case.unbroken())]
-    run_dir = case.directory / "struck"
-    for n in range(args.kills):
-      twice = draw.random() < 0.3
-      kill = signal.SIGKILL
-      cases.append(case.struck(run_dir, draw, kill, n % 2 == 1, twice))
-      print(cases[-1], file=sys.stderr)
-    for _ in range(3):
-      term = signal.SIGTERM
-      cases.append(case.struck(run_dir, draw, term, False, False))
+    for number in [signal.SIGKILL] * args.kills + [signal.SIGTERM] * 3:
+      cases.append(case.struck(draw, number, in_save=len(cases) % 2 == 0))
+      print(cases[-1], file=sys.stderr, flush=True)
     cases.append(case.filled(draw))
   record = dict(
     machine=f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores), jax"
@@ -299,7 +282,7 @@ def main():
     flags=DIGITS,
     kills=args.kills,
     seed=args.seed,
-    minutes=(time.monotonic() - begun) / 60,
+    minutes=round((time.monotonic() - begun) / 60, 1),
     compared=len(case.expected),
     cases=cases,
   )

@@ -8,12 +8,11 @@ from shapes, and read. Writes docs/results/devices.md and devices.json.
 
 import argparse
 import collections
-import functools
 import json
 import pathlib
 import platform
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,19 +39,16 @@ def collectives(text: str) -> dict[str, int]:
   return dict(collections.Counter(called))
 
 
-def placed(shapes: Any, places: Any) -> Any:
-  """Shapes that say where they live, for jit's lower."""
-  return jax.tree.map(
-    lambda leaf, place: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=place
-    ),
-    shapes,
-    places,
-  )
+class Parts(NamedTuple):
+  """A run before it begins: its game, and the shapes of state and batch."""
+
+  turns: tuple[step.Turn, ...]
+  shapes: state.State
+  batch: Any
 
 
-def train_step(config: edm.Config, mesh, rule) -> tuple[Any, Any, Any]:
-  """(shapes of the state, where they live, the lowered step) of a run."""
+def parts(config: edm.Config) -> Parts:
+  """Of a configuration, without computing anything."""
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = build.method(config, data)
@@ -67,33 +63,38 @@ def train_step(config: edm.Config, mesh, rule) -> tuple[Any, Any, Any]:
     params = method.model.init(key, *dummy)
     return state.init(jax.random.key(0), {"model": params}, turns)
 
-  shapes = jax.eval_shape(start, jax.random.key(0))
-  places = sharding.shardings(shapes, mesh, rule)
   batch_fn = data.batches(jax.random.key(0), config.batch_size)
-  batch = jax.eval_shape(lambda: batch_fn(0))
-  split = functools.partial(jax.tree.map, lambda leaf: sharding.split(mesh))
-  program = step.make_train_step(turns, places).lower(
-    placed(shapes, places), {"model": placed(batch, split(batch))}
+  batch = jax.eval_shape(lambda: {"model": batch_fn(0)})
+  return Parts(turns, jax.eval_shape(start, jax.random.key(0)), batch)
+
+
+def lower(run: Parts, mesh, rule: sharding.Rule) -> tuple[state.State, Any]:
+  """(where each leaf of the state lives, the train step, lowered)."""
+  places = sharding.shardings(run.shapes, mesh, rule)
+  at = lambda leaf, place: leaf.update(sharding=place)
+  program = step.make_train_step(run.turns, places).lower(
+    jax.tree.map(at, run.shapes, places),
+    jax.tree.map(lambda leaf: at(leaf, sharding.split(mesh)), run.batch),
   )
-  return shapes, places, program
+  return places, program
 
 
 def row(preset: str, mesh, shard: str) -> dict[str, Any]:
   """One line of the table."""
-  config = edm.PRESETS[preset][1]
-  shapes, places, program = train_step(config, mesh, tables.SHARDS[shard])
-  params = shapes.players["model"].params
+  run = parts(edm.PRESETS[preset][1])
+  places, program = lower(run, mesh, tables.SHARDS[shard])
+  params = jax.tree.leaves(run.shapes.players["model"].params)
   compiled = program.compile()
   return dict(
     preset=preset,
     shard=shard,
-    parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
-    leaves=len(jax.tree.leaves(params)),
+    parameters=sum(leaf.size for leaf in params),
+    leaves=len(params),
     split=sum(
       bool(place.spec)
       for place in jax.tree.leaves(places.players["model"].params)
     ),
-    state_bytes=sharding.bytes_per_device(shapes, places),
+    state_bytes=sharding.bytes_per_device(run.shapes, places),
     temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
     collectives=collectives(compiled.as_text()),
   )

@@ -100,8 +100,8 @@ def finished(run_dir: pathlib.Path) -> bool:
   """Whether the run has all its steps."""
   if not run_dir.exists():
     return False
-  steps = runs.read_config(run_dir)["num_steps"]
-  return checkpoint.latest_step(runs.checkpoints(run_dir)) == steps
+  wanted = runs.read_config(run_dir)["num_steps"]
+  return checkpoint.steps(runs.checkpoints(run_dir))[-1:] == [wanted]
 
 
 def measure(run: str, flags: str, **settings) -> dict:
@@ -171,7 +171,7 @@ def page(results: dict) -> str:
   if "curve" in results:
     lines += ["", "## Over training", ""]
     lines += curve_lines(results["curve"]["rows"]["curve"])
-    lines += machine_lines(results["curve"])
+    lines += ["", f"On {results['curve']['machine']}."]
   return "\n".join(lines) + "\n"
 
 
@@ -211,7 +211,7 @@ def curve_lines(row: dict) -> list[str]:
   lines.append(line("real", [number_text(last[n]["floor"]) for n in shown]))
   for step, record in found.items():
     lines.append(line(step, [cell(record["metrics"][n]) for n in shown]))
-  return [*lines, ""]
+  return lines
 
 
 def machine_lines(results: dict) -> list[str]:
@@ -235,7 +235,7 @@ def line(name, cells: list[str]) -> str:
 def cell(row: dict) -> str:
   """Mean and spread; in bold where the goal is missed."""
   text = f"{row['samples']:.3f}"
-  if row["spread"] is not None:
+  if row["spread"]:
     text += f" +- {row['spread']:.3f}"
   return f"**{text}**" if row["met"] is False else text
 

@@ -261,8 +261,9 @@ def main():
     found["large blocks kept"] = in_process_of_its_own(counts, ALLOCATOR)
   has_torch = importlib.util.find_spec("torch") is not None
   version = importlib.metadata.version("torch") if has_torch else "none"
+  cores = len(os.sched_getaffinity(0))
   record = dict(
-    machine=f"{jax.devices()[0].device_kind} ({len(os.sched_getaffinity(0))} cores), jax "
+    machine=f"{jax.devices()[0].device_kind} ({cores} cores), jax "
     f"{jax.__version__}, torch {version}, Python {platform.python_version()}",
     side_by_side=found,
     accelerated=None if jax.default_backend() == "cpu" else accelerated(),

@@ -19,6 +19,7 @@ import jax
 
 from experiments.lib import build, drawing, plots, quality, tables
 from experiments.lib import run as runs
+from jaxgen.training import checkpoint
 
 MODULE = "experiments.evaluate"
 RESULTS = "results.json"
@@ -81,8 +82,10 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
     num_draws=config.draws,
     seed=config.seed,
   )
+  last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
   record = dataclasses.asdict(config) | dict(
     run=str(run_dir),
+    step=last if config.step is None else config.step,
     number=config.number or len(ref.held_out[0]),
     **{name: getattr(settings, name) for name in drawing.SETTINGS},
     metrics=found.rows,
@@ -162,8 +165,9 @@ def write(
   try:
     records = json.loads(path.read_text())
   except (FileNotFoundError, ValueError):
-    records = {}
-  records = {k: v for k, v in records.items() if k != split} | {split: record}
+    records = None
+  records = records if isinstance(records, dict) else {}
+  records[split] = record
   runs.write_text(path, json.dumps(records, indent=2) + "\n")
   title = (
     f"{run_dir}: {record['draws']} draws of {record['number']}"

@@ -1,5 +1,7 @@
 """Every Python block of the pages runs; every command parses."""
 
+import argparse
+import importlib
 import pathlib
 import re
 import shlex
@@ -26,6 +28,8 @@ def commands():
   for block in blocks("bash"):
     for line in block.values[0].replace("\\\n", " ").splitlines():
       words = shlex.split(line, comments=True)
+      while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # NAME=value
+        words = words[1:]
       if words:
         yield pytest.param(words, id=" ".join(words)[:60])
 
@@ -43,7 +47,17 @@ def test_commands_parse(words, monkeypatch, tmp_path):
   assert words[:2] == ["python", "-m"]
   monkeypatch.setattr("sys.argv", words[2:])
   seen = []
-  if words[2] == "experiments.edm":
+  if words[2].startswith("benchmarks."):
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_only(parser):
+      seen.append(parse(parser))
+      raise KeyboardInterrupt
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    with pytest.raises(KeyboardInterrupt):
+      importlib.import_module(words[2]).main()
+  elif words[2] == "experiments.edm":
     runs.main(words[2], edm.PRESETS, seen.append)
     build.method(
       build.resolve(seen[0], data := tables.load_data(seen[0].data)), data

@@ -111,25 +111,39 @@ def over_training(
   """
   shown = [name for name in NAMES if records[0][name]["samples"] is not None]
   figure, axes = plt.subplots(
-    2, -(-len(shown) // 2), figsize=(12, 5), layout="constrained", sharex=True
+    2, -(-len(shown) // 2), figsize=(12.5, 5.2), layout="constrained"
   )
-  for axis in axes.flat[len(shown) :]:
+  for axis in axes.flat:
     axis.set_axis_off()
   for axis, name in zip(axes.flat, shown, strict=False):
-    rows = [record[name] for record in records]
-    mean = np.array([row["samples"] for row in rows])
-    spread = np.array([row["spread"] or 0.0 for row in rows])
-    axis.plot(steps, mean, "o-", markersize=3, label="samples")
-    axis.fill_between(steps, mean - spread, mean + spread, alpha=0.2)
-    floor, gaussian = rows[-1]["floor"], rows[-1]["gaussian"]
-    if isinstance(floor, list):
-      axis.axhspan(*floor, color="C2", alpha=0.15, label="real")
-    else:
-      axis.axhline(floor, color="C2", label="real")
-    if gaussian is not None and name != "copies":
-      axis.axhline(gaussian, color="C1", linestyle=":", label="Gaussian")
-    axis.set(title=NAMES[name], xscale="log")
-  for axis in axes[-1]:
-    axis.set_xlabel("training step")
-  axes.flat[0].legend(frameon=False)
+    axis.set_axis_on()
+    _over_steps(axis, name, steps, [record[name] for record in records])
+  handles, names = axes.flat[0].get_legend_handles_labels()
+  figure.legend(handles, names, loc="outside upper center", ncols=4)
   figures.save(figure, path)
+
+
+def _over_steps(axis, name, steps, rows):
+  """One metric by step, on the floor, the Gaussian's and the goal's lines."""
+  mean = np.array([row["samples"] for row in rows])
+  spread = np.array([row["spread"] or 0.0 for row in rows])
+  axis.plot(steps, mean, "o-", markersize=3, label="samples")
+  axis.fill_between(steps, mean - spread, mean + spread, alpha=0.2)
+  floor, goal = rows[-1]["floor"], rows[-1]["goal"]
+  if isinstance(floor, list):
+    axis.axhspan(*floor, color="C2", alpha=0.2)
+  else:
+    axis.axhline(floor, color="C2", label="real, held out")
+    for bound in goal:
+      if bound is not None:
+        axis.axhline(bound, color="C2", linestyle="--", label="goal")
+  if rows[-1]["gaussian"] is not None and name != "copies":
+    axis.axhline(
+      rows[-1]["gaussian"], color="C1", linestyle=":", label="Gaussian"
+    )
+  axis.set(title=NAMES[name], xscale="log", xlabel="training step")
+  if name == "frechet" and mean.max() > 20 * mean.min():
+    axis.set_yscale("log")
+  few = steps[:: max(1, len(steps) // 3)]
+  axis.set_xticks(few, [str(step) for step in few])
+  axis.minorticks_off()

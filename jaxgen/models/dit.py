@@ -83,23 +83,30 @@ class Block(nn.Module):
     scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = jnp.split(
       dense(6 * width, self.dtype, "adapt", zero=True)(condition), 6
     )
-    h = dense(3 * width, self.dtype, "qkv")(adapt(x, scale_1, shift_1))
+    h = tokens(3 * width, self.dtype, "qkv")(adapt(x, scale_1, shift_1))
     h = h.reshape(length, 3, self.num_heads, width // self.num_heads)
     h = jax.nn.dot_product_attention(
       h[:, 0], h[:, 1], h[:, 2], implementation=self.implementation
     )
-    h = dense(width, self.dtype, "out")(h.reshape(length, width))
+    h = tokens(width, self.dtype, "out")(h.reshape(length, width))
     x = x + drop(h) * layers.spread(gate_1, x)
     h = adapt(x, scale_2, shift_2)
-    h = dense(self.mlp_ratio * width, self.dtype, "mlp_0")(h)
-    h = dense(width, self.dtype, "mlp_1")(nn.gelu(h, approximate=True))
+    h = tokens(self.mlp_ratio * width, self.dtype, "mlp_0")(h)
+    h = tokens(width, self.dtype, "mlp_1")(nn.gelu(h, approximate=True))
     return x + drop(h) * layers.spread(gate_2, x)
 
 
-def dense(features, dtype, name, zero=False):
+def dense(features, dtype, name, zero=False, product=None):
   """A Dense that starts Xavier-uniform, or at zero."""
   init = nn.initializers.zeros if zero else nn.initializers.xavier_uniform()
-  return nn.Dense(features, dtype=dtype, kernel_init=init, name=name)
+  return nn.Dense(
+    features, dtype=dtype, kernel_init=init, dot_general=product, name=name
+  )
+
+
+def tokens(features, dtype, name):
+  """A Dense of each token of [L, C]."""
+  return dense(features, dtype, name, product=layers.token_product)
 
 
 class DiT(nn.Module):

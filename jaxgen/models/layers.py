@@ -56,6 +56,35 @@ def time_embedding(
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
 
 
+def token_product(x, kernel, dimension_numbers, precision=None, **kwargs):
+  """x @ kernel for tokens [L, C], as nn.Dense's dot_general.
+
+  On CPUs it is a convolution of length 1, elsewhere the plain product. Under
+  vmap the kernel's gradient sums over two axes, examples and tokens; XLA:CPU
+  transposes a copy for such a product, but not for a convolution's gradient
+  (jaxlib 0.10.2, 64 x 16 tokens, 128 to 512 features, one core: 2.8 to .75 ms).
+  """
+
+  def convolve(x, kernel):
+    out = jax.lax.conv_general_dilated(
+      x[None],
+      kernel[None],
+      window_strides=(1,),
+      padding="VALID",
+      dimension_numbers=("NHC", "HIO", "NHC"),
+      precision=precision,
+      **kwargs,
+    )
+    return out[0]
+
+  def multiply(x, kernel):
+    return jax.lax.dot_general(
+      x, kernel, dimension_numbers, precision=precision, **kwargs
+    )
+
+  return jax.lax.platform_dependent(x, kernel, cpu=convolve, default=multiply)
+
+
 def check_settings(num_classes, dropout, label):
   """Refuses what no model can mean."""
   if num_classes < 0:

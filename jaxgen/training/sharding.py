@@ -32,7 +32,7 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> sharding.Mesh:
   Returns:
     A mesh with the one axis "data", left to the compiler (AxisType.Auto).
   """
-  chosen = jax.config.jax_default_device
+  chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
   if devices is None and isinstance(chosen, jax.Device):
     devices = [chosen]
   if devices is None:

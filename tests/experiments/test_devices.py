@@ -1,5 +1,6 @@
 """The same runs on one device and on eight simulated ones."""
 
+import contextlib
 import dataclasses
 import shutil
 
@@ -10,8 +11,8 @@ import pytest
 
 from benchmarks import devices
 from experiments import edm, sample
-from experiments.lib import report, tables
-from jaxgen.training import logging, sharding, step
+from experiments.lib import figures, report, tables
+from jaxgen.training import checkpoint, logging, sharding, step
 
 NUM = 8
 pytestmark = pytest.mark.skipif(
@@ -21,6 +22,7 @@ SMOKE = edm.PRESETS["smoke"][1]
 TOY = edm.Config(
   run_dir="",
   data="moons",
+  shard="full",
   width=32,
   num_blocks=2,
   num_steps=6,
@@ -33,9 +35,21 @@ TOY = edm.Config(
 )
 
 
-def _train(directory, config, num, monkeypatch, **changes):
-  """A run on so many devices: (its state, its losses, its program's text)."""
+def _train(directory, config, num, **changes):
+  """A run on so many devices, without pictures: (its state, its losses)."""
   config = dataclasses.replace(config, run_dir=str(directory), **changes)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(report, "sheet", lambda *args: None)
+    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    patch.setattr(figures, "curves", lambda *args: None)
+    with jax.default_device(None if num == NUM else jax.devices()[0]):
+      state = edm.run(config)
+  records = logging.read(directory / "metrics.jsonl")
+  return state, [record["loss"] for record in records]
+
+
+def _train_and_read(directory, config, num, **changes):
+  """The same without checkpoints, and the text of the compiled step."""
   real, text = step.make_train_step, []
 
   def spied(*args):
@@ -48,36 +62,35 @@ def _train(directory, config, num, monkeypatch, **changes):
 
     return train_step
 
-  with monkeypatch.context() as patch:
-    patch.setattr(step, "make_train_step", spied)
-    patch.setattr(report, "sheet", lambda *args: None)
-    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
-    with jax.default_device(None if num == NUM else jax.devices()[0]):
-      state = edm.run(config)
-  return state, _losses(directory), text[0]
-
-
-def _losses(directory):
-  return [r["loss"] for r in logging.read(directory / "metrics.jsonl")]
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-  return tmp_path_factory.mktemp("smoke")
-
-
-@pytest.fixture(scope="module")
-def smoke(directory):
-  """The preset on one device, and on eight in both ways."""
   with pytest.MonkeyPatch.context() as patch:
-    return {
-      name: _train(directory / name, SMOKE, num, patch, shard=shard)
-      for name, num, shard in (
-        ("one", 1, "replicated"),
-        ("replicated", NUM, "replicated"),
-        ("full", NUM, "full"),
-      )
-    }
+    patch.setattr(step, "make_train_step", spied)
+    unsaved = lambda *_, **__: contextlib.nullcontext(lambda state: None)
+    patch.setattr(checkpoint, "saver", unsaved)
+    return *_train(directory, config, num, **changes), text[0]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+  """The preset on one device, and on eight in both ways."""
+  directory = tmp_path_factory.mktemp("smoke")
+  return {
+    name: _train_and_read(directory / name, SMOKE, num, shard=shard)
+    for name, num, shard in (
+      ("one", 1, "replicated"),
+      ("replicated", NUM, "replicated"),
+      ("full", NUM, "full"),
+    )
+  }
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+  """{devices: (directory, losses)} of a run on one device and on eight."""
+  found = {}
+  for num in (1, NUM):
+    directory = tmp_path_factory.mktemp("toy") / "run"
+    found[num] = directory, _train(directory, TOY, num)[1]
+  return found
 
 
 def _split(tree):
@@ -118,10 +131,10 @@ def test_only_the_expected_collectives_of_a_transformer():
   config = dataclasses.replace(
     SMOKE, model="dit", width=16, num_blocks=1, num_heads=2, dropout=0.1
   )
-  rule = sharding.longest_axis(64)
-  with jax.default_device(None):
-    mesh = sharding.mesh()
-    shapes, places, program = devices.train_step(config, mesh, rule)
+  mesh = sharding.mesh(jax.devices()[:NUM])
+  places, program = devices.lower(
+    devices.parts(config), mesh, sharding.longest_axis(64)
+  )
   player = places.players["model"]
   number = sum(bool(place.spec) for place in jax.tree.leaves(player.params))
   assert number > 10
@@ -130,40 +143,37 @@ def test_only_the_expected_collectives_of_a_transformer():
 
 
 def test_the_demo_takes_a_sixth_of_a_device():
-  config = edm.PRESETS["digits"][1]
   mesh = sharding.mesh(jax.devices()[:NUM])
+  shapes = devices.parts(edm.PRESETS["digits"][1]).shapes
   sizes = {}
   for shard, rule in tables.SHARDS.items():
-    shapes, places, _ = devices.train_step(config, mesh, rule)
+    places = sharding.shardings(shapes, mesh, rule)
     sizes[shard] = sharding.bytes_per_device(shapes, places)
   assert sizes["full"] <= sizes["replicated"] / 6
 
 
-def test_a_run_moves_between_eight_devices_and_one(tmp_path, monkeypatch):
+def test_a_run_moves_between_eight_devices_and_one(toy, tmp_path):
   """Each goes on from the other's step 3, and ends as if it had not moved."""
-  whole = {}
-  for name, num in (("eight", NUM), ("one", 1)):
-    where = tmp_path / name
-    whole[name] = _train(where, TOY, num, monkeypatch, shard="full")[1]
-    shutil.rmtree(where / "checkpoints" / "6")
-  np.testing.assert_allclose(whole["eight"], whole["one"], rtol=1e-5)
-  for name, num in (("eight", 1), ("one", NUM)):
-    where = tmp_path / name
-    state, losses, _ = _train(where, TOY, num, monkeypatch, shard="full")
-    assert losses[:3] == whole[name][:3]  # as they were
-    np.testing.assert_allclose(losses, whole["one"], rtol=1e-5)
-    assert _split(state.players["model"].params) == (1 if num == NUM else 0)
+  _, expected = toy[1]
+  for begun, num in ((NUM, 1), (1, NUM)):
+    directory, losses = toy[begun]
+    moved = shutil.copytree(directory, tmp_path / str(num))
+    shutil.rmtree(moved / "checkpoints" / "6")
+    state, again = _train(moved, TOY, num)
+    assert again[:3] == losses[:3]  # as they were
+    np.testing.assert_allclose(again, expected, rtol=1e-5)
+    assert _split(state.players["model"].params) == (2 if num == NUM else 0)
 
 
-def test_samples_do_not_depend_on_the_number_of_devices(smoke, directory):
-  """Thirteen, which eight do not divide, from parameters that are split."""
+def test_samples_do_not_depend_on_the_number_of_devices(toy):
+  """Thirteen, which eight do not divide."""
+  directory, _ = toy[NUM]
   drawn = []
   for device in (None, jax.devices()[0]):
     with jax.default_device(device):
-      settings = sample.Config(number=13, sample_steps=2)
-      drawn.append(sample.run(str(directory / "full"), settings))
-  assert drawn[0].shape == (13, 8, 8, 1) and drawn[0].std() > 0.1
-  np.testing.assert_allclose(drawn[0], drawn[1], rtol=1e-4, atol=1e-4)
+      drawn.append(sample.run(str(directory), sample.Config(number=13)))
+  assert drawn[0].shape == (13, 2) and drawn[0].std() > 0.1
+  np.testing.assert_allclose(drawn[0], drawn[1], rtol=1e-5, atol=1e-5)
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
@@ -177,16 +187,12 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
   assert not any(tmp_path.iterdir())
 
 
-def test_bfloat16_trains_as_float32(smoke, tmp_path, monkeypatch):
-  state, losses, text = _train(
-    tmp_path / "run", SMOKE, 1, monkeypatch, dtype="bfloat16"
+def test_bfloat16_trains_as_float32(toy, tmp_path):
+  _, expected = toy[1]
+  state, losses, text = _train_and_read(
+    tmp_path / "run", TOY, 1, dtype="bfloat16"
   )
-  curve = smoke["one"][1]
-  np.testing.assert_allclose(losses, curve, rtol=0.02)
-  assert losses != curve and "bf16" in text
+  np.testing.assert_allclose(losses, expected, rtol=0.02)
+  assert losses != expected and "bf16" in text
   for leaf in jax.tree.leaves(state.players):
     assert leaf.dtype in (np.float32, np.int32)
-  expected = smoke["one"][0].players["model"].params
-  chex.assert_trees_all_equal_shapes_and_dtypes(
-    state.players["model"].params, expected
-  )

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import matplotlib.image
 import numpy as np
 import pytest
@@ -191,12 +192,9 @@ def test_a_run_under_way_is_sampled_from_its_last_checkpoint(points, tmp_path):
   directory = tmp_path / "run" / "checkpoints"
   state = edm.run(config)  # finished: restored, nothing trained
   player = state.players["model"]
-  zero = {k: v for k, v in player.ema.items()}
-  zero["params"] = {
-    name: {part: 0 * leaf for part, leaf in layer.items()}
-    for name, layer in player.ema["params"].items()
-  }
+  zero = jax.tree.map(lambda leaf: 0 * leaf, player.ema)
   changed = state._replace(players={"model": player._replace(ema=zero)})
-  checkpoint.save(directory, changed)
+  with checkpoint.saver(directory, keep=1) as save:
+    save(changed)
   after = _run(tmp_path / "run", number=4)
   assert np.abs(after - before).max() > 1e-6

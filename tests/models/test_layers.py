@@ -178,3 +178,23 @@ def test_attention_is_numpys():
 def test_attention_refuses_heads_that_do_not_divide():
   with pytest.raises(ValueError, match=r"^num_heads: .*got 3"):
     layers.Attention(3, 4).init(jax.random.key(0), jnp.ones((2, 2, 8)))
+
+
+def test_token_product_is_the_matrix_product_with_its_derivatives():
+  rng = np.random.default_rng(0)
+  x, kernel, v = (
+    jnp.asarray(rng.normal(size=shape), "float32")
+    for shape in ((3, 5, 4), (4, 6), (4, 6))
+  )
+  axes = (((1,), (0,)), ((), ()))
+  product = lambda x, kernel: layers.token_product(x, kernel, axes)
+
+  def everything(product):
+    loss = lambda x, k: (jax.vmap(product, (0, None))(x, k) ** 3).sum()
+    grad = jax.grad(loss, (0, 1))
+    return jax.jvp(grad, (x, kernel), (x, v))
+
+  mine = jax.jit(lambda: everything(product))()
+  truth = jax.jit(lambda: everything(jnp.matmul))()
+  for a, b in zip(*map(jax.tree.leaves, (mine, truth)), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())

@@ -76,3 +76,33 @@ def test_a_bar_on_a_terminal(monkeypatch):
     log(100, {"loss": 0.125})
   shown = screen.getvalue()
   assert "100/100" in shown and "loss 0.125" in shown and "left" in shown
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+  """/dev/full takes no byte, at any time."""
+  path = tmp_path / "metrics.jsonl"
+  log = logging.jsonl(path, 0)
+  path.symlink_to("/dev/full")
+  with pytest.raises(OSError, match="No space left on device") as error:
+    log(1, {"loss": 0.5})
+  text = str(error.value)
+  assert text.startswith(f"{path}: cannot be written") and "\n" not in text
+  assert "free space and run the same command again" in text
+
+
+def test_a_record_is_in_the_file_when_log_returns(tmp_path):
+  """So that a process killed then has it."""
+  path = tmp_path / "metrics.jsonl"
+  log = logging.jsonl(path, 0)
+  for step in (1, 2):
+    log(step, {"loss": 0.5})
+    assert path.read_bytes().count(b"\n") == step
+
+
+def test_a_full_disk_at_the_start_leaves_the_records(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1}\n{"step": 2}\n')
+  (tmp_path / "metrics.jsonl.part").symlink_to("/dev/full")
+  with pytest.raises(OSError, match="No space left on device"):
+    logging.jsonl(path, 1)
+  assert len(logging.read(path)) == 2

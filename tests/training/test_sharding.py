@@ -128,11 +128,12 @@ def _game():
   def w_loss(params, extras, key, batch):
     x, y = batch
     loss = jnp.mean((x @ params["w"] - y) ** 2)
-    return loss, ({}, {"sum": extras["sum"] + x.sum(0)})
+    return loss, ({}, extras | {"sum": extras["sum"] + x.sum(0)})
 
   def v_loss(params, extras, key, batch):
     target = batch @ params["w"]
-    return jnp.mean((batch @ params["v"] - target) ** 2), ({}, extras)
+    loss = jnp.mean((batch @ params["v"] - target) ** 2)
+    return loss, ({}, extras | {"last": batch[:, 0]})  # comes out split
 
   optimizer = optax.chain(
     optax.clip_by_global_norm(0.5), optax.trace(0.9), optax.sgd(0.3)
@@ -152,7 +153,7 @@ def _game():
 def _start(turns, seed=0):
   rng = np.random.default_rng(seed)
   params = {k: jnp.asarray(rng.normal(size=(64, 8)), "f") for k in "wv"}
-  extras = {"sum": jnp.zeros(64)}
+  extras = {"sum": jnp.zeros(64), "last": jnp.zeros(16)}
   return state.init(jax.random.key(seed), params, turns, extras)
 
 
@@ -212,6 +213,7 @@ def test_a_game_on_eight_devices_is_the_game_by_hand(mesh, rule):
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
   sums = sum(_batches(n)["w"][0].sum(0) for n in range(4))
   np.testing.assert_allclose(now.extras["sum"], sums, rtol=1e-4, atol=1e-5)
+  np.testing.assert_array_equal(now.extras["last"], _batches(3)["v"][1, :, 0])
   assert metrics["v/loss"].sharding.is_fully_replicated
 
 
