@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import edm
-from experiments.lib import averages, build, tables
+from experiments.lib import averages, build, tables, training
 from jaxgen.training import sharding, state, step
 
 PRESETS = ("smoke", "digits", "digits-dit")
@@ -54,7 +54,7 @@ def parts(config: edm.Config) -> Parts:
   method = build.method(config, data)
   turns = step.single(
     edm.make_loss(config, method, data.num_classes),
-    edm.make_optimizer(config),
+    training.make_optimizer(config),
     averages.rules(config),
   )
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import overhead
 from experiments import edm
-from experiments.lib import averages, build, tables
+from experiments.lib import averages, build, tables, training
 from jaxgen.data import tfds
 from jaxgen.training import state, step
 
@@ -36,7 +36,7 @@ def train_call(config, data):
   method = build.method(config, data)
   turns = step.single(
     edm.make_loss(config, method, data.num_classes),
-    edm.make_optimizer(config),
+    training.make_optimizer(config),
     averages.rules(config),
   )
   params = overhead.init(method.model, data.shape)

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from experiments import edm
-from experiments.lib import averages, build, tables
+from experiments.lib import averages, build, tables, training
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import mlp, unet
 from jaxgen.training import state, step
@@ -113,7 +113,7 @@ def sampling(name, model, shape, limit, repeats):
 
 def step_by_hand(config, model, sigma_data):
   """The demo's train step without jaxgen's frame: EDM, Adam, EMA, batched."""
-  optimizer = edm.make_optimizer(config)
+  optimizer = training.make_optimizer(config)
   apply = jax.vmap(
     lambda params, x, c, y: model.apply(params, x, c, y),
     in_axes=(None, 0, 0, 0),
@@ -156,7 +156,7 @@ def step_by_hand(config, model, sigma_data):
   return start, train_step
 
 
-def training(repeats, inner):
+def train_step(repeats, inner):
   """The demo's step through jaxgen beside the one written by hand."""
   data = tables.load_data("digits")
   config = edm.Config(run_dir="", sigma_data=SIGMA_DATA, batch_size=BATCH)
@@ -165,7 +165,7 @@ def training(repeats, inner):
   batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
   turns = step.single(
     edm.make_loss(config, method, data.num_classes),
-    edm.make_optimizer(config),
+    training.make_optimizer(config),
     averages.rules(config),
   )
   ours = step.make_train_step(turns)
@@ -237,7 +237,7 @@ def main():
   rows = [
     sampling("U-Net", unet_model, unet_shape, 1.02, args.repeats),
     sampling("MLP", mlp_model, mlp_shape, 1.0, 5 * args.repeats),
-    training(args.repeats, inner=10),
+    train_step(args.repeats, inner=10),
   ]
   memory = temporaries()
   machine = (

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks import overhead, throughput_page
 from experiments import edm
-from experiments.lib import averages, build, tables
+from experiments.lib import averages, build, tables, training
 from jaxgen.models import unet
 from jaxgen.training import state, step
 
@@ -73,7 +73,7 @@ def ours(config, data, params, batch):
   method = build.method(config, data)
   turns = step.single(
     edm.make_loss(config, method, data.num_classes),
-    edm.make_optimizer(config),
+    training.make_optimizer(config),
     averages.rules(config),
   )
   start = state.init(jax.random.key(0), {"model": params}, turns)

@@ -4,13 +4,8 @@
   python -m experiments.edm digits --run-dir runs/vp --path vp
   python -m experiments.edm toy --run-dir runs/toy --data moons
 
-Of the same script, by flags alone:
-  DDPM, DDIM       --path vp --prediction noise --draw uniform --grid uniform
-                   --solver ancestral (or ddim) --sample-steps 100
-  v-prediction     --path cosine --prediction v --draw uniform --solver ddim
-  score matching   --prediction score --weight noise --solver euler_maruyama
-  flow matching    --path linear --prediction velocity --draw normal
-                   --level-mean 0 --level-std 1 --solver euler
+DDPM, DDIM, v-prediction, score matching and flow matching are flags of the
+same script: see README.md for their command lines and figures.
 
 Method: Karras et al. 2022, arXiv:2206.00364.
 """
@@ -23,7 +18,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.lib import averages, build, report, tables, training
 from experiments.lib import run as runs
@@ -98,7 +92,7 @@ class Config:
   shard: tables.ShardName = "replicated"
   """Parameters, optimizer and averages: on every device, or split over them."""
 
-  num_steps: int = 2200
+  num_steps: int = 2600
   """Training steps."""
   batch_size: int = 64
   """Examples a step."""
@@ -125,7 +119,7 @@ class Config:
   """Amount of the solver churn."""
   grid: tables.GridName = "karras"
   """Times of sampling."""
-  sample_steps: int = 17
+  sample_steps: int = 31
   """Steps of sampling; a final denoise is one more call."""
   sample_path: tables.PathName | None = None
   """Path to sample on; None is that of training."""
@@ -136,7 +130,7 @@ class Config:
   """Steps between checkpoints."""
   keep: int = 2
   """Checkpoints kept, the latest."""
-  samples_every: int = 550
+  samples_every: int = 650
   """Steps between small sheets of samples."""
 
 
@@ -212,6 +206,7 @@ PRESETS = {
       schedule="constant",
       warmup_steps=19_531,
       ema_decay=(0.99929,),  # half-life of .5 M images
+      sample_steps=17,
       log_every=100,
       save_every=5000,
       samples_every=10_000,
@@ -268,19 +263,6 @@ def make_loss(config: Config, method: build.Method, num_classes: int):
   return loss_fn
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-  """Adam with warm-up, gradients clipped."""
-  rate, warmup = config.learning_rate, config.warmup_steps
-  if config.schedule == "cosine":
-    schedule = optax.warmup_cosine_decay_schedule(
-      0.0, rate, warmup, config.num_steps
-    )
-  else:
-    schedule = optax.warmup_constant_schedule(0.0, rate, warmup)
-  clip = optax.clip_by_global_norm(config.clip_norm)
-  return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
-
-
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   # Data, model and game.
@@ -291,7 +273,7 @@ def run(config: Config) -> state.State:
   init_key, data_key, run_key, sample_key = keys
   turns = step.single(
     make_loss(config, method, data.num_classes),
-    make_optimizer(config),
+    training.make_optimizer(config),
     averages.rules(config),
   )
   batches = data.batches(data_key, config.batch_size)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import optax
 
 from experiments.lib import averages, figures, tables
 from experiments.lib import run as runs
@@ -16,6 +17,19 @@ from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop, sharding, state, step
 
 METRICS = "metrics.jsonl"
+
+
+def make_optimizer(config: Any) -> optax.GradientTransformation:
+  """Adam with warm-up, gradients clipped."""
+  rate, warmup = config.learning_rate, config.warmup_steps
+  if config.schedule == "cosine":
+    schedule = optax.warmup_cosine_decay_schedule(
+      0.0, rate, warmup, config.num_steps
+    )
+  else:
+    schedule = optax.warmup_constant_schedule(0.0, rate, warmup)
+  clip = optax.clip_by_global_norm(config.clip_norm)
+  return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
 
 
 def check(config: Any, start: Callable[[], state.State]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import build, tables, training
 from jaxgen.models import dit, mlp, unet
 
 CONFIG = edm.Config(run_dir="")
@@ -99,7 +99,7 @@ def test_constant_and_cosine_rates():
     config = dataclasses.replace(
       CONFIG, schedule=schedule, warmup_steps=2, num_steps=6, learning_rate=0.1
     )
-    optimizer = edm.make_optimizer(config)
+    optimizer = training.make_optimizer(config)
 
     def step(opt_state, _):
       updates, opt_state = optimizer.update(params, opt_state)
