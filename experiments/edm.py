@@ -54,7 +54,7 @@ class Config:
   """On the squared error: uniform of the prediction, others as in levels."""
   draw: tables.DrawName = "normal"
   """How t is drawn: normal is of log(sigma / alpha), truncated."""
-  level_mean: float = -1.2
+  level_mean: float = -0.4
   """Mean of log(sigma / alpha) in the normal draw."""
   level_std: float = 1.2
   """Its standard deviation."""
@@ -119,7 +119,7 @@ class Config:
   """Amount of the solver churn."""
   grid: tables.GridName = "karras"
   """Times of sampling."""
-  sample_steps: int = 31
+  sample_steps: int = 17
   """Steps of sampling; a final denoise is one more call."""
   sample_path: tables.PathName | None = None
   """Path to sample on; None is that of training."""
@@ -162,7 +162,7 @@ PRESETS = {
       width=128,
       num_blocks=4,
       num_heads=4,
-      num_steps=6000,
+      num_steps=4000,
       learning_rate=1e-3,
       warmup_steps=200,
     ),
@@ -174,7 +174,7 @@ PRESETS = {
       data="photos",
       multipliers=(1, 2, 2),
       attention=(8,),
-      num_steps=2000,
+      num_steps=1500,
       batch_size=32,
       learning_rate=2e-3,
     ),
@@ -193,6 +193,7 @@ PRESETS = {
       data="tfds:cifar10",
       flip=True,
       sigma_data=0.5,
+      level_mean=-1.2,
       width=128,
       multipliers=(2, 2, 2),
       attention=(16,),
