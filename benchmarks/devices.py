@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import edm
-from experiments.lib import averages, build, tables, training
+from experiments.lib import build, tables
 from jaxgen.training import sharding, state, step
 
 PRESETS = ("smoke", "digits", "digits-dit")
@@ -52,11 +52,7 @@ def parts(config: edm.Config) -> Parts:
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = build.method(config, data)
-  turns = step.single(
-    edm.make_loss(config, method, data.num_classes),
-    training.make_optimizer(config),
-    averages.rules(config),
-  )
+  turns = edm.make_turns(config, method, data.num_classes)
 
   def start(key):
     dummy = jnp.zeros(data.shape), jnp.zeros(())

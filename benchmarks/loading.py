@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import overhead
 from experiments import edm
-from experiments.lib import averages, build, tables, training
+from experiments.lib import build, tables
 from jaxgen.data import tfds
 from jaxgen.training import state, step
 
@@ -34,11 +34,7 @@ def train_call(config, data):
   """() -> the loss of one more step, on one batch that stays where it is."""
   config = build.resolve(config, data)
   method = build.method(config, data)
-  turns = step.single(
-    edm.make_loss(config, method, data.num_classes),
-    training.make_optimizer(config),
-    averages.rules(config),
-  )
+  turns = edm.make_turns(config, method, data.num_classes)
   params = overhead.init(method.model, data.shape)
   batch = data.batches(jax.random.key(0), config.batch_size)(0)
   batches = {"model": jax.device_put(batch)}

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from experiments import edm
-from experiments.lib import averages, build, tables, training
+from experiments.lib import build, tables, training
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import mlp, unet
 from jaxgen.training import state, step
@@ -163,11 +163,7 @@ def train_step(repeats, inner):
   method = build.method(config, data)
   params = init(method.model, data.shape)
   batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
-  turns = step.single(
-    edm.make_loss(config, method, data.num_classes),
-    training.make_optimizer(config),
-    averages.rules(config),
-  )
+  turns = edm.make_turns(config, method, data.num_classes)
   ours = step.make_train_step(turns)
   begin, theirs = step_by_hand(config, method.model, SIGMA_DATA)
   carries = [

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks import overhead, throughput_page
 from experiments import edm
-from experiments.lib import averages, build, tables, training
+from experiments.lib import build, tables
 from jaxgen.models import unet
 from jaxgen.training import state, step
 
@@ -71,11 +71,7 @@ def init(model, shape):
 def ours(config, data, params, batch):
   """{work: (jitted function, its arguments)}, the step as experiments.edm's."""
   method = build.method(config, data)
-  turns = step.single(
-    edm.make_loss(config, method, data.num_classes),
-    training.make_optimizer(config),
-    averages.rules(config),
-  )
+  turns = edm.make_turns(config, method, data.num_classes)
   start = state.init(jax.random.key(0), {"model": params}, turns)
   images, t, labels = jax.device_put(batch)
   forward = jax.jit(jax.vmap(method.model.apply, (None, 0, 0, 0)))

@@ -264,6 +264,15 @@ def make_loss(config: Config, method: build.Method, num_classes: int):
   return loss_fn
 
 
+def make_turns(config: Config, method: build.Method, num_classes: int):
+  """The game: one player, with its loss, optimizer and averages."""
+  return step.single(
+    make_loss(config, method, num_classes),
+    training.make_optimizer(config),
+    averages.rules(config),
+  )
+
+
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   # Data, model and game.
@@ -272,11 +281,7 @@ def run(config: Config) -> state.State:
   method = build.method(config, data)
   keys = jax.random.split(jax.random.key(config.seed), 4)
   init_key, data_key, run_key, sample_key = keys
-  turns = step.single(
-    make_loss(config, method, data.num_classes),
-    training.make_optimizer(config),
-    averages.rules(config),
-  )
+  turns = make_turns(config, method, data.num_classes)
   batches = data.batches(data_key, config.batch_size)
 
   def start():

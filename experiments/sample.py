@@ -102,18 +102,7 @@ def _check(config):
 
 def main() -> None:
   """The command line."""
-  import tyro
-
-  def command(run_dir: tyro.conf.Positional[str], config: Config) -> None:
-    with runs.command_line(MODULE):
-      run(run_dir, config)
-
-  tyro.cli(
-    command,
-    prog=f"python -m {MODULE}",
-    config=(tyro.conf.OmitArgPrefixes,),
-    description=__doc__,
-  )
+  runs.main_of_run(MODULE, __doc__, Config, run)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,23 @@ def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
     run(config)
 
 
+def main_of_run(module: str, page: str | None, kind: type, run: Callable):
+  """python -m module RUN_DIR --flag value ..., typed by the class."""
+  import tyro
+
+  def command(run_dir: tyro.conf.Positional[str], config: Any) -> None:
+    with command_line(module):
+      run(run_dir, config)
+
+  command.__annotations__["config"] = kind
+  tyro.cli(
+    command,
+    prog=f"python -m {module}",
+    config=(tyro.conf.OmitArgPrefixes,),
+    description=page,
+  )
+
+
 def _record(config, experiment):
   settings = dataclasses.asdict(config)
   del settings["run_dir"]

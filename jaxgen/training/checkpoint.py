@@ -167,13 +167,17 @@ def _items(state: State) -> dict[str, Any]:
 
 def _open_to_write(path, keep):
   policies = ocp.training.preservation_policies
-  return ocp.training.Checkpointer(
-    path,
-    preservation_policy=(
-      policies.PreserveAll() if keep is None else policies.LatestN(keep)
-    ),
-    cleanup_tmp_directories=True,  # what a killed process left
-  )
+  arrays = ocp.options.ArrayOptions
+  # Otherwise replicated arrays are cut up by a program for each shape.
+  saving = arrays.Saving(use_replica_parallel=False)
+  with ocp.Context(array_options=arrays(saving=saving)):
+    return ocp.training.Checkpointer(
+      path,
+      preservation_policy=(
+        policies.PreserveAll() if keep is None else policies.LatestN(keep)
+      ),
+      cleanup_tmp_directories=True,  # what a killed process left
+    )
 
 
 def _unwritten(directory, reason):
@@ -259,13 +263,15 @@ def _attempt(call, to_error):
 def _ignore_late_reads():
   """Reads that were under way beside one that failed find no one to tell."""
   hook = sys.unraisablehook
+  if isinstance(hook, functools.partial) and hook.func is _unless_late:
+    return
+  sys.unraisablehook = functools.partial(_unless_late, hook)
 
-  def filtered(unraisable):
-    text = str(unraisable.exc_value)
-    if not ("loop is closed" in text or "reading array index" in text):
-      hook(unraisable)
 
-  sys.unraisablehook = filtered
+def _unless_late(hook, unraisable):
+  text = str(unraisable.exc_value)
+  if not ("loop is closed" in text or "reading array index" in text):
+    hook(unraisable)
 
 
 def _reason(error):
