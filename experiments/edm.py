@@ -168,7 +168,7 @@ PRESETS = {
     ),
   ),
   "photos": (
-    "32 x 32 crops of two photographs: some 20 minutes on two CPU cores.",
+    "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
     Config(
       run_dir="runs/photos",
       data="photos",
