@@ -1,13 +1,14 @@
 """Train step and forward of our networks, beside torch eager and in images/s.
 
   pip install -r benchmarks/requirements.txt          # for torch's columns
-  python -m benchmarks.throughput                     # about 4 minutes
+  python -m benchmarks.throughput                     # about 6 minutes
 
 On a CPU: the networks of the presets digits and digits-dit beside the same ones
 in torch (benchmarks/torch_peers.py), weights copied across, outputs compared.
-Both use all cores and are called in turn within one process; once as the shell
-has it, once with glibc's allocator told to keep large blocks. On an
-accelerator: images/s, share of the matrix product's measured peak, memory.
+Both use all cores and are called in turn within one process: as it is; with
+glibc's allocator told to keep large blocks; and with JAX's CPU divided into a
+device a core besides, over which a batch is split. On an accelerator: images/s,
+share of the matrix product's measured peak, memory.
 Writes docs/results/throughput.md and throughput.json.
 """
 
@@ -32,7 +33,7 @@ from benchmarks import overhead, throughput_page
 from experiments import edm
 from experiments.lib import build, tables
 from jaxgen.models import unet
-from jaxgen.training import state, step
+from jaxgen.training import sharding, state, step
 
 GOAL = 1.0
 TOLERANCE = 1e-4
@@ -43,6 +44,7 @@ ALLOCATOR = {
   "MALLOC_TRIM_THRESHOLD_": "4000000000",
   "MALLOC_TOP_PAD_": "500000000",
 }
+DEVICES = "JAX_NUM_CPU_DEVICES"
 
 
 def settings(preset, batch_size, **changes):
@@ -69,14 +71,21 @@ def init(model, shape):
 
 
 def ours(config, data, params, batch):
-  """{work: (jitted function, its arguments)}, the step as experiments.edm's."""
+  """{work: (jitted function, its arguments)}, the step as experiments.edm's.
+
+  Batches are split over all devices, as the experiments do.
+  """
   method = build.method(config, data)
   turns = edm.make_turns(config, method, data.num_classes)
+  mesh = sharding.mesh()
   start = state.init(jax.random.key(0), {"model": params}, turns)
-  images, t, labels = jax.device_put(batch)
+  places = sharding.shardings(start, mesh, sharding.replicate)
+  start, params = jax.device_put((start, params), sharding.whole(mesh))
+  images, t, labels = jax.device_put(batch, sharding.split(mesh))
   forward = jax.jit(jax.vmap(method.model.apply, (None, 0, 0, 0)))
+  train_step = step.make_train_step(turns, places)
   return dict(
-    step=(step.make_train_step(turns), (start, {"model": (images, labels)})),
+    step=(train_step, (start, {"model": (images, labels)})),
     forward=(forward, (params, images, t, labels)),
   )
 
@@ -223,7 +232,8 @@ def accelerated(scale=1):
 
 def in_process_of_its_own(arguments, variables):
   """side_by_side of a fresh Python with these variables set."""
-  bare = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
+  own = ALLOCATOR.keys() | {DEVICES}
+  bare = {k: v for k, v in os.environ.items() if k not in own}
   command = [
     sys.executable,
     "-m",
@@ -252,12 +262,13 @@ def main():
     print(json.dumps(side_by_side(args.repeats, args.inner)))
     return
   found, counts = {}, [f"--repeats={args.repeats}", f"--inner={args.inner}"]
+  cores = len(os.sched_getaffinity(0))
   if jax.default_backend() == "cpu":
-    found["as glibc has it"] = in_process_of_its_own(counts, {})
-    found["large blocks kept"] = in_process_of_its_own(counts, ALLOCATOR)
+    for variables in ({}, ALLOCATOR, ALLOCATOR | {DEVICES: str(cores)}):
+      name = " ".join(f"{k}={v}" for k, v in variables.items()) or "none"
+      found[name] = in_process_of_its_own(counts, variables)
   has_torch = importlib.util.find_spec("torch") is not None
   version = importlib.metadata.version("torch") if has_torch else "none"
-  cores = len(os.sched_getaffinity(0))
   record = dict(
     machine=f"{jax.devices()[0].device_kind} ({cores} cores), jax "
     f"{jax.__version__}, torch {version}, Python {platform.python_version()}",
@@ -266,9 +277,9 @@ def main():
   )
   out = pathlib.Path(args.out)
   out.mkdir(parents=True, exist_ok=True)
-  (out / "throughput.md").write_text(throughput_page.page(record, ALLOCATOR))
+  (out / "throughput.md").write_text(throughput_page.page(record))
   (out / "throughput.json").write_text(json.dumps(record, indent=2) + "\n")
-  print(throughput_page.page(record, ALLOCATOR))
+  print(throughput_page.page(record))
 
 
 if __name__ == "__main__":

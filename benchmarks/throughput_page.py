@@ -2,10 +2,10 @@
 
 
 def side_by_side_page(found):
-  """The CPU's part: {how the allocator was set: rows} as lines."""
+  """The CPU's part: {the environment's variables: rows} as lines."""
   lines = []
-  for allocator, rows in found.items():
-    lines += ["", f"Allocator: {allocator}.", ""]
+  for variables, rows in found.items():
+    lines += ["", f"Variables of the environment: `{variables}`", ""]
     if "ratio" not in rows[0]:
       lines += ["| network | ms |", "|---|---|"]
       lines += [f"| {r['name']} | {r['ours_ms']:.2f} |" for r in rows]
@@ -41,13 +41,8 @@ def accelerated_page(found):
   ]
 
 
-def page(record, variables):
-  """The results page.
-
-  Args:
-    record: what throughput.json holds.
-    variables: of the allocator, as the shell would set them.
-  """
+def page(record):
+  """The results page, from what throughput.json holds."""
   return "\n".join(
     [
       "# Throughput",
@@ -63,9 +58,9 @@ def page(record, variables):
       "the same cores; median (quartiles) of the ratios.",
       *side_by_side_page(record["side_by_side"]),
       "",
-      "The allocator's variables must be set before Python starts:",
-      "",
-      "    " + " ".join(f"{k}={v}" for k, v in variables.items()),
+      "The allocator's variables must be set before Python starts; they keep",
+      "large blocks. With a device a core the same scripts split each batch",
+      "over the cores: XLA's own threads divide single operations only.",
       "",
       "## Accelerator",
       "",
