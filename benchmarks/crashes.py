@@ -12,12 +12,10 @@ snapshots, metrics.jsonl but for the seconds, pictures. Writes crashes.md and
 crashes.json in docs/results.
 """
 
-import argparse
 import contextlib
 import json
 import os
 import pathlib
-import platform
 import random
 import resource
 import shutil
@@ -28,10 +26,10 @@ import tempfile
 import time
 import warnings
 
-import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from benchmarks import results
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, logging
 
@@ -263,13 +261,9 @@ def markdown(record):
 
 def main():
   """Ends, resumes, compares, prints and writes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--kills", type=int, default=20)
+  parser = results.parser(__doc__, kills=20)
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--out", default="docs/results")
   args = parser.parse_args()
-  if args.kills < 1:
-    parser.error(f"--kills: expected at least 1, got {args.kills}")
   begun, draw = time.monotonic(), random.Random(args.seed)
   with tempfile.TemporaryDirectory() as directory:
     case = Runs(pathlib.Path(directory), DIGITS)
@@ -278,8 +272,7 @@ def main():
       cases.append(case.struck(draw, number, in_save=len(cases) % 2 == 0))
     cases.append(case.filled(draw))
   record = dict(
-    machine=f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores), jax"
-    f" {jax.__version__}, Python {platform.python_version()}",
+    machine=results.machine(),
     flags=DIGITS,
     kills=args.kills,
     seed=args.seed,
@@ -287,11 +280,7 @@ def main():
     compared=len(case.expected),
     cases=cases,
   )
-  page, out = markdown(record), pathlib.Path(args.out)
-  out.mkdir(parents=True, exist_ok=True)
-  (out / "crashes.md").write_text(page)
-  (out / "crashes.json").write_text(json.dumps(record, indent=2) + "\n")
-  print(page)
+  results.write(args.out, "crashes", markdown(record), record)
   sys.exit(any(each["differing"] for each in cases))
 
 

@@ -6,17 +6,14 @@ Nothing is trained: the train step is compiled for the devices that are there,
 from shapes, and read. Writes docs/results/devices.md and devices.json.
 """
 
-import argparse
 import collections
-import json
-import pathlib
-import platform
 import re
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks import results
 from experiments import edm
 from experiments.lib import build, tables
 from jaxgen.training import sharding, state, step
@@ -123,22 +120,12 @@ def markdown(rows: list[dict[str, Any]], num: int, machine: str) -> str:
 
 def main() -> None:
   """Compiles, prints and writes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--out", default="docs/results")
-  args = parser.parse_args()
+  args = results.parser(__doc__).parse_args()
   mesh = sharding.mesh()
   rows = [row(p, mesh, shard) for p in PRESETS for shard in tables.SHARDS]
-  machine = (
-    f"{jax.devices()[0].device_kind}, jax {jax.__version__},"
-    f" Python {platform.python_version()}"
-  )
-  page = markdown(rows, mesh.size, machine)
-  out = pathlib.Path(args.out)
-  out.mkdir(parents=True, exist_ok=True)
-  (out / "devices.md").write_text(page)
-  record = dict(machine=machine, devices=mesh.size, rows=rows)
-  (out / "devices.json").write_text(json.dumps(record, indent=2) + "\n")
-  print(page)
+  record = dict(machine=results.machine(), devices=mesh.size, rows=rows)
+  page = markdown(rows, mesh.size, record["machine"])
+  results.write(args.out, "devices", page, record)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,19 @@
   python -m benchmarks.loading          about 3 minutes on two CPU cores
 
 A batch is drawn, mirrored where it says so and made float32 in [-1, 1], in one
-thread, nothing ahead; the step is that of the demo's network (preset digits) on
-such batches, so the 8 x 8 rows are the demo's own and those at 32 x 32 a
-network that is small for them. Loader and step are timed in turn, in one run.
+thread, nothing ahead; the step is that of the preset (digits, photos) on such
+batches. Loader and step are timed in turn, in one run.
 Writes docs/results/loading.md and loading.json.
 """
 
-import argparse
 import dataclasses
 import itertools
-import json
-import os
-import pathlib
-import platform
 import tempfile
 
 import jax
 import numpy as np
 
-from benchmarks import overhead
+from benchmarks import overhead, results
 from experiments import edm
 from experiments.lib import build, tables
 from jaxgen.data import tfds
@@ -87,7 +81,7 @@ def rows(repeats):
   photos = tables.load_data("photos", flip=True)
   for batch_size in (64, 128):
     config = dataclasses.replace(
-      demo, multipliers=(1, 2, 2), attention=(8,), batch_size=batch_size
+      edm.PRESETS["photos"][1], batch_size=batch_size
     )
     name = "photos 32 x 32 x 3, mirrored"
     found.append(measure(name, config, photos, repeats))
@@ -100,7 +94,7 @@ def markdown(found, machine):
     "# Loading",
     "",
     f"`python -m benchmarks.loading` on {machine}.",
-    "The loader beside the train step of the demo's network, timed in turn;",
+    "The loader beside the train step of the preset, timed in turn;",
     f"median (quartiles). Goal: {GOAL} x what the step takes.",
     "",
     "| data | batch | batches/s | steps/s | ratio |",
@@ -117,24 +111,11 @@ def markdown(found, machine):
 
 def main():
   """Measures, prints and writes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--repeats", type=int, default=20)
-  parser.add_argument("--out", default="docs/results")
-  args = parser.parse_args()
-  if args.repeats < 1:
-    parser.error(f"--repeats: expected at least 1, got {args.repeats}")
+  args = results.parser(__doc__, repeats=20).parse_args()
   found = rows(args.repeats)
-  machine = (
-    f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores),"
-    f" jax {jax.__version__}, Python {platform.python_version()}"
-  )
-  page = markdown(found, machine)
-  out = pathlib.Path(args.out)
-  out.mkdir(parents=True, exist_ok=True)
-  (out / "loading.md").write_text(page)
-  record = dict(machine=machine, goal=GOAL, rows=found)
-  (out / "loading.json").write_text(json.dumps(record, indent=2) + "\n")
-  print(page)
+  record = dict(machine=results.machine(), goal=GOAL, rows=found)
+  page = markdown(found, record["machine"])
+  results.write(args.out, "loading", page, record)
 
 
 if __name__ == "__main__":

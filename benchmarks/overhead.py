@@ -8,12 +8,7 @@ ours, ...); the median over repetitions, with the quartiles beside it. Writes
 docs/results/overhead.md and overhead.json.
 """
 
-import argparse
 import functools
-import json
-import os
-import pathlib
-import platform
 import time
 
 import jax
@@ -21,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks import results
 from experiments import edm
 from experiments.lib import build, tables, training
 from jaxgen import fields, paths, predictions, samplers
@@ -223,12 +219,7 @@ def markdown(rows, memory, machine):
 
 def main():
   """Measures, prints and writes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--repeats", type=int, default=60)
-  parser.add_argument("--out", default="docs/results")
-  args = parser.parse_args()
-  if args.repeats < 1:
-    parser.error(f"--repeats: expected at least 1, got {args.repeats}")
+  args = results.parser(__doc__, repeats=60).parse_args()
   (unet_model, unet_shape), (mlp_model, mlp_shape) = networks().values()
   rows = [
     sampling("U-Net", unet_model, unet_shape, 1.02, args.repeats),
@@ -236,17 +227,9 @@ def main():
     train_step(args.repeats, inner=10),
   ]
   memory = temporaries()
-  machine = (
-    f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores),"
-    f" jax {jax.__version__}, Python {platform.python_version()}"
-  )
-  page = markdown(rows, memory, machine)
-  out = pathlib.Path(args.out)
-  out.mkdir(parents=True, exist_ok=True)
-  (out / "overhead.md").write_text(page)
-  record = dict(machine=machine, rows=rows, temporaries=memory)
-  (out / "overhead.json").write_text(json.dumps(record, indent=2) + "\n")
-  print(page)
+  record = dict(machine=results.machine(), rows=rows, temporaries=memory)
+  page = markdown(rows, memory, record["machine"])
+  results.write(args.out, "overhead", page, record)
 
 
 if __name__ == "__main__":

@@ -11,25 +11,21 @@ quality.json in docs/results (parts that are not asked for keep their figures)
 and docs/images/quality.png.
 """
 
-import argparse
 import json
-import os
 import pathlib
-import platform
 import shlex
 import subprocess
 import sys
 
-import jax
 import numpy as np
 
+from benchmarks import results
 from experiments import edm, evaluate
 from experiments.lib import plots
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, logging
 
 RUNS = pathlib.Path("runs/quality")
-OUT = pathlib.Path("docs/results")
 FIGURE = pathlib.Path("docs/images/quality.png")
 CURVE_STEPS = (250, 500, 750, 1000, 1500, 2250, 3000, 4000, 5500, 7500, 12000)
 # {part: {row: (run, flags of experiments.edm)}}; rows may share a run.
@@ -111,6 +107,13 @@ def measure(run: str, flags: str, **settings) -> dict:
     split: evaluate.run(str(run_dir), evaluate.Config(split=split, **settings))
     for split in ("validation", "test")
   }
+  if settings:  # of a training that has its own row
+    asked = " ".join(
+      f"--{name.replace('_', '-')} {value}" for name, value in settings.items()
+    )
+    return found | dict(
+      command=f"python -m {evaluate.MODULE} {run_dir} {asked}"
+    )
   records = logging.read(run_dir / "metrics.jsonl")
   return found | dict(
     command=f"python {shlex.join(command(run, flags))}",
@@ -144,7 +147,7 @@ def part(name: str) -> dict:
   return rows
 
 
-def page(results: dict) -> str:
+def page(found: dict) -> str:
   """docs/results/quality.md."""
   lines = [
     "# Quality of samples",
@@ -163,15 +166,15 @@ def page(results: dict) -> str:
     "methods": "Five methods on the digits",
   }
   for name, title in titles.items():
-    if name in results:
+    if name in found:
       lines += ["", f"## {title}", ""]
       for split in ("validation", "test"):
-        lines += block(results[name]["rows"], split)
-      lines += machine_lines(results[name])
-  if "curve" in results:
+        lines += block(found[name]["rows"], split)
+      lines += machine_lines(found[name])
+  if "curve" in found:
     lines += ["", "## Over training", ""]
-    lines += curve_lines(results["curve"]["rows"]["curve"])
-    lines += ["", f"On {results['curve']['machine']}."]
+    lines += curve_lines(found["curve"]["rows"]["curve"])
+    lines += ["", f"On {found['curve']['machine']}."]
   return "\n".join(lines) + "\n"
 
 
@@ -214,14 +217,14 @@ def curve_lines(row: dict) -> list[str]:
   return lines
 
 
-def machine_lines(results: dict) -> list[str]:
+def machine_lines(found: dict) -> list[str]:
   """The commands, the seconds of training and where it ran."""
   lines = [
-    f"- {name}: `{row['command']}`, {row['seconds']:.0f} s"
-    for name, row in results["rows"].items()
-    if "seconds" in row
+    f"- {name}: `{row['command']}`"
+    + (f", {row['seconds']:.0f} s" if "seconds" in row else "")
+    for name, row in found["rows"].items()
   ]
-  return [*lines, "", f"On {results['machine']}."]
+  return [*lines, "", f"On {found['machine']}."]
 
 
 def table_head(names: list[str]) -> list[str]:
@@ -256,24 +259,15 @@ def number_text(value) -> str:
 
 def main() -> None:
   """Trains, measures, merges and writes."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = results.parser(__doc__)
   parser.add_argument("parts", nargs="+", choices=list(TRAININGS))
   args = parser.parse_args()
-  path = OUT / "quality.json"
-  results = json.loads(path.read_text()) if path.exists() else {}
-  machine = (
-    f"{jax.devices()[0].device_kind} ({os.cpu_count()} cores),"
-    f" jax {jax.__version__}, Python {platform.python_version()}"
-  )
-  OUT.mkdir(parents=True, exist_ok=True)
-  for name in args.parts:
-    found = json.loads(json.dumps(part(name)))
-    results[name] = dict(machine=machine, rows=found)
-    runs.write_text(path, json.dumps(results, indent=2) + "\n")
-    runs.write_text(OUT / "quality.md", page(results))
-  print(page(results))
+  path = args.out / "quality.json"
+  found = json.loads(path.read_text()) if path.exists() else {}
+  for name in args.parts:  # what is measured is kept, whatever follows
+    rows = json.loads(json.dumps(part(name)))
+    found[name] = dict(machine=results.machine(), rows=rows)
+    results.write(args.out, "quality", page(found), found)
 
 
 if __name__ == "__main__":

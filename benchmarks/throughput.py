@@ -19,8 +19,6 @@ import importlib.util
 import itertools
 import json
 import os
-import pathlib
-import platform
 import subprocess
 import sys
 import time
@@ -29,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import overhead, throughput_page
+from benchmarks import overhead, results, throughput_page
 from experiments import edm
 from experiments.lib import build, tables
 from jaxgen.models import unet
@@ -249,15 +247,9 @@ def in_process_of_its_own(arguments, variables):
 
 def main():
   """Measures, prints and writes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--repeats", type=int, default=25)
-  parser.add_argument("--inner", type=int, default=4)
-  parser.add_argument("--out", default="docs/results")
+  parser = results.parser(__doc__, repeats=25, inner=4)
   parser.add_argument("--rows", action="store_true", help=argparse.SUPPRESS)
   args = parser.parse_args()
-  for name in ("repeats", "inner"):
-    if getattr(args, name) < 1:
-      parser.error(f"--{name}: expected at least 1, got {getattr(args, name)}")
   if args.rows:
     print(json.dumps(side_by_side(args.repeats, args.inner)))
     return
@@ -270,16 +262,12 @@ def main():
   has_torch = importlib.util.find_spec("torch") is not None
   version = importlib.metadata.version("torch") if has_torch else "none"
   record = dict(
-    machine=f"{jax.devices()[0].device_kind} ({cores} cores), jax "
-    f"{jax.__version__}, torch {version}, Python {platform.python_version()}",
+    machine=f"{results.machine()}, torch {version}",
     side_by_side=found,
     accelerated=None if jax.default_backend() == "cpu" else accelerated(),
   )
-  out = pathlib.Path(args.out)
-  out.mkdir(parents=True, exist_ok=True)
-  (out / "throughput.md").write_text(throughput_page.page(record))
-  (out / "throughput.json").write_text(json.dumps(record, indent=2) + "\n")
-  print(throughput_page.page(record))
+  page = throughput_page.page(record)
+  results.write(args.out, "throughput", page, record)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
     average=config.average,
     chunk=config.chunk,
   )
-  ref = reference(settings.data, data, config.split, features)
+  ref = quality.reference(data, config.split, features)
   seed_key = jax.random.key(config.seed)
   found = quality.evaluate(
     lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
@@ -92,14 +92,6 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   )
   write(pathlib.Path(run_dir), config.split, record, found)
   return record
-
-
-def reference(
-  name: str, data: tables.Data, split: str, features: Callable | None = None
-) -> quality.Reference:
-  """What samples of the named data set are measured against."""
-  levels = 17 if name == "digits" else 256
-  return quality.reference(data, split, levels=levels, features=features)
 
 
 def load_features(place: str | None) -> Callable | None:

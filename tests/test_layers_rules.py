@@ -49,13 +49,8 @@ INSIDE = {
   "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL"},
   "training": {"rich", "tensorboardX"},
 }
-BASES = {
-  "NamedTuple",
-  "Protocol",
-  "nn.Module",
-  "Exception",
-  "tfds.core.GeneratorBasedBuilder",
-}
+BUILDER = "tfds.core.GeneratorBasedBuilder"
+BASES = {"NamedTuple", "Protocol", "nn.Module", "Exception", BUILDER}
 MUTABLE = (
   ast.List,
   ast.Dict,

@@ -22,7 +22,6 @@ from jaxgen.metrics import classifier, frechet, kernel, neighbours
 
 QUANTILES = (10, 50, 90)
 NUM_PAIRS = 8  # samples shown beside their nearest training example
-NUM_POINTS = 2000  # that stand for the training data of a law
 MAX_HELD_OUT = 2000  # examples; larger splits are cut
 MAX_POOL = 6000  # real data that are split anew for kid's interval
 
@@ -71,8 +70,6 @@ class Result(NamedTuple):
 def reference(
   data: tables.Data,
   split: str,
-  *,
-  levels: int | None,
   features: Callable | None = None,
 ) -> Reference:
   """What samples of a data set are measured against.
@@ -80,14 +77,13 @@ def reference(
   Args:
     data: the data set.
     split: 'validation' or 'test'.
-    levels: of an image's values, 17 or 256; not used for points.
     features: a set of examples -> [N, K]; None for the pinned classifier's, or
       the points themselves.
 
   Raises:
     ValueError: images without labels, and no features.
   """
-  train, held_out = _splits(data, split)
+  train, held_out = data.split("train"), data.split(split)
   # In random order: a part of them is a fair part.
   rows = np.random.RandomState(0).permutation(len(held_out[0]))[:MAX_HELD_OUT]
   held_out = tuple(x if x is None else x[rows] for x in held_out)
@@ -96,7 +92,7 @@ def reference(
     fitted = classifier.fit(*train)
     features, predict = features or fitted.features, fitted.predict
   elif len(data.shape) == 1:
-    features, levels = features or _flat, None
+    features = features or _flat
   elif features is None:
     raise ValueError(
       "features: the classifier needs labels, which this data set has not; "
@@ -110,17 +106,7 @@ def reference(
         f"features: expected [{len(examples)}, K] of the {name} examples, "
         f"got {list(found[-1].shape)}"
       )
-  return Reference(train, held_out, features, predict, levels, *found)
-
-
-def _splits(data, split):
-  if data.split is not None:
-    return data.split("train"), data.split(split)
-  import jax  # a law: points drawn afresh, other ones for each split
-
-  key = jax.random.key({"validation": 1, "test": 2}[split])
-  points = np.asarray(data.batches(key, 2 * NUM_POINTS)(0)[0])
-  return (points[:NUM_POINTS], None), (points[NUM_POINTS:][:1000], None)
+  return Reference(train, held_out, features, predict, data.levels, *found)
 
 
 def evaluate(
@@ -153,11 +139,9 @@ def evaluate(
   interval = _kid_interval(ref, number, num_draws, seed)
   law = _gaussian(ref.train[0])
   whole = frechet.fit(ref.train_features)
-  draws, nearest, best = (
-    {},
-    {},
-    (np.zeros(0), np.zeros((0, 2, *held_out[0].shape))),
-  )
+  draws: dict[str, dict[str, list]] = {}
+  nearest: dict[str, np.ndarray] = {}
+  best = np.zeros(0), np.zeros((0, 2, *held_out[0].shape))
   for i in range(num_draws):
     random = np.random.RandomState([seed, i])
     subset = random.permutation(len(ref.train_features))[:number]

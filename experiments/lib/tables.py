@@ -98,6 +98,7 @@ SHARDS: dict[str, sharding.Rule] = {
 }
 
 SPLITS = ("train", "validation", "test")
+NUM_POINTS = 4096  # that stand for a split of a law
 # What load_data takes, for its error and for --help.
 DATA = ", ".join(
   ("digits", "photos", *TOYS, "tfds:NAME", "file:PATH.npz", "folder:PATH")
@@ -124,7 +125,9 @@ class Data(NamedTuple):
     real: held-out examples [N, *D] and their labels [N] or None: 4096 at most,
       of validation.
     split: 'train', 'validation' or 'test' -> all of its examples [N, *D] and
-      labels; None for a law that is drawn from.
+      labels; of a law, draws that stand for them.
+    levels: equally spaced values in [-1, 1] that images are stored at; None for
+      points.
   """
 
   shape: tuple[int, ...]
@@ -133,6 +136,7 @@ class Data(NamedTuple):
   batches: Callable
   real: tuple[Any, Any]
   split: Callable | None = None
+  levels: int | None = None
 
 
 def lookup(table: dict[str, Any], name: str, flag: str) -> Any:
@@ -167,9 +171,10 @@ def load_data(
     ValueError: no such data set, or one that cannot be trained on.
     OSError: no such file or folder.
   """
+  levels = 256
   match name.split(":", 1):
     case ["digits"]:
-      found = _embedded(digits.load), 10
+      found, levels = (_embedded(digits.load), 10), 17
     case ["photos"]:
       found = _embedded(functools.partial(photos.load, size=image_size)), 2
     case ["tfds", place] if place:
@@ -184,7 +189,7 @@ def load_data(
       return toy_data(TOYS[law]())
     case _:
       raise ValueError(f"data: expected one of {DATA}, got {name!r}")
-  return image_data(*found, flip=flip)
+  return image_data(*found, levels=levels, flip=flip)
 
 
 def _embedded(load):
@@ -192,7 +197,11 @@ def _embedded(load):
 
 
 def image_data(
-  sources: dict[str, loaders.Source], num_classes: int, *, flip: bool = False
+  sources: dict[str, loaders.Source],
+  num_classes: int,
+  *,
+  levels: int = 256,
+  flip: bool = False,
 ) -> Data:
   """Data of images: a source of (images, labels) for each of SPLITS."""
 
@@ -225,6 +234,7 @@ def image_data(
     batches=batches,
     real=read("validation", held_out),
     split=split,
+    levels=levels,
   )
 
 
@@ -238,5 +248,10 @@ def toy_data(law: toy.Toy) -> Data:
   def batches(key, batch_size):
     return lambda step: (many(jax.random.fold_in(key, step), batch_size), None)
 
-  real = np.asarray(many(jax.random.key(0), 4096))
-  return Data((2,), 0, float(real.std()), batches, (real, None))
+  def split(name):
+    lookup(dict.fromkeys(SPLITS), name, "split")
+    points = many(jax.random.key(SPLITS.index(name)), NUM_POINTS)
+    return np.asarray(points), None
+
+  std = float(split("train")[0].std())
+  return Data((2,), 0, std, batches, split("validation"), split)

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import build, report, tables
-from experiments.lib import run as runs
+from experiments.lib import report, tables
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
 
@@ -172,54 +171,6 @@ def test_another_configuration_is_refused(toy, change, message):
   assert str(directory) in str(caught.value)
   assert "\n" not in str(caught.value)
   assert _files(directory) == before
-
-
-def test_a_directory_of_something_else_is_refused(tmp_path):
-  (tmp_path / "thesis.tex").write_text("dear to someone")
-  with pytest.raises(ValueError, match="not a run directory"):
-    edm.run(_in(tmp_path, TOY))
-  assert _files(tmp_path) == {"thesis.tex": b"dear to someone"}
-
-
-def test_a_file_is_refused(tmp_path):
-  (tmp_path / "runs").write_text("a file")
-  with pytest.raises(ValueError, match="not a run directory"):
-    edm.run(_in(tmp_path / "runs", TOY))
-  assert _files(tmp_path) == {"runs": b"a file"}
-
-
-@pytest.mark.parametrize("text", [b'{"seed": 0', b"[1]", b"", b"\xff\xfe"])
-def test_a_damaged_configuration_is_refused(tmp_path, text):
-  (tmp_path / "config.json").write_bytes(text)
-  with pytest.raises(ValueError, match=r"config\.json: damaged"):
-    edm.run(_in(tmp_path, TOY))
-  assert _files(tmp_path) == {"config.json": text}
-
-
-@pytest.mark.parametrize("left", [(), ("lock",), ("lock", "config.json.part")])
-def test_a_directory_left_at_once_is_begun(tmp_path, left):
-  """By a process killed before it wrote its configuration."""
-  for name in left:
-    (tmp_path / name).write_text("{")
-  with runs.open_directory(tmp_path, TOY, edm.MODULE) as directory:
-    assert runs.read_config(directory)["seed"] == 0
-    assert {p.name for p in directory.iterdir()} == {"config.json", "lock"}
-
-
-def test_a_second_run_in_the_directory_is_refused(tmp_path):
-  config = build.resolve(TOY, tables.load_data(TOY.data))
-  with runs.open_directory(tmp_path, config, edm.MODULE):
-    before = _files(tmp_path)
-    with pytest.raises(ValueError, match="another process is training") as e:
-      edm.run(_in(tmp_path, TOY))
-    assert "\n" not in str(e.value) and _files(tmp_path) == before
-  with runs.open_directory(tmp_path, config, edm.MODULE):  # free again
-    pass
-  (tmp_path / "config.json").unlink()
-  with runs.open_directory(tmp_path, config, edm.MODULE):
-    (tmp_path / "config.json").unlink()  # not written yet
-    with pytest.raises(ValueError, match="another process is training"):
-      edm.run(_in(tmp_path, TOY))
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """experiments.lib.quality on samplers whose faults are known."""
 
+import jax
 import matplotlib.image
 import numpy as np
 import pytest
@@ -30,12 +31,14 @@ def _split(name):
 def _data(labelled=True):
   split = lambda name: (_split(name)[0], _split(name)[1] if labelled else None)
   classes = 3 if labelled else 0
-  return tables.Data((4, 4, 1), classes, 0.5, None, split("validation"), split)
+  return tables.Data(
+    (4, 4, 1), classes, 0.5, None, split("validation"), split, 17
+  )
 
 
 @pytest.fixture(scope="module")
 def ref():
-  return quality.reference(_data(), "test", levels=17)
+  return quality.reference(_data(), "test")
 
 
 def _real(i, labels, number):
@@ -165,12 +168,13 @@ def test_closest_pairs(ref):
 
 def test_points_are_their_own_features():
   data = tables.load_data("moons")
-  ref = quality.reference(data, "validation", levels=256)
+  ref = quality.reference(data, "validation")
   assert ref.levels is None and ref.predict is None
   np.testing.assert_allclose(ref.train_features, ref.train[0])
-  other = quality.reference(data, "test", levels=None)
+  other = quality.reference(data, "test")
   assert np.mean(np.isin(other.held_out[0], ref.held_out[0])) < 0.01
-  draw = lambda i, labels, n: np.asarray(other.train[0][i * n : (i + 1) * n])
+  fresh = data.batches(jax.random.key(9), 300)
+  draw = lambda i, labels, n: np.asarray(fresh(i)[0])
   rows = _evaluate(draw, ref, number=300).rows
   assert rows["accuracy"]["samples"] is None and rows["accuracy"]["met"] is None
   assert rows["kid"]["met"] is True and rows["coverage"]["met"] is True
@@ -180,11 +184,11 @@ def test_points_are_their_own_features():
 def test_images_without_labels_need_features():
   data = _data(labelled=False)
   with pytest.raises(ValueError, match="features: the classifier needs labels"):
-    quality.reference(data, "test", levels=17)
+    quality.reference(data, "test")
   with pytest.raises(ValueError, match=r"features: expected \[300, K\]"):
-    quality.reference(data, "test", levels=17, features=lambda x: x)
+    quality.reference(data, "test", features=lambda x: x)
   means = lambda x: x.mean((2, 3))
-  ref = quality.reference(data, "test", levels=17, features=means)
+  ref = quality.reference(data, "test", features=means)
   assert ref.train_features.shape == (300, 4) and ref.predict is None
   draw = lambda i, labels, number: _images(100 + i, np.arange(number) % 3)
   rows = _evaluate(draw, ref, num_draws=1).rows

@@ -220,7 +220,17 @@ def test_all_of_a_split_may_be_had(name, size):
   np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
   with pytest.raises(ValueError, match="split: expected one of train, valid"):
     data.split("all")
-  assert load("moons").split is None
+
+
+def test_splits_of_a_law_are_draws_of_their_own():
+  data = load("moons")
+  train, held_out = data.split("train")[0], data.split("test")[0]
+  assert train.shape == (tables.NUM_POINTS, 2)
+  assert not {*map(bytes, train)} & {*map(bytes, held_out)}
+  np.testing.assert_allclose(data.std, train.std(), rtol=1e-6)
+  np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
+  with pytest.raises(ValueError, match="split: expected one of train, valid"):
+    data.split("all")
 
 
 def test_mirrored_batches_are_the_same_images():

@@ -221,9 +221,8 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path, what):
     now, metrics = TRAIN_STEP(now, batch)
     if int(now.step) == 10:
       model = now.players["model"]
-      tree = jax.tree.map(
-        lambda x: x.at[0, 1].set(jnp.nan), getattr(model, what)
-      )
+      spoil = lambda x: x.at[0, 1].set(jnp.nan)
+      tree = jax.tree.map(spoil, getattr(model, what))
       now.players["model"] = model._replace(**{what: tree})
     return now, metrics
 
@@ -246,16 +245,10 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path, what):
 
 def test_of_several_players_the_one_is_named(tmp_path):
   frozen = state.Player({"w": jnp.zeros(3)}, (), {})
-  good, bad = jnp.zeros(()), jnp.full((), -jnp.inf)
-  games = [
-    (
-      {"a/loss": good, "critic/loss": bad, "x/loss": bad},
-      "critic: loss is -inf",
-    ),
-    ({"loss": bad}, "model: loss is -inf at step 1"),
-  ]
-  for metrics, message in games:
-    start = _init()
+  good, bad = np.float32(0), np.float32(-np.inf)
+  several = {"a/loss": good, "critic/loss": bad, "x/loss": bad}
+  for name, metrics in (("critic", several), ("model", {"loss": bad})):
+    message, start = f"{name}: loss is -inf at step 1", _init()
     players = {"a": frozen, "critic": frozen} | start.players
     with pytest.raises(loop.Diverged, match=message):
       loop.run(
@@ -279,12 +272,9 @@ def test_other_threads_leave_signals_alone():
     return _batch(step)
 
   def train():
-    settings = dict(log_every=1, save_every=1, saver=_saver(id))
-    results.append(
-      loop.run(
-        TRAIN_STEP, _init(), batch_fn, num_steps=2, log=_ignore, **settings
-      )
-    )
+    settings = dict(log_every=1, save_every=1, saver=_saver(id), log=_ignore)
+    final = loop.run(TRAIN_STEP, _init(), batch_fn, num_steps=2, **settings)
+    results.append(final)
 
   thread = threading.Thread(target=train)
   thread.start()
