@@ -5,11 +5,11 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
-import mixture
 import numpy as np
 import pytest
 from absl.testing import parameterized
 
+from benchmarks import mixture
 from jaxgen import fields, samplers
 
 SOLVERS = {

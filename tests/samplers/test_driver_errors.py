@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-import mixture
 import pytest
 
+from benchmarks import mixture
 from jaxgen import fields, samplers
 
 PATH = mixture.jaxgen_path("linear")

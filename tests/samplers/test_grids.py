@@ -4,10 +4,10 @@ import contextlib
 import math
 
 import jax
-import mixture
 import numpy as np
 import pytest
 
+from benchmarks import mixture
 from jaxgen import paths, samplers
 
 GRIDS = ("karras", "log_snr", "uniform")

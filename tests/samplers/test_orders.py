@@ -8,10 +8,10 @@ their last time, and a step of length zero changes nothing.
 
 import jax
 import jax.numpy as jnp
-import mixture
 import numpy as np
 import pytest
 
+from benchmarks import mixture
 from jaxgen import samplers
 
 NUM_STEPS = (32, 64, 128, 256)

@@ -8,10 +8,10 @@ are those of the driver: fold_in(step_key, n), n = 0, 1, ...
 
 import jax
 import jax.numpy as jnp
-import mixture
 import numpy as np
 import pytest
 
+from benchmarks import mixture
 from jaxgen import fields, paths, predictions, samplers
 
 X = np.array([0.7, -0.4])

@@ -9,10 +9,10 @@ No Monte Carlo. Float64; noise ratios 10 to .05, uniform in log ratio.
 
 import jax
 import jax.numpy as jnp
-import mixture
 import numpy as np
 import pytest
 
+from benchmarks import mixture
 from jaxgen import fields, predictions, samplers
 
 MEAN, STD = 0.8, 0.5

@@ -1,6 +1,7 @@
-"""A 2-D Gaussian mixture and the five paths, written out by hand.
+"""A 2-D Gaussian mixture and the five paths, written out by hand: a truth for
+solvers, in tests and benchmarks alike.
 
-The truth of the solver tests: no number here comes from jaxgen, only `field`
+No number here comes from jaxgen, only `field`
 hands the exact denoiser to it. The data has width, because point masses are
 blind (the denoise collapses on an atom and hides wrong weights).
 """
