@@ -249,26 +249,24 @@ def _absolute(directory):
 
 def _attempt(call, to_error):
   """call(), where whatever the storage layer raises becomes one line."""
+  hook = sys.unraisablehook
+  if not (isinstance(hook, functools.partial) and hook.func is _unless_late):
+    sys.unraisablehook = functools.partial(_unless_late, hook)
   with _quiet_log(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     try:
-      return call()
+      value = call()
     except Exception as error:
-      _ignore_late_reads()
       reason = _reason(error)
+    else:
+      sys.unraisablehook = hook
+      return value
     gc.collect()  # now, as tasks that failed tell of it when they go
   raise to_error(reason)
 
 
-def _ignore_late_reads():
-  """Reads that were under way beside one that failed find no one to tell."""
-  hook = sys.unraisablehook
-  if isinstance(hook, functools.partial) and hook.func is _unless_late:
-    return
-  sys.unraisablehook = functools.partial(_unless_late, hook)
-
-
 def _unless_late(hook, unraisable):
+  """Reads under way beside one that failed find no one to tell, even later."""
   text = str(unraisable.exc_value)
   if not ("loop is closed" in text or "reading array index" in text):
     hook(unraisable)
