@@ -101,7 +101,7 @@ def time(name, ratio):
 
 
 def flow(name, x, start, end):
-  """The probability flow from time start to end, by DOP853, rtol 1e-12."""
+  """The probability flow from time start to end, by DOP853, rtol 1e-13."""
   s = scales(name)
 
   def velocity(t, x):
@@ -110,7 +110,7 @@ def flow(name, x, start, end):
     return s.alpha_rate(t) * data + s.sigma_rate(t) * noise
 
   solution = integrate.solve_ivp(
-    velocity, (start, end), x, "DOP853", rtol=1e-12, atol=1e-13
+    velocity, (start, end), x, "DOP853", rtol=1e-13, atol=1e-14
   )
   return solution.y[:, -1]
 

@@ -27,9 +27,10 @@ arXiv:2305.14267 (both SDEs).
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxgen.samplers import driver
 
@@ -110,12 +111,12 @@ def _time(path, tau):
 
 
 def weights(
-  nodes: Float[Array, "*steps k"],
-  start: Float[Array, "*steps"],
-  end: Float[Array, "*steps"],
+  nodes: Float[Array, "k"],
+  start: Float[Array, ""],
+  end: Float[Array, ""],
   rate: float,
-  known: np.ndarray | None = None,
-) -> Float[Array, "*steps k"]:
+  known: Bool[Array, "k"] | None = None,
+) -> Float[Array, "k"]:
   """The integrals of a step's Lagrange polynomials.
 
     w_j = int_start^end exp(-rate (end - tau)) l_j(tau) dtau
@@ -124,39 +125,38 @@ def weights(
   up to 10, and no digit is lost at small ones, as closed forms would.
 
   Args:
-    nodes: where the polynomial goes through, k to a step.
-    start: of each step, on the clock.
-    end: of each step.
+    nodes: where the polynomial goes through, [k].
+    start: of the step, on the clock, [].
+    end: of the step, [].
     rate: of the exponential.
-    known: which nodes count, [*steps, k]; the others get the weight 0.
+    known: which nodes count, [k]; the others get the weight 0.
 
   Returns:
-    w, [*steps, k].
+    w, [k].
   """
   points, masses = np.polynomial.legendre.leggauss(12)
-  length = end - start
-  fraction = jnp.asarray((1 + points) / 2, length.dtype)
-  decay = jnp.exp(-rate * length[..., None] * (1 - fraction))
-  mass = length[..., None] / 2 * jnp.asarray(masses, length.dtype) * decay
-  at = length[..., None] * fraction
-  values = lagrange(nodes - start[..., None], at, known)
-  return (mass[..., None] * values).sum(-2)
+  h = end - start
+  fraction = jnp.asarray((1 + points) / 2, h.dtype)
+  decay = jnp.exp(rate * h * (fraction - 1))
+  mass = jnp.asarray(masses / 2, h.dtype) * h * decay
+  values = jax.vmap(lagrange, (None, 0, None))
+  # A sum: some accelerators round the factors of matrix products.
+  return (mass[:, None] * values(nodes - start, h * fraction, known)).sum(0)
 
 
-def lagrange(nodes, at, known=None):
-  """l_j(at), [*steps, points, k], of nodes [*steps, k], at [*steps, points]."""
-  num = nodes.shape[-1]
-  known = np.ones(num, bool) if known is None else known
-  columns = []
-  for j in range(num):
-    value = jnp.ones_like(at)
-    for m in range(num):
-      if m != j:
-        gap = jnp.where(known[..., m], nodes[..., j] - nodes[..., m], 1.0)
-        factor = (at - nodes[..., m, None]) / gap[..., None]
-        value = value * jnp.where(known[..., m, None], factor, 1.0)
-    columns.append(jnp.where(known[..., j, None], value, 0.0))
-  return jnp.stack(columns, -1)
+def lagrange(
+  nodes: Float[Array, "k"],
+  at: Float[Array, ""],
+  known: Bool[Array, "k"] | None = None,
+) -> Float[Array, "k"]:
+  """The Lagrange polynomials l_j of the known nodes at one place, [k]."""
+  others = ~jnp.eye(len(nodes), dtype=bool)
+  if known is not None:
+    others = others & known[None]
+  gaps = jnp.where(others, nodes[:, None] - nodes[None], 1)
+  factors = jnp.where(others, (at - nodes)[None] / gaps, 1)
+  found = factors.prod(1)
+  return found if known is None else jnp.where(known, found, 0)
 
 
 def combine(weights: Array, values: tuple) -> Array:

@@ -10,6 +10,7 @@ lower order, as published: the errors of the start limit the order on a grid
 whose first step is as long as the others (docs/results/orders.md).
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -37,17 +38,18 @@ def table(
     midpoint: where a step has two nodes, their line is taken at the step's
       middle instead of integrated, as DPM-Solver++ (2M) and UniPC do.
   """
-  known = nodes >= 0
-  start, end = clock[:-1], clock[1:]
+
+  def of_step(start, end, at, known):
+    found = forms.weights(at, start, end, rate, known)
+    if not midpoint:
+      return found
+    # The weights sum to the integral of the exponential alone.
+    line = forms.lagrange(at, (start + end) / 2, known) * found.sum()
+    return jnp.where(known.sum() == 2, line, found)
+
   at = clock[np.maximum(nodes, 0)]
-  integrals = forms.weights(at, start, end, rate, known)
-  if not midpoint:
-    return integrals
-  half = (end - start)[:, None] / 2
-  line = forms.lagrange(at - start[:, None], half, known)[:, 0]
-  two = (known.sum(1) == 2)[:, None]
-  # The integrals of a step sum to that of the exponential alone.
-  return jnp.where(two, line * integrals.sum(1, keepdims=True), integrals)
+  known = jnp.asarray(nodes >= 0)
+  return jax.vmap(of_step)(clock[:-1], clock[1:], at, known)
 
 
 def _multistep(name, form, order, midpoint=False):

@@ -8,6 +8,7 @@ are those of the driver: fold_in(step_key, n), n = 0, 1, ...
 
 import jax
 import jax.numpy as jnp
+import mixture_runs
 import numpy as np
 import pytest
 
@@ -16,29 +17,6 @@ from jaxgen import fields, paths, predictions, samplers
 
 X = np.array([0.7, -0.4])
 NUM_STEPS = 17  # with the final denoise, the paper's N = 18
-SEED = 3
-
-
-def _draws(num_steps):
-  """The standard normals that `integrate` uses for key(SEED)."""
-  _, step_key = jax.random.split(jax.random.key(SEED))
-
-  def draw(n):
-    return jax.random.normal(jax.random.fold_in(step_key, n), (2,), "float64")
-
-  return np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(num_steps)))
-
-
-def _run(solver, path, times, x, field=None):
-  field = mixture.field(path) if field is None else field
-
-  @jax.jit
-  def run(x, times):
-    key = jax.random.key(SEED)
-    x = samplers.integrate(solver, field, x, times, key)
-    return x, field(x, times[-1]).data
-
-  return [np.asarray(v) for v in run(jnp.asarray(x), jnp.asarray(times))]
 
 
 def _karras_times(num, low=0.002, high=80.0, rho=7.0):
@@ -85,7 +63,7 @@ def test_heun_is_algorithm_1():
   with jax.enable_x64(True):
     path = paths.edm()
     grid = samplers.grids.karras(path, NUM_STEPS)
-    _, data = _run(samplers.heun(), path, grid, 80.0 * X)
+    _, data = mixture_runs.run(samplers.heun(), path, grid, 80.0 * X)
   np.testing.assert_allclose(data, expected, rtol=0, atol=1e-12)
 
 
@@ -98,7 +76,7 @@ def test_heun_is_algorithm_1():
 def test_churn_is_algorithm_2(churn, low, high):
   times = _karras_times(NUM_STEPS + 1)
   with jax.enable_x64(True):
-    draws = _draws(NUM_STEPS)
+    draws = mixture_runs.draws(NUM_STEPS)
     expected = _karras_sampler(80.0 * X, times, draws, churn, low, high, 1.003)
     still = _karras_sampler(80.0 * X, times, draws)
     path = paths.edm()
@@ -106,7 +84,7 @@ def test_churn_is_algorithm_2(churn, low, high):
       churn * NUM_STEPS / (NUM_STEPS + 1), low, high, noise_scale=1.003
     )
     grid = samplers.grids.karras(path, NUM_STEPS)
-    _, data = _run(solver, path, grid, 80.0 * X)
+    _, data = mixture_runs.run(solver, path, grid, 80.0 * X)
   assert np.abs(expected - still).max() > 0.01  # the noise matters
   np.testing.assert_allclose(data, expected, rtol=0, atol=1e-12)
 
@@ -142,16 +120,20 @@ def test_ddim_is_eq_12_of_ddim():
     x = np.sqrt(then) * predicted + np.sqrt(1 - then) * eps
   with jax.enable_x64(True):
     times, path = _discrete_times(bars), paths.vp()
-    end, _ = _run(samplers.ddim(), path, times, X, _noise_field(path))
+    end, _ = mixture_runs.run(
+      samplers.ddim(), path, times, X, _noise_field(path)
+    )
   np.testing.assert_allclose(end, x, rtol=0, atol=1e-11)
 
 
 def test_ancestral_is_the_posterior_of_ddpm():
   betas, bars = _alpha_bars()
   with jax.enable_x64(True):
-    draws = _draws(len(bars) - 1)
+    draws = mixture_runs.draws(len(bars) - 1)
     times, path = _discrete_times(bars), paths.vp()
-    end, _ = _run(samplers.ancestral(), path, times, X, _noise_field(path))
+    end, _ = mixture_runs.run(
+      samplers.ancestral(), path, times, X, _noise_field(path)
+    )
   x = X
   for n, i in enumerate(range(len(bars) - 1, 0, -1)):
     beta, bar, prev = betas[i], bars[i], bars[i - 1]
@@ -178,7 +160,7 @@ def ends():
 
       @jax.jit
       def run(x, times, field=field):
-        key = jax.random.key(SEED)
+        key = jax.random.key(mixture_runs.SEED)
         return [
           samplers.integrate(solver, field, x, times, key) for solver in solvers
         ]
