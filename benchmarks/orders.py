@@ -10,6 +10,7 @@ mean and variance at the end without Monte Carlo. Writes docs/results/orders.md
 and orders.json.
 """
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import mixture, recursion, results
-from jaxgen import samplers
+from jaxgen import paths, samplers
 
 NUM_STEPS = (192, 384, 768)
 POINTS = np.random.RandomState(0).normal(size=(8, 2))
@@ -60,24 +61,28 @@ def deterministic() -> list[Claim]:
   claims += [Claim(samplers.deis(k), k, 2) for k in (2, 3, 4)]
   claims += [Claim(samplers.dpmpp_2m(), 2, 2), Claim(samplers.dpmpp_3m(), 3, 2)]
   # UniPC corrects its first step to third order's.
-  return claims + [Claim(samplers.unipc(k), k + 1, 3) for k in (2, 3)]
+  return claims + [Claim(samplers.unipc(k), k + 1, 3) for k in (2, 3, 4)]
 
 
-def log_grid(path, num_steps, encode=False, graded=False):
-  """Times uniform in log ratio.
+def ratios(num_steps, encode=False, graded=False):
+  """Noise ratios, uniform in their logarithm.
 
   graded: the first step is cut into halves, quarters, ... down to 1 / N of it,
   so that a multistep method's start at lower order costs nothing.
   """
-  times = samplers.grids.log_snr(path, num_steps, RATIO_MIN, RATIO_MAX)
-  times = jnp.flip(times) if encode else times
-  if not graded:
-    return np.asarray(times)
-  logs = np.log(np.asarray(path.ratio(times[:2])))
+  logs = np.linspace(np.log(RATIO_MAX), np.log(RATIO_MIN), num_steps + 1)
+  logs = logs[::-1] if encode else logs
   halves = 0.5 ** np.arange(int(np.log2(num_steps)), 0, -1)
-  ratios = np.exp(logs[0] + (logs[1] - logs[0]) * halves)
-  inner = path.time(jnp.asarray(ratios))
-  return np.concatenate([times[:1], inner, times[1:]])
+  inner = logs[0] + (logs[1] - logs[0]) * halves[: len(halves) * graded]
+  return np.exp(np.concatenate([logs[:1], inner, logs[1:]]))
+
+
+def stacked(grids):
+  """Grids of several lengths as one array, the last entry repeated."""
+  longest = max(map(len, grids))
+  return jnp.asarray(
+    [np.pad(grid, (0, longest - len(grid)), mode="edge") for grid in grids]
+  )
 
 
 def padded(solver):
@@ -98,6 +103,30 @@ def padded(solver):
   return solver._replace(plan=plan, step=step)
 
 
+def one_path(index):
+  """The path mixture.NAMES[index] of a traced index: one program for all."""
+  known = [mixture.jaxgen_path(name) for name in mixture.NAMES]
+
+  def choose(name):
+    return lambda t: jnp.stack([getattr(path, name)(t) for path in known])[
+      index
+    ]
+
+  return paths.Path(choose("alpha"), choose("sigma"), choose("time"))
+
+
+def ends_of(solver):
+  """(path's index, x [P, 2], grids [G, N + 1]) -> [G, P, 2], one program."""
+
+  def one(index, x, times):
+    path, key = one_path(index), jax.random.key(0)
+    field = mixture.field(path)
+    return samplers.integrate(padded(solver), field, x, times, key)
+
+  return jax.jit(jax.vmap(jax.vmap(one, (None, 0, None)), (None, None, 0)))
+
+
+@functools.cache
 def truth(name, encode):
   """Where the flow begins, [P, 2], and ends."""
   ends = [mixture.time(name, ratio) for ratio in (RATIO_MAX, RATIO_MIN)]
@@ -107,57 +136,34 @@ def truth(name, encode):
   return starts, np.stack([mixture.flow(name, x, start, end) for x in starts])
 
 
-def errors(name, claims):
-  """RMSE at the end by (solver's name, grid), [len(NUM_STEPS)]; x64."""
-  path, settings = mixture.jaxgen_path(name), list(GRIDS.values())
-  truths = {encode: truth(name, encode) for encode in (False, True)}
-  starts, ends = (
-    np.stack([truths[encode][i] for encode, _ in settings]) for i in (0, 1)
-  )
-  grids = [[log_grid(path, n, *how) for n in NUM_STEPS] for how in settings]
-  longest = max(len(times) for row in grids for times in row)
-  pad = lambda times: np.pad(times, (0, longest - len(times)), mode="edge")
-  grids = jnp.asarray([[pad(times) for times in row] for row in grids])
-  found = {}
-  for claim in claims:
-    values = np.asarray(_ends(path, claim.solver)(jnp.asarray(starts), grids))
-    rms = np.sqrt(np.mean((values - ends[:, None]) ** 2, (2, 3)))
-    found |= {(claim.solver.name, grid): rms[i] for i, grid in enumerate(GRIDS)}
-  return found
+def certify(solver):
+  """RMSE of N by path and grid, and the loss to float32 by path; x64.
 
-
-def _ends(path, solver):
-  """(x [K, P, 2], grids [K, G, N + 1]) -> [K, G, P, 2]."""
-  field = mixture.field(path)
-
-  def one(x, times):
-    key = jax.random.key(0)
-    return samplers.integrate(padded(solver), field, x, times, key)
-
-  points = jax.vmap(one, (0, None))
-  return jax.jit(jax.vmap(jax.vmap(points, (None, 0))))
-
-
-def rounding(name, claims, num_steps=256):
-  """|x in float32 - x in float64| at the end, ratios 80 to .002, by solver."""
-  path = mixture.jaxgen_path(name)
-  grid = np.asarray(samplers.grids.log_snr(path, num_steps, 0.002, 80.0))
-  scale = float(np.hypot(path.alpha(grid[0]), path.sigma(grid[0])))
-  found = {}
-  for claim in claims:
-    run = _ends(path, claim.solver)
+  Returns:
+    {path: {grid of GRIDS: [len(NUM_STEPS)]}}, {path: float}.
+  """
+  run, errors, rounding = ends_of(solver), {}, {}
+  whole = np.geomspace(80.0, 0.002, NUM_STEPS[0] + 1)
+  found = {
+    grid: stacked([ratios(n, *how) for n in NUM_STEPS] + [whole])
+    for grid, how in GRIDS.items()
+  }
+  for index, name in enumerate(mixture.NAMES):
+    path, errors[name] = mixture.jaxgen_path(name), {}
+    grids = {grid: path.time(values) for grid, values in found.items()}
+    for grid, (encode, _) in GRIDS.items():
+      starts, ends = truth(name, encode)
+      values = run(index, jnp.asarray(starts), grids[grid])[:-1]
+      square = np.mean((np.asarray(values) - ends) ** 2, (1, 2))
+      errors[name][grid] = np.sqrt(square)
+    times = grids["down"]
+    scale = jnp.hypot(path.alpha(times[-1, 0]), path.sigma(times[-1, 0]))
     single, double = (
-      np.asarray(
-        run(
-          jnp.asarray(POINTS[None] * scale, dtype),
-          jnp.asarray(grid[None, None], dtype),
-        ),
-        np.float64,
-      )
+      run(index, jnp.asarray(POINTS * scale, dtype), times.astype(dtype))[-1]
       for dtype in (jnp.float32, jnp.float64)
     )
-    found[claim.solver.name] = np.sqrt(np.mean((single - double) ** 2))
-  return found
+    rounding[name] = float(jnp.sqrt(jnp.mean((single - double) ** 2)))
+  return errors, rounding
 
 
 def stochastic() -> list[Claim]:
@@ -174,25 +180,23 @@ def stochastic() -> list[Claim]:
 
 def measure():
   """The record of the page; x64."""
-  claims, record = deterministic(), {"deterministic": {}, "stochastic": {}}
-  for name in mixture.NAMES:
-    rows = record["deterministic"][name] = {}
-    found, rounded = errors(name, claims), rounding(name, claims)
-    for claim in claims:
-      own = {grid: found[claim.solver.name, grid] for grid in GRIDS}
-      rows[claim.solver.name] = {
-        "orders": {
-          grid: mixture.order(NUM_STEPS, e) for grid, e in own.items()
-        },
-        "errors": {grid: e.tolist() for grid, e in own.items()},
-        "rounding": rounded[claim.solver.name],
+  record = {"deterministic": {}, "stochastic": {}}
+  for claim in deterministic():
+    errors, rounding = certify(claim.solver)
+    record["deterministic"][claim.solver.name] = {
+      name: {
+        "orders": {g: mixture.order(NUM_STEPS, e) for g, e in found.items()},
+        "errors": {g: e.tolist() for g, e in found.items()},
+        "rounding": rounding[name],
       }
-    print(f"{name}: measured", flush=True)
-  for name, claim in itertools.product(STOCHASTIC_PATHS, stochastic()):
+      for name, found in errors.items()
+    }
+    print(f"{claim.solver.name}: measured", flush=True)
+  for claim, name in itertools.product(stochastic(), STOCHASTIC_PATHS):
     found, end = recursion.moment_errors(
       name, claim.solver, (RATIO_MAX, RATIO_MIN), NUM_STEPS
     )
-    record["stochastic"].setdefault(name, {})[claim.solver.name] = {
+    record["stochastic"].setdefault(claim.solver.name, {})[name] = {
       "order": mixture.order(NUM_STEPS, np.abs(found[0, :, 1])),
       "relative variance error": found[0, -1, 1] / end[1],
     }
@@ -219,16 +223,15 @@ def page(record):
     "grid that leaves the order in the column started, on a graded one (the",
     "first step cut into halves, quarters, ...) it has its own. UniPC-p, with",
     "its corrector, is of order p + 1. Rounding: RMS of float32 against",
-    "float64, 256 steps, noise ratios 80 to .002, the worst path.",
+    f"float64, {NUM_STEPS[0]} steps, noise ratios 80 to .002, the worst path.",
     "",
     "| solver | calls a step | order | started | "
     + " | ".join(GRIDS)
     + " | rounding |",
     "|---" * (len(GRIDS) + 5) + "|",
   ]
-  found = list(record["deterministic"].values())
   for solver, order, started in deterministic():
-    rows, cells = [path[solver.name] for path in found], []
+    rows, cells = list(record["deterministic"][solver.name].values()), []
     for grid in GRIDS:
       values = [row["orders"][grid] for row in rows]
       cells.append(f"{min(values):.2f} - {max(values):.2f}")
@@ -248,13 +251,15 @@ def _stochastic_page(record):
     "the steps and no Monte Carlo. In brackets the error at the largest N,",
     "relative to the variance.",
     "",
-    "| solver | calls a step | weak order | " + " | ".join(found) + " |",
-    "|---" * (len(found) + 3) + "|",
+    "| solver | calls a step | weak order | "
+    + " | ".join(STOCHASTIC_PATHS)
+    + " |",
+    "|---" * (len(STOCHASTIC_PATHS) + 3) + "|",
   ]
   for solver, order, _ in stochastic():
     cells = [
       f"{row['order']:.2f} ({row['relative variance error']:+.1e})"
-      for row in (path[solver.name] for path in found.values())
+      for row in found[solver.name].values()
     ]
     head = f"{solver.name} | {solver.num_calls(1)} | {order}"
     lines.append(f"| {head} | {' | '.join(cells)} |")

@@ -10,6 +10,8 @@ lower order, as published: the errors of the start limit the order on a grid
 whose first step is as long as the others (docs/results/orders.md).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,10 @@ def past_nodes(num_steps: int, order: int, ahead: int = 0) -> np.ndarray:
 
 
 def table(
-  clock: Float[Array, "times"], rate: float, nodes: np.ndarray, midpoint: bool
+  clock: Float[Array, "times"],
+  rate: float,
+  nodes: np.ndarray,
+  slope: Callable | None = None,
 ) -> Float[Array, "steps order"]:
   """The weights of every step, 0 for nodes before the first time.
 
@@ -35,24 +40,32 @@ def table(
     clock: the times on the form's clock, [N + 1].
     rate: of the form.
     nodes: indices from `past_nodes`, [N, order].
-    midpoint: where a step has two nodes, their line is taken at the step's
-      middle instead of integrated, as DPM-Solver++ (2M) and UniPC do.
+    slope: the published shortcut where a step has two nodes: the line's slope
+      counts as at the middle of the step, times slope(h, integral of the
+      exponential). None for its integral.
   """
 
   def of_step(start, end, at, known):
     found = forms.weights(at, start, end, rate, known)
-    if not midpoint:
+    if slope is None:
       return found
-    # The weights sum to the integral of the exponential alone.
-    line = forms.lagrange(at, (start + end) / 2, known) * found.sum()
-    return jnp.where(known.sum() == 2, line, found)
+    line = forms.lagrange(at, (start + end) / 2, known)
+    constant = forms.lagrange(at, start, known)
+    total = found.sum()  # that of the exponential alone
+    two = constant * total + (line - constant) * slope(end - start, total)
+    return jnp.where(known.sum() == 2, two, found)
 
   at = clock[np.maximum(nodes, 0)]
   known = jnp.asarray(nodes >= 0)
   return jax.vmap(of_step)(clock[:-1], clock[1:], at, known)
 
 
-def _multistep(name, form, order, midpoint=False):
+def _midpoint(h, total):
+  """Of DPM-Solver++ and UniPC's B_2: the line at the middle of the step."""
+  return total
+
+
+def _multistep(name, form, order, slope=None):
   """`order` nodes behind each step."""
 
   def plan(path, times):
@@ -60,7 +73,7 @@ def _multistep(name, form, order, midpoint=False):
     t, end = times[:-1], times[1:]
     keep, gain = form.scales(path, t, end)
     nodes = past_nodes(len(t), order)
-    found = table(form.clock(path, times), form.rate, nodes, midpoint)
+    found = table(form.clock(path, times), form.rate, nodes, slope)
     c = dict(t=t, keep=keep, weights=gain[:, None] * found)
     if form.std is not None:
       c["std"] = form.std(path, t, end)
@@ -122,7 +135,7 @@ def dpmpp_2m() -> driver.Solver:
 
   Reference: Lu et al. 2022, arXiv:2211.01095, algorithm 2.
   """
-  return _multistep("dpmpp_2m", forms.data(), 2, midpoint=True)
+  return _multistep("dpmpp_2m", forms.data(), 2, _midpoint)
 
 
 def dpmpp_3m() -> driver.Solver:
@@ -131,7 +144,7 @@ def dpmpp_3m() -> driver.Solver:
   Reference: Lu et al. 2022, arXiv:2211.01095, section 4.2 (with 2 phi_3 on
   the second divided difference, which the third order needs).
   """
-  return _multistep("dpmpp_3m", forms.data(), 3, midpoint=True)
+  return _multistep("dpmpp_3m", forms.data(), 3, _midpoint)
 
 
 def dpmpp_2m_sde(eta: float = 1.0) -> driver.Solver:
@@ -147,29 +160,36 @@ def dpmpp_2m_sde(eta: float = 1.0) -> driver.Solver:
   """
   exponential.check_eta("dpmpp_2m_sde", eta)
   form = forms.data(eta)
-  return _multistep("dpmpp_2m_sde", form, 2, midpoint=True)
+  return _multistep("dpmpp_2m_sde", form, 2, _midpoint)
 
 
-def unipc(order: int) -> driver.Solver:
-  """UniPC: dpmpp_2m or dpmpp_3m, each state corrected by the next evaluation.
+def unipc(
+  order: int, *, noise: bool = False, b1: bool = False
+) -> driver.Solver:
+  """UniPC: a multistep prediction, corrected by the evaluation that follows it.
 
   The evaluation at a predicted state is a further node of the step that led
   there; the state is computed again with it, and the same evaluation serves
   the next step. So a step costs one evaluation, and the corrected state has
-  order + 1. The last state is a prediction.
+  order + 1. The last state is a prediction. With data the prediction is that
+  of dpmpp_2m or dpmpp_3m.
 
   Args:
-    order: of the predictor, 2 or 3.
+    order: of the prediction, 2 to 4.
+    noise: integrate the noise, as the paper's first form; else the data.
+    b1: B_1(h) = h instead of B_2(h) = exp(h) - 1. Where the nodes determine the
+      polynomial, B drops out; it stays in steps of two nodes.
 
-  Reference: Zhao et al. 2023, arXiv:2302.04867, algorithm 1 and 2, data
-  prediction, B_2(h). (Where order nodes determine the polynomial, B(h) drops
-  out; it stays in the steps of two nodes, which are those of dpmpp_2m.)
+  Reference: Zhao et al. 2023, arXiv:2302.04867, algorithms 1 and 2, sections
+  3.1 to 3.3.
 
   Raises:
     ValueError: another order.
   """
-  _check_order("unipc", order, 2, 3)
-  form = forms.data()
+  _check_order("unipc", order, 2, 4)
+  form = forms.noise() if noise else forms.data()
+  settings = f"{order}" + ", noise" * noise + ", b1" * b1
+  slope = (lambda h, total: h) if b1 else _midpoint
 
   def plan(path, times):
     clock = form.clock(path, times)
@@ -178,7 +198,7 @@ def unipc(order: int) -> driver.Solver:
 
     def weights(num_nodes, ahead):
       nodes = past_nodes(num_steps, num_nodes, ahead)
-      return gain[:, None] * table(clock, form.rate, nodes, midpoint=True)
+      return gain[:, None] * table(clock, form.rate, nodes, slope)
 
     # Step n corrects the state that step n - 1 led to; the first corrects none.
     before = lambda rows: jnp.roll(rows, 1, 0).at[0].set(0)
@@ -196,12 +216,12 @@ def unipc(order: int) -> driver.Solver:
 
   def step(field, key, x, c, memory):
     before, past = memory
-    known = (field(x, c["t"]).data, *past)
+    known = (getattr(field(x, c["t"]), form.estimate), *past)
     correction = forms.combine(c["corrector"], known)
     x = c["first"] * x + c["keep_before"] * before + correction
     ahead = forms.combine(c["weights"], known[:-1])
     return c["keep"] * x + ahead, (x, known[:-1])
 
   return driver.Solver(
-    f"unipc({order})", plan, init, step, lambda n: n, form.needs
+    f"unipc({settings})", plan, init, step, lambda n: n, form.needs
   )

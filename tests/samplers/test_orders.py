@@ -5,6 +5,8 @@ method claims its own order on a grid with a graded first step, and what its own
 start leaves of it on a plain one.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,19 +23,17 @@ every_solver = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("name", mixture.NAMES)
-def test_fitted_order_against_scipy(name):
+@every_solver
+def test_fitted_order_against_scipy_on_every_path(claim):
+  solver, order, started = claim
   with jax.enable_x64(True):
-    found = orders.errors(name, claims)
-  for (solver, order, started), (grid, (_, graded)) in (
-    (claim, grid) for claim in claims for grid in orders.GRIDS.items()
-  ):
-    value = mixture.order(orders.NUM_STEPS, found[solver.name, grid])
-    case = (solver.name, grid, value)
-    if graded:
-      assert order - 0.15 <= value <= order + 0.15, case
-    else:
-      assert started - 0.2 <= value <= order + 0.15, case
+    errors, rounding = orders.certify(solver)
+  assert set(errors) == set(mixture.NAMES)
+  for name, grid in itertools.product(errors, orders.GRIDS):
+    value = mixture.order(orders.NUM_STEPS, errors[name][grid])
+    least = order - 0.15 if "graded" in grid else started - 0.2
+    assert least <= value <= order + 0.2, (name, grid, value)
+  assert max(rounding.values()) < 1e-5, rounding
 
 
 @every_solver
@@ -54,9 +54,8 @@ def test_one_percent_in_any_coefficient_is_seen(claim):
   with jax.enable_x64(True):
     path = mixture.jaxgen_path("vp")
     start, end = orders.truth("vp", encode=False)
-    grids = [orders.log_grid(path, n, graded=True) for n in few]
-    pad = len(grids[-1]) - len(grids[0])
-    grids = np.stack([np.pad(grids[0], (0, pad), mode="edge"), grids[1]])
+    ratios = orders.stacked([orders.ratios(n, graded=True) for n in few])
+    grids = path.time(ratios)
     field = mixture.field(path)
 
     def one(scales, times, x):
@@ -64,10 +63,10 @@ def test_one_percent_in_any_coefficient_is_seen(claim):
       return samplers.integrate(solver, field, x, times, key)
 
     run = jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None))
-    size = len(jax.tree.leaves(solver.plan(path, jnp.asarray(grids[1]))))
+    size = len(jax.tree.leaves(solver.plan(path, grids[1])))
     scales = 1 + 0.01 * jnp.eye(size + 1)[:, 1:]
     values = jax.jit(jax.vmap(run, (0, None, None)))(
-      scales, jnp.asarray(grids), jnp.asarray(start[:3])
+      scales, grids, jnp.asarray(start[:3])
     )
   errors = np.sqrt(np.mean((np.asarray(values) - end[:3]) ** 2, (2, 3)))
   whole, *rest = (mixture.order(few, e) for e in errors)
@@ -75,11 +74,3 @@ def test_one_percent_in_any_coefficient_is_seen(claim):
   for name, value in zip(names, rest, strict=True):
     if name not in UNREAD.get(solver.name, ()):
       assert value < order - 0.15, (name, value)
-
-
-@pytest.mark.parametrize("name", ["edm", "linear", "vp"])
-def test_float32_loses_only_rounding(name):
-  """256 steps, noise ratios 80 to .002."""
-  with jax.enable_x64(True):
-    found = orders.rounding(name, claims)
-  assert max(found.values()) < 1e-5, found
