@@ -66,20 +66,43 @@ WEIGHTS: dict[str, tuple[Callable, Callable | None]] = {
   "elbo": (lambda path, sd, p: levels.elbo_weight(path, p), predictions.data),
 }
 
+# Solvers without a setting on the command line.
+PLAIN_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
+  "euler": samplers.euler,
+  "heun": samplers.heun,
+  "midpoint": samplers.midpoint,
+  "rk4": samplers.rk4,
+  "adams_bashforth_4": lambda: samplers.adams_bashforth(4),
+  "ddim": samplers.ddim,
+  "dpm_solver_2s": samplers.dpm_solver_2s,
+  "dpm_solver_3s": samplers.dpm_solver_3s,
+  "dpmpp_2s": samplers.dpmpp_2s,
+  "dpmpp_2m": samplers.dpmpp_2m,
+  "dpmpp_3m": samplers.dpmpp_3m,
+  "deis_3": lambda: samplers.deis(3),
+  "unipc_2": lambda: samplers.unipc(2),
+  "unipc_3": lambda: samplers.unipc(3),
+  "euler_maruyama": samplers.euler_maruyama,
+  "ancestral": samplers.ancestral,
+  "dpmpp_sde": samplers.dpmpp_sde,
+  "dpmpp_2m_sde": samplers.dpmpp_2m_sde,
+  "seeds_2": samplers.seeds_2,
+  "predictor_corrector": lambda: samplers.predictor_corrector(samplers.ddim()),
+  "annealed": lambda: samplers.annealed(num_corrections=5),
+}
+
 # churn's amount -> solver; only churn reads it.
 SOLVERS: dict[str, Callable[[float], samplers.Solver]] = {
-  "euler": lambda churn: samplers.euler(),
-  "heun": lambda churn: samplers.heun(),
-  "ddim": lambda churn: samplers.ddim(),
-  "churn": samplers.churn,
-  "euler_maruyama": lambda churn: samplers.euler_maruyama(),
-  "ancestral": lambda churn: samplers.ancestral(),
-}
+  name: lambda churn, make=make: make() for name, make in PLAIN_SOLVERS.items()
+} | {"churn": samplers.churn}
 
 GRIDS = {
   "karras": samplers.grids.karras,
   "log_snr": samplers.grids.log_snr,
   "uniform": samplers.grids.uniform,
+  "cosine": samplers.grids.cosine,
+  "sigmoid": samplers.grids.sigmoid,
+  "shifted": samplers.grids.shifted,
 }
 
 TOYS = {

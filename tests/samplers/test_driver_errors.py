@@ -1,5 +1,7 @@
 """Bad input to the driver and the solvers: one clear line each."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -36,13 +38,28 @@ def _fails(pattern, **arguments):
     (samplers.euler_maruyama(), "score"),
     (samplers.ancestral(), "data"),
     (samplers.churn(1.0), "velocity"),
+    (samplers.rk4(), "velocity"),
+    (samplers.adams_bashforth(4), "velocity"),
+    (samplers.dpm_solver_3s(), "noise"),
+    (samplers.deis(2), "noise"),
+    (samplers.dpmpp_3m(), "data"),
+    (samplers.unipc(3), "data"),
+    (samplers.unipc(2, noise=True), "noise"),
+    (samplers.dpmpp_sde(), "data"),
+    (samplers.seeds_2(), "noise"),
+    (samplers.predictor_corrector(samplers.ddim()), "score"),
+    (samplers.predictor_corrector(samplers.ddim()), "data"),
+    (samplers.annealed(), "score"),
+    (samplers.mala(), "log_prob"),
+    (samplers.baoab(), "score"),
   ],
   ids=lambda value: getattr(value, "name", value),
 )
 def test_field_lacks_an_estimate(solver, estimate):
   full = mixture.field(PATH)
   lacking = lambda x, t: full(x, t)._replace(**{estimate: None})
-  pattern = f"field: expected {estimate}, which {solver.name} needs, got None"
+  name = re.escape(solver.name)
+  pattern = f"field: expected {estimate}, which {name} needs, got None"
   _fails(pattern, solver=solver, field=fields.Field(lacking, PATH))
 
 
@@ -53,18 +70,28 @@ def test_field_lacks_an_estimate(solver, estimate):
     samplers.euler_maruyama(),
     samplers.ancestral(),
     samplers.churn(1.0),
+    samplers.dpm_solver_2s(),
+    samplers.deis(3),
+    samplers.unipc(2),
+    samplers.seeds_2(),
+    samplers.annealed(),
   ],
   ids=lambda solver: solver.name,
 )
 def test_field_lacks_a_path(solver):
   bare = fields.Field(mixture.field(PATH).estimate)
-  pattern = f"field: expected path, which {solver.name} needs, got None"
+  name = re.escape(solver.name)
+  pattern = f"field: expected path, which {name} needs, got None"
   _fails(pattern, solver=solver, field=bare)
 
 
 def test_solvers_without_a_path_run_on_a_bare_velocity():
   field = fields.from_velocity(lambda x, t: -x)
-  for solver in (samplers.euler(), samplers.heun()):
+  of_velocity = samplers.euler, samplers.heun, samplers.midpoint, samplers.rk4
+  for solver in [
+    *(make() for make in of_velocity),
+    samplers.adams_bashforth(3),
+  ]:
     assert jnp.isfinite(_run(solver=solver, field=field)).all()
 
 
@@ -73,12 +100,20 @@ def test_solvers_without_a_path_run_on_a_bare_velocity():
 )
 @pytest.mark.parametrize(
   "solver",
-  [samplers.ancestral(), samplers.churn(1.0)],
+  [
+    samplers.ancestral(),
+    samplers.churn(1.0),
+    samplers.ddim(0.5),
+    samplers.dpmpp_sde(),
+    samplers.dpmpp_2m_sde(),
+    samplers.seeds_2(),
+  ],
   ids=lambda solver: solver.name,
 )
 def test_times_must_decrease(solver, times):
   times = jnp.array(times)
-  pattern = f"times: expected decreasing times, which {solver.name} needs"
+  name = re.escape(solver.name)
+  pattern = f"times: expected decreasing times, which {name} needs"
   _fails(pattern, solver=solver, times=times)
 
   @jax.jit
@@ -126,3 +161,26 @@ def test_churn_settings():
   for low, high in ((2.0, 1.0), (-1.0, 1.0), (0.0, float("nan"))):
     with pytest.raises(ValueError, match="ratio_min, ratio_max: expected"):
       samplers.churn(1.0, low, high)
+
+
+@pytest.mark.parametrize(
+  "make, low, high",
+  [
+    (samplers.adams_bashforth, 2, 4),
+    (samplers.deis, 2, 4),
+    (samplers.unipc, 2, 4),
+  ],
+)
+def test_orders_out_of_range(make, low, high):
+  for order in (low - 1, high + 1):
+    pattern = f"{make.__name__}: expected order {low} to {high}, got {order}"
+    with pytest.raises(ValueError, match=pattern):
+      make(order)
+
+
+def test_shares_of_noise():
+  with pytest.raises(ValueError, match=r"eta in \[0, 1\], got 1.5"):
+    samplers.ddim(1.5)
+  for make in (samplers.dpmpp_sde, samplers.dpmpp_2m_sde):
+    with pytest.raises(ValueError, match=f"{make.__name__}: expected eta in"):
+      make(-0.1)
