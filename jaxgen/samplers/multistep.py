@@ -175,7 +175,7 @@ def unipc(
   of dpmpp_2m or dpmpp_3m.
 
   Args:
-    order: of the prediction, 2 to 4.
+    order: of the prediction, 2 to 5.
     noise: integrate the noise, as the paper's first form; else the data.
     b1: B_1(h) = h instead of B_2(h) = exp(h) - 1. Where the nodes determine the
       polynomial, B drops out; it stays in steps of two nodes.
@@ -186,7 +186,7 @@ def unipc(
   Raises:
     ValueError: another order.
   """
-  _check_order("unipc", order, 2, 4)
+  _check_order("unipc", order, 2, 5)
   form = forms.noise() if noise else forms.data()
   settings = f"{order}" + ", noise" * noise + ", b1" * b1
   slope = (lambda h, total: h) if b1 else _midpoint

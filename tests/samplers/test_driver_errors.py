@@ -168,7 +168,7 @@ def test_churn_settings():
   [
     (samplers.adams_bashforth, 2, 4),
     (samplers.deis, 2, 4),
-    (samplers.unipc, 2, 4),
+    (samplers.unipc, 2, 5),
   ],
 )
 def test_orders_out_of_range(make, low, high):

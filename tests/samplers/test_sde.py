@@ -34,7 +34,7 @@ def _order(values):
 @every_solver
 @pytest.mark.parametrize("name", orders.STOCHASTIC_PATHS)
 def test_moments_converge_to_the_marginal(name, claim):
-  solver, order, _ = claim
+  solver, order = claim.solver, claim.order
   errors, (mean, variance) = _errors(name, solver)
   assert order - 0.15 <= _order(errors[:, 1]) <= order + 0.15
   if np.abs(errors[:, 0]).max() > 1e-11:  # elsewhere the mean is exact
@@ -48,7 +48,7 @@ def test_moments_converge_to_the_marginal(name, claim):
 
 @every_solver
 def test_one_percent_in_any_coefficient_is_seen(claim):
-  solver, order, _ = claim
+  solver, order = claim.solver, claim.order
   few = (192, 384)
   with jax.enable_x64(True):
     times = samplers.grids.log_snr(mixture.jaxgen_path("vp"), 4)
