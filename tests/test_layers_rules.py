@@ -21,6 +21,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 MATHEMATICS = frozenset(
   "paths predictions levels couplings bijectors quantizers estimators keys"
+  " traces dequantisation"
   " fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "guidance"}
@@ -33,6 +34,7 @@ LAYERS = {
   "samplers": {"fields", "paths", "predictions", "keys"},
   "models": {"keys", "bijectors", "quantizers"},
   "likelihood": MATHEMATICS | {"samplers"},
+  "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,
   "training": {"keys"},

@@ -169,19 +169,17 @@ def unipc(
   """UniPC: a multistep prediction, corrected by the evaluation that follows it.
 
   The evaluation at a predicted state is a further node of the step that led
-  there; the state is computed again with it, and the same evaluation serves
-  the next step. So a step costs one evaluation, and the corrected state has
-  order + 1. The last state is a prediction. With data the prediction is that
-  of dpmpp_2m or dpmpp_3m.
+  there, and serves the next step too: one evaluation a step, order + 1. The
+  last state is a prediction. With data the prediction is that of dpmpp_2m or
+  dpmpp_3m.
 
   Args:
     order: of the prediction, 2 to 5.
     noise: integrate the noise, as the paper's first form; else the data.
-    b1: B_1(h) = h instead of B_2(h) = exp(h) - 1. Where the nodes determine the
-      polynomial, B drops out; it stays in steps of two nodes.
+    b1: B_1(h) = h instead of B_2(h) = exp(h) - 1, in steps of two nodes (with
+      more, B drops out).
 
-  Reference: Zhao et al. 2023, arXiv:2302.04867, algorithms 1 and 2, sections
-  3.1 to 3.3.
+  Reference: Zhao et al. 2023, arXiv:2302.04867, algorithms 1, 2, section 3.
 
   Raises:
     ValueError: another order.
@@ -194,10 +192,9 @@ def unipc(
   def plan(path, times):
     clock = form.clock(path, times)
     keep, gain = form.scales(path, times[:-1], times[1:])
-    num_steps = len(keep)
 
     def weights(num_nodes, ahead):
-      nodes = past_nodes(num_steps, num_nodes, ahead)
+      nodes = past_nodes(len(keep), num_nodes, ahead)
       return gain[:, None] * table(clock, form.rate, nodes, slope)
 
     # Step n corrects the state that step n - 1 led to; the first corrects none.
@@ -217,8 +214,8 @@ def unipc(
   def step(field, key, x, c, memory):
     before, past = memory
     known = (getattr(field(x, c["t"]), form.estimate), *past)
-    correction = forms.combine(c["corrector"], known)
-    x = c["first"] * x + c["keep_before"] * before + correction
+    x = c["first"] * x + c["keep_before"] * before
+    x = x + forms.combine(c["corrector"], known)
     ahead = forms.combine(c["weights"], known[:-1])
     return c["keep"] * x + ahead, (x, known[:-1])
 

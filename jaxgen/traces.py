@@ -1,0 +1,186 @@
+"""The divergence of a vector field, div f = tr J: exactly, or by probes.
+
+Every estimator takes f and x and gives f(x) with it, by one linearisation and
+products of the Jacobian with rows: about a forward each. Probes
+are drawn apart from estimating, so that they stay the same along a solve: its
+integrand is then smooth, and the spread of the integrals of single probes is
+the error of their mean.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Trace(NamedTuple):
+  """A way to find div f(x) = tr J(x): probes drawn once, estimates of each x.
+
+  Attributes:
+    name: for errors and tables.
+    num_estimates: K; their mean is the estimate.
+    is_exact: whether they have no error; else their spread shows it.
+    num_products: products with the Jacobian an evaluation: size of x -> number.
+    draw: (key, x) -> probes, any pytree.
+    estimate: (f, x, probes) -> f(x) [*D] and K estimates of div f, [K].
+  """
+
+  name: str
+  num_estimates: int
+  is_exact: bool
+  num_products: Callable[[int], int]
+  draw: Callable
+  estimate: Callable
+
+
+def exact() -> Trace:
+  """The trace of the Jacobian: one linearisation and D products with it."""
+
+  def estimate(f, x, basis):
+    value, products = _products(f, x, basis)
+    return value, jnp.sum(products * basis)[None]
+
+  return Trace(
+    "exact",
+    1,
+    is_exact=True,
+    num_products=lambda size: size,
+    draw=lambda key, x: jnp.eye(x.size, dtype=x.dtype),
+    estimate=estimate,
+  )
+
+
+def hutchinson(
+  num_probes: int, draw: Callable = jax.random.rademacher
+) -> Trace:
+  """z . J z of probes z with E z z^T = I; unbiased.
+
+  With signs for probes its variance is that of the part off the diagonal,
+  2 |offdiag(S)|^2 a probe (S the symmetric part of J): none where J is
+  diagonal. Normal probes have 2 |S|^2.
+
+  Args:
+    num_probes: K, at least 1.
+    draw: (key, shape, dtype) -> probes: jax.random.rademacher or normal.
+
+  Raises:
+    ValueError: num_probes is below 1.
+
+  Reference: Hutchinson 1989, Communications in Statistics 18(3); Grathwohl et
+  al. 2019, arXiv:1810.01367 (probes that stay the same along the solve).
+  """
+  _require("hutchinson", num_probes, 1)
+
+  def estimate(f, x, probes):
+    value, products = _products(f, x, probes)
+    return value, jnp.sum(products * probes, 1)
+
+  return Trace(
+    "hutchinson",
+    num_probes,
+    is_exact=False,
+    num_products=lambda size: num_probes,
+    draw=lambda key, x: draw(key, (num_probes, x.size), x.dtype),
+    estimate=estimate,
+  )
+
+
+def hutchpp(num_probes: int) -> Trace:
+  """Hutch++: the trace on a subspace exactly, the rest by probes; unbiased.
+
+    tr J = tr Q^T J Q + (D - 2 k) E u . J u,   u uniform on the unit sphere
+                                               orthogonal to Q
+
+  Q spans k random directions S and J S. No variance where J is a multiple of
+  the identity plus rank k, and velocities of denoisers are of that kind: Meyer
+  et al.'s Q spans J S alone, and u is not normalised there, so that a multiple
+  of the identity hides the low rank and costs variance of its own.
+
+  Args:
+    num_probes: k, at least 2 (the spread is that between the k values of u),
+      below D / 2; 3 k products with the Jacobian.
+
+  Raises:
+    ValueError: num_probes is below 2, or when drawn not below D / 2.
+
+  Reference: Meyer et al. 2021, arXiv:2010.09649, algorithm 1; Epperly et al.
+  2024, arXiv:2301.07825, section 2.3 (normalisation).
+  """
+  _require("hutchpp", num_probes, 2)
+
+  def draw(key, x):
+    if 2 * num_probes >= x.size:
+      raise ValueError(
+        f"hutchpp: expected num_probes below {x.size} / 2, the size of x, got"
+        f" {num_probes}"
+      )
+    sketch_key, rest_key = jax.random.split(key)
+    shape = x.size, num_probes
+    sketch = jnp.linalg.qr(jax.random.normal(sketch_key, shape, x.dtype))[0].T
+    return sketch, jax.random.normal(rest_key, shape[::-1], x.dtype)
+
+  def estimate(f, x, probes):
+    sketch, rest = probes
+    value, times = _linear(f, x)
+    image = times(sketch)
+    # The first k columns of q are those of the sketch, up to sign.
+    q = jnp.linalg.qr(jnp.concatenate([sketch, image]).T)[0]
+    beyond = q[:, num_probes:].T
+    captured = jnp.sum(sketch * image) + jnp.sum(beyond * times(beyond))
+    rest = rest - (rest @ q) @ q.T
+    rest = rest / jnp.linalg.norm(rest, axis=1, keepdims=True)
+    part = jnp.sum(rest * times(rest), 1)
+    return value, captured + (x.size - 2 * num_probes) * part
+
+  return Trace(
+    "hutchpp",
+    num_probes,
+    is_exact=False,
+    num_products=lambda size: 3 * num_probes,
+    draw=draw,
+    estimate=estimate,
+  )
+
+
+def mean(
+  trace: Trace, values: Float[Array, "K"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+  """The mean of K estimates (or of their integrals), and its standard error.
+
+  The error is 0 where the trace is exact, and infinite where K = 1: one probe
+  has no spread.
+  """
+  if trace.is_exact:
+    return values.mean(), jnp.zeros((), values.dtype)
+  if trace.num_estimates == 1:
+    return values.mean(), jnp.full((), jnp.inf, values.dtype)
+  error = jnp.std(values, ddof=1) / math.sqrt(trace.num_estimates)
+  return values.mean(), error
+
+
+def _require(name, num_probes, least):
+  if num_probes < least:
+    raise ValueError(
+      f"{name}: expected num_probes at least {least}, got {num_probes}"
+    )
+
+
+def _linear(f, x):
+  """f(x), and rows [N, D] -> their products with the Jacobian, [N, D]."""
+  value, product = jax.linearize(f, x)
+  one = lambda row: product(row.reshape(x.shape)).ravel()
+
+  def times(rows):
+    if len(rows) <= 4:  # 2.4 forwards for two, where a vmap takes 3.7 (an MLP)
+      return jnp.stack([one(row) for row in rows])
+    return jax.vmap(one)(rows)
+
+  return value, times
+
+
+def _products(f, x, rows):
+  value, times = _linear(f, x)
+  return value, times(rows)

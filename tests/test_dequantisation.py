@@ -1,0 +1,103 @@
+"""Probabilities of levels against enumeration."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxgen import dequantisation, paths
+from jaxgen.data import oracles
+
+WEIGHTS = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
+LEVELS = np.linspace(-1, 1, 5)
+# Atoms at the levels of one coordinate: P(level) is its weight.
+ATOMS = oracles.Mixture(WEIGHTS, LEVELS[:, None], np.zeros(5))
+
+
+def test_uniform_is_exact_for_a_density_constant_in_each_bin():
+  width = 0.5
+
+  @jax.jit
+  @jax.vmap
+  def run(level, key):
+    draw = dequantisation.uniform(key, level[None], 5)
+    bin_ = jnp.floor((draw.x[0] + 1 + width / 2) / width).astype(int)
+    density = jnp.asarray(WEIGHTS, "float32")[bin_] / width
+    return draw.x[0] - level, jnp.log(density) + draw.correction
+
+  levels = np.repeat(LEVELS, 200).astype("float32")
+  moves, log_p = run(levels, jax.random.split(jax.random.key(0), 1000))
+  np.testing.assert_allclose(np.exp(log_p), np.repeat(WEIGHTS, 200), rtol=1e-5)
+  assert np.abs(moves).max() <= width / 2
+  assert stats.kstest(moves, "uniform", (-0.25, 0.5)).pvalue > 0.01
+
+
+@pytest.mark.parametrize("path", [paths.edm(), paths.vp()], ids=["edm", "vp"])
+def test_gaussian_by_importance_is_the_probability(path):
+  # log P = E log p + correction - KL of the noise: none at small ratios.
+
+  @jax.jit
+  @jax.vmap
+  def run(level, key):
+    def one(key, ratio):
+      t = path.time(ratio)
+      draw = dequantisation.gaussian(key, level[None], 5, path, t)
+      return ATOMS.log_prob(path, draw.x, t) + draw.correction
+
+    small = jax.vmap(lambda key: one(key, 0.03))
+    wide = jax.vmap(lambda key: one(key, 0.25))
+    small_key, wide_key = jax.random.split(key)
+    values = wide(jax.random.split(wide_key, 4096))
+    weighted = dequantisation.importance(values)
+    return small(jax.random.split(small_key, 32)), values.mean(), weighted
+
+  keys = jax.random.split(jax.random.key(0), 5)
+  small, bound, weighted = run(LEVELS.astype("float32"), keys)
+  np.testing.assert_allclose(
+    small, np.log(WEIGHTS)[:, None] + 0 * small, atol=1e-4
+  )
+  # The decoder has equal weights, the model has not: the bound is a bound, and
+  # the model is p(x_t) P(level | x_t), whose probabilities add up to one.
+  assert (weighted > bound).all()
+  np.testing.assert_allclose(np.exp(weighted).sum(), 1, rtol=0.02)
+
+
+def test_decoder_against_scipy():
+  path, t = paths.linear(), 0.2
+  data, x = np.array([[-1.0, 0.5]]), np.array([[-0.3, 0.55]])
+  with jax.enable_x64(True):
+    run = jax.jit(
+      lambda data, x: dequantisation.level_log_prob(data, x, 5, path, t)
+    )
+    found = run(data, x)
+    every = [run(np.full((1, 1), level), x[:, 1:]) for level in LEVELS]
+  log_p = stats.norm.logpdf(x[..., None] / 0.8, LEVELS, 0.25)
+  log_p -= np.logaddexp.reduce(log_p, axis=-1, keepdims=True)
+  np.testing.assert_allclose(found, log_p[0, 0, 0] + log_p[0, 1, 3], rtol=1e-9)
+  np.testing.assert_allclose(np.exp(every).sum(), 1, rtol=1e-9)
+
+
+def test_importance():
+  values = np.array([-1.0, -3.0, -2.0])
+  np.testing.assert_allclose(
+    dequantisation.importance(jnp.asarray(values)),
+    np.log(np.exp(values).mean()),
+    rtol=1e-6,
+  )
+
+
+def test_keys_matter_and_bad_input():
+  data = jnp.zeros(3)
+  draws = [
+    dequantisation.uniform(jax.random.key(seed), data, 17).x for seed in (0, 1)
+  ]
+  assert (np.abs(draws[0] - draws[1]) > 0).all()
+  for call in (
+    lambda key, n: dequantisation.uniform(key, data, n),
+    lambda key, n: dequantisation.gaussian(key, data, n, paths.edm(), 0.1),
+  ):
+    with pytest.raises(ValueError, match="num_levels: expected at least 2"):
+      call(jax.random.key(0), 1)
+    with pytest.raises(ValueError, match="key: expected a typed key"):
+      call(jax.random.PRNGKey(0), 17)
