@@ -1,4 +1,8 @@
-"""Grids: ends, order, domain, spacing and refusals."""
+"""Grids: ends, order, domain, spacing and refusals.
+
+The published schedules are written here as functions of their own time; their
+inverses, at the noise ratios of a grid, must be uniform.
+"""
 
 import contextlib
 import math
@@ -6,11 +10,42 @@ import math
 import jax
 import numpy as np
 import pytest
+from scipy import optimize, special
 
 from benchmarks import mixture
 from jaxgen import paths, samplers
 
-GRIDS = ("karras", "log_snr", "uniform")
+GRIDS = ("karras", "log_snr", "uniform", "cosine", "sigmoid", "shifted")
+
+
+def _cosine(t, offset=0.008):
+  """Nichol and Dhariwal's eq. 17, as sigma / alpha."""
+  f = lambda t: math.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+  bar = f(t) / f(0)
+  return math.sqrt((1 - bar) / bar)
+
+
+def _sigmoid(t, start=-3, end=3, tau=1.0):
+  """Chen's algorithm 1, without its clipping."""
+  low, high = special.expit(start / tau), special.expit(end / tau)
+  gamma = high - special.expit((t * (end - start) + start) / tau)
+  gamma = gamma / (high - low)
+  return math.sqrt((1 - gamma) / gamma)
+
+
+def _shifted(t, shift=3.0):
+  """Esser et al.'s eq. 23 on x_t = (1 - t) data + t noise."""
+  t = shift * t / (1 + (shift - 1) * t)
+  return t / (1 - t)
+
+
+SCHEDULES = {"cosine": _cosine, "sigmoid": _sigmoid, "shifted": _shifted}
+
+
+def _inverse(schedule, ratio):
+  """The time of a ratio, by bisection."""
+  gap = lambda t: math.log(schedule(t) / ratio)
+  return optimize.brentq(gap, 1e-9, 1 - 1e-9, xtol=1e-15, rtol=1e-14)
 
 
 def _grid(name):
@@ -50,6 +85,8 @@ def test_spacing(path_name):
     "karras": np.diff(ratio(times["karras"]) ** (1 / 7)),
     "uniform": np.diff(times["uniform"]),
   }
+  for name, schedule in SCHEDULES.items():
+    gaps[name] = np.diff([_inverse(schedule, r) for r in ratio(times[name])])
   for name, gap in gaps.items():
     np.testing.assert_allclose(gap, gap[0], rtol=1e-9, err_msg=name)
     ends = ratio(times[name][[0, -1]])
@@ -82,7 +119,50 @@ def test_refusals(name, bad, word):
   assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("rho", [0.0, -7.0, math.nan])
-def test_karras_refuses_rho(rho):
-  with pytest.raises(ValueError, match="rho: expected a positive number"):
-    samplers.grids.karras(paths.edm(), 4, rho=rho)
+SETTINGS = [
+  ("cosine", _cosine, dict(offset=0.2)),
+  ("sigmoid", _sigmoid, dict(start=-2.0, end=5.0, tau=0.7)),
+  ("shifted", _shifted, dict(shift=0.4)),
+]
+
+
+@pytest.mark.parametrize("name, schedule, settings", SETTINGS)
+def test_settings_of_schedules(name, schedule, settings):
+  with jax.enable_x64(True):
+    times = np.asarray(_grid(name)(paths.edm(), 7, 0.01, 60.0, **settings))
+  own = [_inverse(lambda t: schedule(t, **settings), r) for r in times]
+  np.testing.assert_allclose(np.diff(own), own[-1] / 7 - own[0] / 7, rtol=1e-9)
+
+
+@pytest.mark.parametrize("path_name", ["cosine", "linear"])
+def test_schedules_are_uniform_on_their_own_path(path_name):
+  name, settings = {
+    "cosine": ("cosine", {}),
+    "linear": ("shifted", dict(shift=1.0)),
+  }[path_name]
+  with jax.enable_x64(True):
+    path = mixture.jaxgen_path(path_name)
+    times = _grid(name)(path, 11, **settings)
+    expected = samplers.grids.uniform(path, 11)
+  np.testing.assert_allclose(times, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+  "name, bad, word",
+  [
+    ("karras", dict(rho=0.0), "rho: expected a positive number"),
+    ("karras", dict(rho=-7.0), "rho: expected a positive number"),
+    ("karras", dict(rho=math.nan), "rho: expected a positive number"),
+    ("cosine", dict(offset=-0.1), "offset: expected a number >= 0"),
+    ("cosine", dict(offset=math.nan), "offset: expected a number >= 0"),
+    ("sigmoid", dict(tau=0.0), "tau: expected a positive number"),
+    ("sigmoid", dict(start=3.0), "start, end: expected start < end"),
+    ("sigmoid", dict(end=math.inf), "start, end: expected start < end"),
+    ("shifted", dict(shift=0.0), "shift: expected a positive number"),
+    ("shifted", dict(shift=math.inf), "shift: expected a positive number"),
+  ],
+)
+def test_refused_settings(name, bad, word):
+  with pytest.raises(ValueError, match=word) as error:
+    _grid(name)(paths.edm(), 4, **bad)
+  assert "\n" not in str(error.value)

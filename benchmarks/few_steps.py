@@ -1,0 +1,297 @@
+"""Few steps: every deterministic solver on four grids, the fitted one among
+them, against the converged flow; on an exact mixture and on a trained model.
+
+  python -m benchmarks.few_steps                 about 8 minutes on one CPU core
+  python -m benchmarks.few_steps --run none      without the trained model
+
+The mixture: 8 Gaussians on a circle of radius 1, std .05, float64; x at noise
+ratio 80 is 80 z. The model: a run of experiments.edm (make demo), float32.
+Figures are per-coordinate RMSE of the final denoise to the converged solution.
+Grids are fitted on other particles than those measured. Writes few_steps.md
+and few_steps.json in docs/results, and the pictures few_steps.png and
+trajectories.png in docs/images.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import few_steps_page, results
+from experiments import sample
+from experiments.lib import averages, build, drawing
+from jaxgen import fields, paths, samplers
+from jaxgen.data import oracles
+
+NFES = (11, 19, 35, 79)  # the final denoise is one of them
+FITTED_NFES = NFES[:3]
+CURVE = (11, 19, 35, 79, 159, 319)
+RHOS = (*np.geomspace(2.0, 100.0, 24), np.inf)  # infinity is log_snr
+FITTED = ("ddim", "heun", "dpmpp_2m", "unipc(2)", "unipc(3)")
+DIGITS = ("ddim", "heun", "dpmpp_2m", "unipc(2)")
+SETS = 3  # of held-out particles
+KEY = 0
+
+
+def solvers() -> dict[str, samplers.Solver]:
+  """Every deterministic solver, by name."""
+  names = (
+    "euler heun midpoint rk4 ddim dpm_solver_2s dpm_solver_3s dpmpp_2s"
+    " dpmpp_2m dpmpp_3m"
+  )
+  made = [getattr(samplers, name)() for name in names.split()]
+  made += [samplers.adams_bashforth(order) for order in (2, 3, 4)]
+  made += [samplers.deis(order) for order in (2, 3, 4)]
+  made += [samplers.unipc(order) for order in (2, 3)]
+  return {solver.name: solver for solver in made}
+
+
+def steps_of(solver: samplers.Solver, nfe: int) -> int:
+  """The most steps that nfe calls pay for, the final denoise among them."""
+  return (nfe - 1) // solver.num_calls(1)
+
+
+class Case(NamedTuple):
+  """What is sampled.
+
+  Attributes:
+    field: the model, on the EDM path.
+    draw: (seed, number) -> states at noise ratio 80, [number, *D].
+    values: [..., *D] -> what is compared.
+    number: held-out particles of a set.
+    fit: NFE -> settings of grids.fitted, and its "number" of particles.
+    repeats: fits, each on particles of its own.
+  """
+
+  field: fields.Field
+  draw: Callable
+  values: Callable
+  number: int
+  fit: Callable
+  repeats: int
+
+
+def mixture() -> Case:
+  """ANCHORS: the exact denoiser of 8 Gaussians."""
+  angles = 2 * np.pi * np.arange(8) / 8
+  means = np.stack([np.cos(angles), np.sin(angles)], 1)
+  law = oracles.Mixture(np.full(8, 1 / 8), means, np.full(8, 0.05))
+
+  def draw(seed, number):
+    return 80.0 * jax.random.normal(jax.random.key(seed), (number, 2), float)
+
+  fit = lambda nfe: dict(number=512)
+  return Case(law.field(paths.edm()), draw, lambda x: x, 2000, fit, 3)
+
+
+def digits(run_dir: pathlib.Path) -> Case:
+  """A trained model of labelled images; a second channel holds the label.
+
+  A field is a function of x and t alone. The label's channel stands still (its
+  velocity and noise are 0, its data itself), for every solver.
+  """
+  config = drawing.configuration(run_dir, sample.Config())
+  data = build.load_data(config)
+  method = build.method(config, data)
+  params = averages.load(config, method, data.shape)
+
+  def estimate(x, t):
+    image, label = x[..., :1], x[..., 1:]
+    number = jnp.round(label.mean()).astype(int)
+    at = build.make_field(config, method, params, number)(image, t)
+    still = jnp.zeros_like(label)
+    join = lambda value, rest: jnp.concatenate([value, rest], -1)
+    return fields.Estimate(
+      velocity=join(at.velocity, still),
+      data=join(at.data, label),
+      noise=join(at.noise, still),
+    )
+
+  def draw(seed, number):
+    noise = jax.random.normal(jax.random.key(seed), (number, *data.shape))
+    labels = jnp.arange(number, dtype=noise.dtype) % data.num_classes
+    labels = jnp.broadcast_to(labels[:, None, None, None], noise.shape)
+    return jnp.concatenate([80.0 * noise, labels], -1)
+
+  def fit(nfe):
+    candidates = 64 if nfe > 30 else 32
+    refinements = 0 if nfe > 30 else 8
+    return dict(
+      number=64,
+      num_candidates=candidates,
+      num_refinements=refinements,
+      chunk=32,
+    )
+
+  field = fields.Field(estimate, method.path)
+  return Case(field, draw, lambda x: x[..., :1], 100, fit, 1)
+
+
+def ends_of(case: Case, solver: samplers.Solver) -> Callable:
+  """(states [P, *D], times) -> what is compared at the end, jitted."""
+
+  def one(x, times):
+    key = jax.random.key(KEY)
+    x = samplers.integrate(solver, case.field, x, times, key)
+    return case.values(case.field(x, times[-1]).data)
+
+  return jax.jit(jax.vmap(one, (0, None)))
+
+
+class Judge:
+  """Held-out particles of a case, and the errors of samplers on them."""
+
+  def __init__(self, case, truth_steps):
+    self.case, sets = case, range(1, SETS + 1)
+    self.x = jnp.concatenate([case.draw(seed, case.number) for seed in sets])
+    times = samplers.grids.log_snr(case.field.path, truth_steps)
+    self.truth = ends_of(case, samplers.heun())(self.x, times)
+
+  def errors(self, run, times):
+    """RMSE of each set, [SETS]."""
+    squares = (run(self.x, times) - self.truth) ** 2
+    return np.sqrt(np.mean(squares.reshape(SETS, -1), 1))
+
+  def scan(self, run, num_steps):
+    """(errors, rho) of the best Karras grid, chosen on the first set."""
+    path, number = self.case.field.path, self.case.number
+    found = {}
+    for rho in RHOS:
+      data = run(self.x[:number], karras(path, num_steps, rho))
+      found[rho] = float(np.mean((data - self.truth[:number]) ** 2))
+    rho = min(found, key=found.get)
+    return self.errors(run, karras(path, num_steps, rho)), rho
+
+  def fits(self, run, solver, nfe):
+    """Errors on the sets, each with a fit in turn; times; seconds."""
+    case, num_steps = self.case, steps_of(solver, nfe)
+    settings = dict(case.fit(nfe))
+    number = settings.pop("number")
+
+    @jax.jit
+    def fit(x, key):
+      return samplers.grids.fitted(
+        case.field, solver, x, num_steps, key, **settings
+      )
+
+    begun = time.monotonic()
+    grids = [
+      jax.block_until_ready(fit(case.draw(1000 + n, number), jax.random.key(n)))
+      for n in range(case.repeats)
+    ]
+    seconds = time.monotonic() - begun
+    errors = [self.errors(run, grids[n % case.repeats])[n] for n in range(SETS)]
+    return np.array(errors), grids[0], seconds
+
+
+def karras(path, num_steps, rho):
+  """Karras' grid, log_snr where rho is infinite."""
+  if np.isinf(rho):
+    return samplers.grids.log_snr(path, num_steps)
+  return samplers.grids.karras(path, num_steps, rho=float(rho))
+
+
+def summary(errors):
+  """Mean and standard deviation over sets."""
+  return dict(mean=float(errors.mean()), std=float(errors.std(ddof=1)))
+
+
+def measure(case, judge, names, fitted_names, nfes) -> list[dict]:
+  """A row for each solver and NFE."""
+  rows = []
+  for name in names:
+    solver = solvers()[name]
+    run = ends_of(case, solver)
+    for nfe in nfes:
+      num_steps = steps_of(solver, nfe)
+      path = case.field.path
+      best, rho = judge.scan(run, num_steps)
+      row = dict(
+        solver=name,
+        nfe=nfe,
+        num_steps=num_steps,
+        karras=summary(judge.errors(run, karras(path, num_steps, 7.0))),
+        log_snr=summary(judge.errors(run, karras(path, num_steps, np.inf))),
+        scanned=summary(best) | dict(rho=str(round(float(rho), 1))),
+        fitted=None,
+      )
+      if name in fitted_names and nfe in FITTED_NFES:
+        errors, times, seconds = judge.fits(run, solver, nfe)
+        row["fitted"] = summary(errors) | dict(
+          times=[float(t) for t in times],
+          seconds=round(seconds, 1),
+          ratio=float(errors.mean() / best.mean()),
+        )
+      rows.append(row)
+      print(few_steps_page.line(row), flush=True)
+  return rows
+
+
+def curves(case, judge) -> dict[str, list]:
+  """{solver: [(NFE, RMSE) of the log-SNR grid]}."""
+  found = {}
+  for name, solver in solvers().items():
+    run, found[name] = ends_of(case, solver), []
+    for nfe in CURVE:
+      num_steps = steps_of(solver, nfe)
+      times = samplers.grids.log_snr(case.field.path, num_steps)
+      spent = solver.num_calls(num_steps) + 1
+      error = float(judge.errors(run, times).mean())
+      found[name].append((spent, error))
+  return found
+
+
+def trajectories(case, rows) -> dict[str, list]:
+  """{title: states [P, N + 1, 2] over hypot(1, t)}, the exact flow first."""
+  path, x = case.field.path, case.draw(77, 24)
+  fine = samplers.grids.log_snr(path, 512)
+  chosen = [("exact flow", samplers.heun(), fine)]
+  for name in ("ddim", "heun", "unipc(2)"):
+    solver = solvers()[name]
+    times = samplers.grids.karras(path, steps_of(solver, 11))
+    chosen.append((f"{name}, Karras, NFE 11", solver, times))
+  fit = [r for r in rows if (r["solver"], r["nfe"]) == ("unipc(2)", 11)]
+  times = jnp.asarray(fit[0]["fitted"]["times"], x.dtype)
+  chosen.append(("unipc(2), fitted, NFE 11", solvers()["unipc(2)"], times))
+  found = {}
+  for title, solver, times in chosen:
+    key = jax.random.key(KEY)
+    run = lambda x: samplers.trajectory(solver, case.field, x, times, key)
+    states = jax.jit(jax.vmap(run))(x) / jnp.hypot(1.0, times)[:, None]
+    found[title] = np.asarray(states)
+  return found
+
+
+def main():
+  """Measures, prints and writes."""
+  parser = results.parser(__doc__)
+  parser.add_argument("--run", default="runs/demo")
+  parser.add_argument("--images", type=pathlib.Path, default="docs/images")
+  args = parser.parse_args()
+  begun = time.monotonic()
+  record = dict(machine=results.machine(), run=args.run)
+  with jax.enable_x64(True):
+    case = mixture()
+    judge = Judge(case, truth_steps=4096)
+    record["mixture"] = measure(case, judge, solvers(), FITTED, NFES)
+    record["curves"] = curves(case, judge)
+    few_steps_page.curves(
+      args.images / "few_steps.png", record["curves"], record["mixture"]
+    )
+    flows = trajectories(case, record["mixture"])
+    few_steps_page.trajectories(args.images / "trajectories.png", flows)
+  if args.run != "none":
+    case = digits(pathlib.Path(args.run))
+    judge = Judge(case, truth_steps=256)
+    record["digits"] = measure(case, judge, DIGITS, DIGITS[-1:], FITTED_NFES)
+  record["seconds"] = round(time.monotonic() - begun)
+  page = few_steps_page.markdown(record)
+  results.write(args.out, "few_steps", page, record)
+
+
+if __name__ == "__main__":
+  main()
