@@ -1,8 +1,8 @@
 """Few steps: every deterministic solver on four grids, the fitted one among
 them, against the converged flow; on an exact mixture and on a trained model.
 
-  python -m benchmarks.few_steps                 about 8 minutes on one CPU core
-  python -m benchmarks.few_steps --run none      without the trained model
+  python -m benchmarks.few_steps               about 12 minutes on one CPU core
+  python -m benchmarks.few_steps --run none    without the trained model
 
 The mixture: 8 Gaussians on a circle of radius 1, std .05, float64; x at noise
 ratio 80 is 80 z. The model: a run of experiments.edm (make demo), float32.

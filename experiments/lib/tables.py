@@ -66,8 +66,8 @@ WEIGHTS: dict[str, tuple[Callable, Callable | None]] = {
   "elbo": (lambda path, sd, p: levels.elbo_weight(path, p), predictions.data),
 }
 
-# Solvers without a setting on the command line.
-PLAIN_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
+# Of the probability flow: no noise, both directions of time.
+FLOW_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "euler": samplers.euler,
   "heun": samplers.heun,
   "midpoint": samplers.midpoint,
@@ -82,6 +82,10 @@ PLAIN_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "deis_3": lambda: samplers.deis(3),
   "unipc_2": lambda: samplers.unipc(2),
   "unipc_3": lambda: samplers.unipc(3),
+}
+
+# Those that draw noise.
+NOISE_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "euler_maruyama": samplers.euler_maruyama,
   "ancestral": samplers.ancestral,
   "dpmpp_sde": samplers.dpmpp_sde,
@@ -93,7 +97,8 @@ PLAIN_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
 
 # churn's amount -> solver; only churn reads it.
 SOLVERS: dict[str, Callable[[float], samplers.Solver]] = {
-  name: lambda churn, make=make: make() for name, make in PLAIN_SOLVERS.items()
+  name: lambda churn, make=make: make()
+  for name, make in (FLOW_SOLVERS | NOISE_SOLVERS).items()
 } | {"churn": samplers.churn}
 
 GRIDS = {

@@ -1,0 +1,230 @@
+"""experiments.encode: round trips, latents and labels against closed forms."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import jax.test_util
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import edm, encode
+from experiments.lib import averages, build, report, tables
+from experiments.lib import run as runs
+from jaxgen import fields, paths, predictions, samplers
+
+LOW, HIGH = 0.002, 80.0
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("encode") / "digits"
+  sizes = dict(num_steps=2, batch_size=4, warmup_steps=1, width=8, num_blocks=1)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    edm.run(edm.Config(run_dir=str(directory), model="mlp", **sizes))
+  return directory
+
+
+def _zeros(config, method, shape, **kwargs):
+  dummy = jnp.zeros(shape), jnp.zeros(())
+  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
+  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+
+
+def _run(directory, **settings):
+  return encode.run(str(directory), encode.Config(**settings))
+
+
+def _slerp(a, b, weight):
+  """By the arc cosine, in float64."""
+  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  lengths = np.linalg.norm(a) * np.linalg.norm(b)
+  angle = np.arccos(np.sum(a * b) / lengths)
+  parts = np.sin((1 - weight) * angle), np.sin(weight * angle)
+  return (parts[0] * a + parts[1] * b) / np.sin(angle)
+
+
+def test_spherical_is_the_great_circle():
+  a, b = jax.random.normal(jax.random.key(0), (2, 4, 3, 2))
+  b *= jnp.linalg.norm(a.ravel()) / jnp.linalg.norm(b.ravel())
+  weights = jnp.array([0.0, 0.25, 0.6, 1.0])
+  found = jax.jit(jax.vmap(encode.spherical, (None, None, 0)))(a, b, weights)
+  expected = [_slerp(a, b, float(weight)) for weight in weights]
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  found = np.asarray(found, np.float64).reshape(4, -1)
+  norms = np.linalg.norm(found, axis=1)
+  np.testing.assert_allclose(norms, norms[0], rtol=1e-6)
+  angles = np.arccos(found[1:] @ found[0] / norms[0] ** 2)
+  np.testing.assert_allclose(angles / angles[-1], weights[1:], rtol=1e-5)
+  for weight, end in ((0.0, a), (1.0, b)):
+    np.testing.assert_array_equal(encode.spherical(a, b, weight), end)
+
+
+def test_spherical_of_unequal_norms():
+  a, b = jnp.array([3.0, 0.0]), jnp.array([0.0, 0.5])
+  half = np.sqrt(0.5) * np.array([3.0, 0.5])
+  np.testing.assert_allclose(encode.spherical(a, b, 0.5), half, rtol=1e-6)
+
+
+def test_spherical_near_and_far():
+  """Equal, equal to rounding, near and far ends: the value and its gradient."""
+  with jax.enable_x64(True):
+    a, step = jax.random.normal(jax.random.key(1), (2, 5), jnp.float64)
+    between = jax.jit(encode.spherical)
+    for apart in (0.0, 1e-10, 1e-3, 1.0):
+      b, weight = a + apart * step, jnp.array(0.3)
+      expected = _slerp(a, b, 0.3) if apart == 1 else 0.7 * a + 0.3 * b
+      tolerance = max(apart**2, 1e-15)
+      np.testing.assert_allclose(
+        between(a, b, weight), expected, rtol=0, atol=tolerance
+      )
+      jax.test_util.check_grads(between, (a, b, weight), 1, rtol=1e-5)
+
+
+def test_spherical_has_no_jump_where_it_becomes_linear():
+  a = jnp.array([1.0, 0.0])
+  for angle in (1e-4, 3e-4, 4e-4, 1e-3):
+    b = jnp.array([np.cos(angle), np.sin(angle)], jnp.float32)
+    expected = [np.cos(0.5 * angle), np.sin(0.5 * angle)]
+    found = encode.spherical(a, b, 0.5)
+    np.testing.assert_allclose(found, expected, rtol=3e-7)
+
+
+def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
+  """A network of zeros is the denoiser of N(0, sd^2), whose flow is a scale."""
+  config = edm.Config(
+    run_dir=str(tmp_path), data="moons", width=8, num_blocks=1, sigma_data=1.5
+  )
+  with runs.open_directory(tmp_path, config, "experiments.edm"):
+    monkeypatch.setattr(averages, "load", _zeros)
+  found = _run(tmp_path, number=5, between=5, sample_path="linear")
+  scale = np.hypot(1.5, HIGH) / np.hypot(1.5, LOW) / HIGH
+  latents = scale * found.examples
+  np.testing.assert_allclose(found.latents, latents, rtol=1e-4)
+  np.testing.assert_allclose(found.decoded, found.examples, rtol=1e-4)
+  for i in range(4):
+    for j in range(5):
+      between = _slerp(latents[i], latents[i + 1], j / 4) / scale
+      np.testing.assert_allclose(
+        found.interpolations[i, j], between, rtol=1e-3, atol=1e-3
+      )
+  error = np.abs(found.decoded - found.examples)
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert f"5 examples, decoded to {error.max():.1e} at most" in line
+  assert f"{np.sqrt(np.mean(error**2)):.1e} RMS" in line
+  stored = np.load(tmp_path / "encoded.npz")
+  assert set(stored.files) == set(encode.Encoded._fields)
+  for name in stored.files:
+    np.testing.assert_array_equal(stored[name], getattr(found, name))
+  assert matplotlib.image.imread(tmp_path / "encoded.png").std() > 0.03
+
+
+def test_images_come_back(images):
+  found = _run(images, number=4, between=5)
+  np.testing.assert_allclose(found.decoded, found.examples, atol=1e-3)
+  ends = np.stack([found.decoded[:-1], found.decoded[1:]], 1)
+  np.testing.assert_allclose(found.interpolations[:, [0, -1]], ends, atol=1e-4)
+  data = tables.load_data("digits")
+  np.testing.assert_array_equal(found.examples, data.real[0][:4])
+  stored = np.load(images / "encoded.npz")
+  np.testing.assert_array_equal(stored["labels"], data.real[1][:4])
+  picture = matplotlib.image.imread(images / "encoded.png")[..., 0]
+  scale = picture.shape[1] // 44
+  pixels = picture[scale // 2 :: scale, scale // 2 :: scale]
+  assert pixels.shape == (44, 44)  # examples, decoded and three pairs
+  shown = lambda x: np.clip((x[..., 0] + 1) / 2, 0, 1)
+  last = pixels[36:, 36:], shown(found.interpolations[2, 4])
+  for place, image in (
+    (pixels[:8, 9:17], shown(found.examples[1])),
+    (pixels[9:17, 9:17], shown(found.decoded[1])),
+    last,
+  ):
+    np.testing.assert_allclose(place, image, atol=1 / 255)
+  assert np.all(pixels[:17, 36:] == 1)
+
+
+def test_labels_are_the_examples_and_the_nearer_ones(images, monkeypatch):
+  """Data that are the label: x - label grows in proportion to t."""
+
+  def field(config, method, params, label):
+    predict_fn = lambda x, t: jnp.full_like(x, label)
+    return fields.from_prediction(predict_fn, method.path, predictions.data)
+
+  monkeypatch.setattr(build, "make_field", field)
+  found = _run(images, number=4, between=4, steps=16)
+  labels = np.load(images / "encoded.npz")["labels"]
+  assert len(set(labels)) > 1
+  lift = labels.reshape(-1, 1, 1, 1)
+  latents = lift / HIGH + (found.examples - lift) / LOW
+  np.testing.assert_allclose(found.latents, latents, rtol=1e-4, atol=1e-2)
+  for i in range(3):
+    for j, nearer in enumerate((i, i, i + 1, i + 1)):
+      between = _slerp(latents[i], latents[i + 1], j / 3)
+      expected = labels[nearer] + LOW * (between - labels[nearer] / HIGH)
+      np.testing.assert_allclose(
+        found.interpolations[i, j], expected, atol=5e-4
+      )
+
+
+def test_solvers_are_those_that_draw_nothing_and_run_up():
+  """The list, solver by solver: bits that are drawn are in the program."""
+  path = paths.edm()
+  data_fn = lambda x, t: x / (1 + t**2)
+  field = fields.from_prediction(data_fn, path, predictions.data)
+  times = samplers.grids.karras(path, 5)[::-1]
+  found = set()
+  for name, make in tables.SOLVERS.items():
+    run = functools.partial(samplers.integrate, make(1.0), field)
+    try:
+      program = jax.make_jaxpr(
+        lambda key, run=run: run(jnp.ones(2), times, key)
+      )(jax.random.key(0))
+    except ValueError:  # it only runs down
+      continue
+    found |= set() if "random_bits" in str(program) else {name}
+  assert found == set(tables.FLOW_SOLVERS)
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"number": 1}, "number: expected at least 2, got 1"),
+    ({"number": 181}, "number: expected at most 180, which are held out"),
+    ({"between": 1}, "between: expected at least 2, got 1"),
+    ({"steps": 0}, "steps: expected at least 1, got 0"),
+    ({"name": "../up"}, "name: expected a bare file name"),
+    ({"solver": "typo"}, "solver: expected one of"),
+    ({"solver": "churn"}, r"no noise and runs both ways \(euler.*got 'churn'"),
+    ({"solver": "euler_maruyama"}, "no noise .* got 'euler_maruyama'"),
+    ({"grid": "typo"}, "grid: expected one of"),
+    ({"average": "0.5"}, "average: expected 0.999"),
+  ],
+)
+def test_bad_settings_are_refused(images, change, message):
+  before = set(images.iterdir())
+  with pytest.raises(ValueError, match=message) as caught:
+    _run(images, **{"name": "refused"} | change)
+  assert "\n" not in str(caught.value)
+  assert set(images.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+  "arguments, part",
+  [
+    (["missing"], "missing: no such run directory"),
+    (["."], "not a run directory"),
+    ([".", "--solver", "ancestral"], "expected one that draws no noise"),
+    ([], "required"),
+  ],
+)
+def test_command_line_refuses(monkeypatch, capsys, tmp_path, arguments, part):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "argv", ["encode", *arguments])
+  with pytest.raises(SystemExit) as caught:
+    encode.main()
+  printed = "".join(capsys.readouterr())
+  assert caught.value.code == 2 and part in printed
+  assert "Traceback" not in printed and not any(tmp_path.iterdir())
