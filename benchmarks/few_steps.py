@@ -118,8 +118,8 @@ def digits(run_dir: pathlib.Path) -> Case:
     return jnp.concatenate([80.0 * noise, labels], -1)
 
   def fit(nfe):
-    candidates = 64 if nfe > 30 else 32
-    refinements = 0 if nfe > 30 else 8
+    candidates = 48 if nfe > 30 else 32
+    refinements = 4 if nfe > 30 else 8
     return dict(
       number=64,
       num_candidates=candidates,

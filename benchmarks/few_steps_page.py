@@ -90,7 +90,7 @@ def markdown(record: dict) -> str:
       "",
       f"The U-Net of `{record['run']}` (8x8 digits, all classes), float32,",
       "sets of 100. Truth: 256 Heun steps uniform in log SNR. Fits: 64",
-      "particles, 32 candidates and 8 refinements (64 and none at NFE 35);",
+      "particles, 32 candidates and 8 refinements (48 and 4 at NFE 35);",
       f"{min(seconds):.0f} to {max(seconds):.0f} s for one.",
       "",
       *_table(rows),

@@ -63,8 +63,11 @@ def _sample(name, x, key, times=None):
 def _single(name):
   """One jitted sampler a solver, which fails if it is traced twice."""
   chex.clear_trace_counter()
-  fn = chex.assert_max_traces(lambda x, key: _sample(name, x, key), n=1)
-  return jax.jit(fn)
+  fn = chex.assert_max_traces(functools.partial(_sample, name), n=1)
+  run = jax.jit(fn)
+  return lambda x, key, times=None: run(
+    x, key, _times() if times is None else times
+  )
 
 
 @functools.cache
@@ -103,6 +106,9 @@ class Variants(chex.TestCase):
 @every_solver
 def test_one_trace_and_vmap_equals_a_loop(name):
   np.testing.assert_allclose(_batch(name, 8), _loop(name), rtol=2e-5, atol=2e-6)
+  # Any values of times, in the same trace.
+  other = _single(name)(X[0], jax.random.key(4), 0.9 * _times())
+  assert np.isfinite(other).all()
 
 
 @each_kind
