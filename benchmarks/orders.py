@@ -1,6 +1,6 @@
 """The order of every solver, fitted: what the test suite asserts, as a page.
 
-  python -m benchmarks.orders          about 5 minutes on two CPU cores
+  python -m benchmarks.orders          about 3 minutes on one CPU core
 
 Deterministic solvers: float64, the probability flow of a 2-D mixture with
 width, noise ratios from 5 to .1 (and back), N steps uniform in log ratio,
