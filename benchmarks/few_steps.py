@@ -269,7 +269,7 @@ def trajectories(case, rows) -> dict[str, list]:
 def main():
   """Measures, prints and writes."""
   parser = results.parser(__doc__)
-  parser.add_argument("--run", default="runs/demo")
+  results.add_run(parser)
   parser.add_argument("--images", type=pathlib.Path, default="docs/images")
   args = parser.parse_args()
   begun = time.monotonic()

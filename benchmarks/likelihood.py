@@ -2,10 +2,9 @@
 
   python -m benchmarks.likelihood --run runs/demo     7 minutes of one CPU core
 
-The run is one of experiments.edm on digits (make demo's); without it that part
-is left out. So are peers that are not installed: pip install torch
-flow_matching torchdiffeq diffrax. Writes docs/results/likelihood.md and
-likelihood.json.
+The run is one of experiments.edm on digits (make demo's); --run none leaves that
+part out. Peers that are not installed (benchmarks/requirements.txt) are left out
+too. Writes docs/results/likelihood.md and likelihood.json.
 """
 
 import functools
@@ -202,7 +201,7 @@ def coverage_page(rows):
 def main() -> None:
   """Measures, prints and writes."""
   parser = results.parser(__doc__, repeats=9)
-  parser.add_argument("--run", type=pathlib.Path, default="runs/demo")
+  results.add_run(parser)
   args = parser.parse_args()
   step = lambda title: print(title, file=sys.stderr, flush=True)
   step("errors")
@@ -211,12 +210,9 @@ def main() -> None:
   record["coverage"] = coverage()
   step("cost")
   record["cost"] = likelihood_cost.measure(args.repeats)
-  step("digits")
-  try:
-    record["digits"] = likelihood_digits.measure(args.run)
-  except (FileNotFoundError, ValueError) as error:
-    step(f"digits are left out, as there is no such run: {error}")
-    record["digits"] = None
+  if args.run != "none":
+    step("digits")
+    record["digits"] = likelihood_digits.measure(pathlib.Path(args.run))
   lines = [
     "# Log-likelihoods",
     "",
@@ -227,7 +223,7 @@ def main() -> None:
     *coverage_page(record["coverage"]),
     *likelihood_cost.page(record["cost"]),
   ]
-  if record["digits"] is not None:
+  if "digits" in record:
     lines += likelihood_digits.page(record["digits"])
   record = jax.tree.map(
     lambda v: float(v) if isinstance(v, (np.floating, jax.Array)) else v, record

@@ -9,6 +9,9 @@ from typing import Any
 
 import jax
 
+from experiments import sample
+from experiments.lib import drawing
+
 
 def parser(doc: str | None, **counts: int) -> argparse.ArgumentParser:
   """A command line with --out, and integers that are at least 1."""
@@ -19,6 +22,25 @@ def parser(doc: str | None, **counts: int) -> argparse.ArgumentParser:
     found.add_argument(f"--{name}", type=_positive, default=default)
   found.add_argument("--out", type=pathlib.Path, default="docs/results")
   return found
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+  """--run: the directory of a trained model, or "none" to leave it out.
+
+  What is neither is refused before anything is measured.
+  """
+
+  def run(text):
+    if text != "none":
+      try:
+        drawing.configuration(text, sample.Config())
+      except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+          f"{error} (make demo trains one; none leaves it out)"
+        ) from None
+    return text
+
+  parser.add_argument("--run", type=run, default="runs/demo")
 
 
 def _positive(text):
