@@ -2,9 +2,9 @@
 
   python -m benchmarks.likelihood --run runs/demo     7 minutes of one CPU core
 
-The run is one of experiments.edm on digits (make demo's); --run none leaves that
-part out. Peers that are not installed (benchmarks/requirements.txt) are left out
-too. Writes docs/results/likelihood.md and likelihood.json.
+The run is one of experiments.edm on digits (make demo's); --run none leaves
+that part out. Peers that are not installed (benchmarks/requirements.txt) are
+left out too. Writes docs/results/likelihood.md and likelihood.json.
 """
 
 import functools

@@ -237,20 +237,14 @@ def _points(path, found):
 
 
 def _check(config):
-  least = {"number": 2, "between": 2, "steps": 1}
-  for name, low in least.items():
-    if getattr(config, name) < low:
-      raise ValueError(
-        f"{name}: expected at least {low}, got {getattr(config, name)}"
-      )
+  runs.at_least(config, number=2, between=2, steps=1)
+  runs.bare_name(config.name)
   tables.lookup(tables.SOLVERS, config.solver, "solver")
   if config.solver not in tables.FLOW_SOLVERS:
     raise ValueError(
       "solver: expected one that draws no noise and runs both ways"
       f" ({', '.join(tables.FLOW_SOLVERS)}), got {config.solver!r}"
     )
-  if not config.name or pathlib.Path(config.name).name != config.name:
-    raise ValueError(f"name: expected a bare file name, got {config.name!r}")
 
 
 def main() -> None:

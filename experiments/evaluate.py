@@ -171,11 +171,7 @@ def write(
 
 
 def _check(config):
-  for name in ("draws", "chunk"):
-    if getattr(config, name) < 1:
-      raise ValueError(
-        f"{name}: expected at least 1, got {getattr(config, name)}"
-      )
+  runs.at_least(config, draws=1, chunk=1)
   if config.number is not None and config.number <= 5:
     raise ValueError(f"number: expected more than 5, got {config.number}")
   tables.lookup(dict.fromkeys(("validation", "test")), config.split, "split")

@@ -50,7 +50,8 @@ class Config:
 
 def run(run_dir: str, config: Config) -> np.ndarray:
   """Draws, writes and returns samples [N, *D]."""
-  _check(config)
+  runs.at_least(config, number=1, chunk=1)
+  runs.bare_name(config.name)
   settings = drawing.configuration(run_dir, config)
   data = build.load_data(settings)
   method = build.method(settings, data)
@@ -88,16 +89,6 @@ def write(path: pathlib.Path, samples, labels, data: tables.Data) -> None:
   else:
     figures.point_samples(picture, samples, data.real[0])
   print(f"{path}.png {path}.npz: {len(samples)} samples", file=sys.stderr)
-
-
-def _check(config):
-  for name in ("number", "chunk"):
-    if getattr(config, name) < 1:
-      raise ValueError(
-        f"{name}: expected at least 1, got {getattr(config, name)}"
-      )
-  if not config.name or pathlib.Path(config.name).name != config.name:
-    raise ValueError(f"name: expected a bare file name, got {config.name!r}")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.lib import run as runs
 from experiments.lib import tables
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import dit, mlp, unet
@@ -94,11 +95,7 @@ def method(config: Any, data: tables.Data) -> Method:
 
 
 def _check(config):
-  for name in COUNTS:
-    if getattr(config, name) < 1:
-      raise ValueError(
-        f"{name}: expected at least 1, got {getattr(config, name)}"
-      )
+  runs.at_least(config, **dict.fromkeys(COUNTS, 1))
   for name in POSITIVE:
     if not 0 < getattr(config, name) < math.inf:
       raise ValueError(

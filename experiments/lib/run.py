@@ -162,6 +162,21 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   return kind(**values, run_dir=str(run_dir))
 
 
+def at_least(config: Any, **least: int) -> None:
+  """Raises ValueError where one of the settings lies below its least value."""
+  for name, low in least.items():
+    if getattr(config, name) < low:
+      raise ValueError(
+        f"{name}: expected at least {low}, got {getattr(config, name)}"
+      )
+
+
+def bare_name(name: str) -> None:
+  """Raises ValueError where a name of files says a folder too, or nothing."""
+  if not name or pathlib.Path(name).name != name:
+    raise ValueError(f"name: expected a bare file name, got {name!r}")
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all."""
   part = path.with_name(path.name + ".part")
