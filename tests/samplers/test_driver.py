@@ -63,8 +63,8 @@ def _sample(name, x, key, times=None):
 def _single(name):
   """One jitted sampler a solver, which fails if it is traced twice."""
   chex.clear_trace_counter()
-  fn = chex.assert_max_traces(functools.partial(_sample, name), n=1)
-  run = jax.jit(fn)
+  counted = lambda x, key, times: _sample(name, x, key, times)
+  run = jax.jit(chex.assert_max_traces(counted, n=1))
   return lambda x, key, times=None: run(
     x, key, _times() if times is None else times
   )
