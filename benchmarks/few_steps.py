@@ -269,9 +269,8 @@ def trajectories(case, rows) -> dict[str, list]:
 def main():
   """Measures, prints and writes."""
   parser = results.parser(__doc__)
-  results.add_run(parser)
   parser.add_argument("--images", type=pathlib.Path, default="docs/images")
-  args = parser.parse_args()
+  args = results.parse_with_run(parser)
   begun = time.monotonic()
   record = dict(machine=results.machine(), run=args.run)
   with jax.enable_x64(True):

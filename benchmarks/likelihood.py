@@ -201,8 +201,7 @@ def coverage_page(rows):
 def main() -> None:
   """Measures, prints and writes."""
   parser = results.parser(__doc__, repeats=9)
-  results.add_run(parser)
-  args = parser.parse_args()
+  args = results.parse_with_run(parser)
   step = lambda title: print(title, file=sys.stderr, flush=True)
   step("errors")
   record = dict(machine=results.machine(), errors=errors())

@@ -24,23 +24,19 @@ def parser(doc: str | None, **counts: int) -> argparse.ArgumentParser:
   return found
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-  """--run: the directory of a trained model, or "none" to leave it out.
+def parse_with_run(parser: argparse.ArgumentParser) -> argparse.Namespace:
+  """Adds --run: the directory of a trained model, or none to leave it out.
 
   What is neither is refused before anything is measured.
   """
-
-  def run(text):
-    if text != "none":
-      try:
-        drawing.configuration(text, sample.Config())
-      except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(
-          f"{error} (make demo trains one; none leaves it out)"
-        ) from None
-    return text
-
-  parser.add_argument("--run", type=run, default="runs/demo")
+  parser.add_argument("--run", default="runs/demo")
+  args = parser.parse_args()
+  if args.run != "none":
+    try:
+      drawing.configuration(args.run, sample.Config())
+    except (OSError, ValueError) as error:
+      parser.error(f"{error} (make demo trains one; --run none leaves it out)")
+  return args
 
 
 def _positive(text):

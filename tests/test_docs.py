@@ -40,7 +40,7 @@ def test_commands_parse(words, monkeypatch, tmp_path):
   if words[0] == "make":
     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     return
-  from experiments import edm, evaluate, sample
+  from experiments import edm, encode, evaluate, sample
   from experiments.lib import build, tables
   from experiments.lib import run as runs
 
@@ -63,7 +63,8 @@ def test_commands_parse(words, monkeypatch, tmp_path):
       build.resolve(seen[0], data := tables.load_data(seen[0].data)), data
     )
   else:
-    script = dict(sample=sample, evaluate=evaluate)[words[2].split(".")[1]]
+    scripts = dict(encode=encode, sample=sample, evaluate=evaluate)
+    script = scripts[words[2].removeprefix("experiments.")]
     monkeypatch.setattr(script, "run", lambda *given: seen.append(given))
     script.main()
   assert len(seen) == 1
