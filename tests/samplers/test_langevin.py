@@ -126,6 +126,46 @@ def test_mala_samples_a_density_exactly_where_ula_does_not():
   assert abs(ula - second) > 6 * error
 
 
+def test_mala_takes_what_metropolis_and_hastings_take():
+  """The published acceptance in NumPy, on the same draws: 1500 decisions."""
+  dt, num_steps, start = 0.4, 1500, np.array([0.7, -1.2])
+  with jax.enable_x64(True):
+    times, key = dt * jnp.arange(num_steps + 1.0), jax.random.key(8)
+    field = fields.from_log_density(_two_hills)
+    run = jax.jit(
+      lambda x: samplers.trajectory(samplers.mala(), field, x, times, key)
+    )
+    with jax.debug_key_reuse(False):  # the solver's draws, on purpose
+      _, step_key = jax.random.split(key)
+
+      @jax.jit
+      @jax.vmap
+      def draws(n):
+        draw_key, accept_key = jax.random.split(jax.random.fold_in(step_key, n))
+        return (
+          jax.random.normal(draw_key, (2,), "float64"),
+          jax.random.uniform(accept_key, (), "float64"),
+        )
+
+      normal, uniform = map(np.asarray, draws(jnp.arange(num_steps)))
+    states = np.asarray(run(jnp.asarray(start)))
+
+  def log_p(x):
+    hill = lambda center: -((x - center) ** 2) / 0.72
+    return np.logaddexp(hill(1.5), hill(-1.5)).sum()
+
+  score = lambda x: (1.5 * np.tanh(1.5 * x / 0.36) - x) / 0.36
+  log_q = lambda y, x: -((y - x - dt * score(x)) ** 2).sum() / (4 * dt)
+  x, taken = start, 0
+  for n in range(num_steps):
+    y = x + dt * score(x) + np.sqrt(2 * dt) * normal[n]
+    ratio = log_p(y) + log_q(x, y) - log_p(x) - log_q(y, x)
+    if 1 - uniform[n] < np.exp(min(ratio, 0.0)):
+      x, taken = y, taken + 1
+    np.testing.assert_allclose(states[n + 1], x, rtol=1e-6, atol=1e-9)
+  assert 0.2 < taken / num_steps < 0.9
+
+
 def test_mala_stays_where_it_is_when_every_proposal_is_refused():
   x = jnp.array([0.5, -0.2])
   times = 1e4 * jnp.arange(4.0)
