@@ -1,5 +1,5 @@
-"""Few steps: every deterministic solver on four grids, the fitted one among
-them, against the converged flow; on an exact mixture and on a trained model.
+"""Few steps: the deterministic solvers on four grids, one of them fitted, against
+the converged flow; on an exact mixture and on a trained model.
 
   python -m benchmarks.few_steps               about 12 minutes on one CPU core
   python -m benchmarks.few_steps --run none    without the trained model
@@ -38,7 +38,7 @@ KEY = 0
 
 
 def solvers() -> dict[str, samplers.Solver]:
-  """Every deterministic solver, by name."""
+  """The deterministic solvers by name, UniPC to order 3."""
   names = (
     "euler heun midpoint rk4 ddim dpm_solver_2s dpm_solver_3s dpmpp_2s"
     " dpmpp_2m dpmpp_3m"

@@ -9,9 +9,6 @@ from typing import Any
 
 import jax
 
-from experiments import sample
-from experiments.lib import drawing
-
 
 def parser(doc: str | None, **counts: int) -> argparse.ArgumentParser:
   """A command line with --out, and integers that are at least 1."""
@@ -29,6 +26,9 @@ def parse_with_run(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
   What is neither is refused before anything is measured.
   """
+  from experiments import sample  # heavy, and few benchmarks need it
+  from experiments.lib import drawing
+
   parser.add_argument("--run", default="runs/demo")
   args = parser.parse_args()
   if args.run != "none":
