@@ -1,5 +1,5 @@
-"""Few steps: the deterministic solvers on four grids, one of them fitted, against
-the converged flow; on an exact mixture and on a trained model.
+"""Few steps: the deterministic solvers on four grids, one of them fitted,
+against the converged flow; on an exact mixture and on a trained model.
 
   python -m benchmarks.few_steps               about 12 minutes on one CPU core
   python -m benchmarks.few_steps --run none    without the trained model
