@@ -1,0 +1,236 @@
+"""Couplings: which example of a source goes with which of the data.
+
+  c_ij = |data_i - source_j|^2
+
+A coupling is a function (data [N, *D], source [N, *D], ...) -> order [N] of
+indices: data[i] is paired with source[order[i]], and labels stay with the data.
+Every example of the data is used once; by all but the entropic coupling every
+one of the source is too.
+
+They run on the host, in NumPy and SciPy, so that they belong to the input
+pipeline (data/pairs.py), where a thread computes them while the device trains.
+The independent coupling needs no function: draws are independent as they come.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxgen import keys
+
+_SWEEPS = 20  # of Sinkhorn, at this part of the mean cost: found by trying
+_SMOOTHING = 0.02
+
+
+def exact(
+  data: Float[np.ndarray, "N *D"], source: Float[np.ndarray, "N *D"]
+) -> Int[np.ndarray, "N"]:
+  """Optimal transport of a batch: the permutation of least total cost.
+
+    argmin over permutations of sum_i |data_i - source_order(i)|^2
+
+  SciPy's assignment (Jonker and Volgenant), on costs from which the duals of a
+  few Sinkhorn sweeps were taken: the same optimum, three times sooner or more.
+
+  Args:
+    data: [N, *D].
+    source: [N, *D], as many.
+
+  Returns:
+    order, [N].
+
+  Raises:
+    ValueError: an empty cloud, two of different size or dimension, values that
+      are not finite.
+
+  Reference: Tong et al. 2023, arXiv:2302.00482, section 4.2; Pooladian et al.
+  2023, arXiv:2304.14772.
+  """
+  return assign(costs(data, source))
+
+
+def conditional(
+  data: Float[np.ndarray, "N *D"],
+  source: Float[np.ndarray, "N *D"],
+  condition: np.ndarray,
+  *,
+  ratio: float = 0.05,
+) -> Int[np.ndarray, "N"]:
+  """C2OT: optimal transport that keeps the source independent of a condition.
+
+  Sources take the conditions of the data that they come with, source_j that of
+  data_j. An order that mixed them would let the condition say where the source
+  lies, while at sampling time it does not.
+
+    discrete    c_ij only within a class: one assignment a class
+    continuous  c_ij + w |condition_i - condition_j|^2, with w such that this
+                part of all pairs (i, j) costs at most what (i, i) does
+
+  w is a quantile of (c_ii - c_ij) / |condition_i - condition_j|^2, and 0 where
+  that is negative.
+
+  Args:
+    data: [N, *D].
+    source: [N, *D], drawn independently of the data.
+    condition: of the data, integers [N] or floats [N] or [N, K].
+    ratio: of continuous conditions, in (0, 1]: the less, the more they bind.
+
+  Returns:
+    order, [N].
+
+  Raises:
+    ValueError: as in `exact`; no condition, or of another number; a ratio out
+      of range.
+
+  Reference: Cheng and Schwing 2025, arXiv:2503.10636, section 3.2.
+  """
+  condition = _check_condition(condition, len(data))
+  if not 0 < ratio <= 1:
+    raise ValueError(f"ratio: expected above 0, at most 1, got {ratio}")
+  cost = costs(data, source)
+  if np.issubdtype(condition.dtype, np.integer):
+    order = np.arange(len(data))
+    for value in np.unique(condition):
+      rows = np.flatnonzero(condition == value)
+      order[rows] = rows[assign(cost[np.ix_(rows, rows)])]
+    return order
+  apart = costs(condition, condition)
+  gain = np.diag(cost)[:, None] - cost
+  with np.errstate(divide="ignore", invalid="ignore"):
+    enough = gain / apart  # the w at which i, j costs what i, i does
+  # Pairs of equal conditions gain or lose the same at every w.
+  enough[apart == 0] = np.where(gain[apart == 0] >= 0, np.inf, -np.inf)
+  weight = np.quantile(enough, 1 - ratio, method="higher")
+  return assign(cost + min(max(weight, 0.0), 1e8) * apart)
+
+
+def entropic(
+  key: Array,
+  data: Float[np.ndarray, "N *D"],
+  source: Float[np.ndarray, "N *D"],
+  *,
+  epsilon: float,
+) -> Int[np.ndarray, "N"]:
+  """A source for each example, drawn from the entropic plan of the batch.
+
+    plan = argmin sum_ij p_ij (c_ij + epsilon log p_ij),   uniform margins
+    order(i) ~ plan_i / sum_j plan_ij
+
+  With a Brownian bridge of diffusion s between the pairs and epsilon = 2 s^2
+  this is the Schrodinger bridge's coupling. Sinkhorn by ott-jax, on the host.
+
+  Args:
+    key: a typed key, [].
+    data: [N, *D].
+    source: [N, *D], as many; some are drawn more than once, some not at all.
+    epsilon: in the cost's units, positive.
+
+  Returns:
+    order, [N].
+
+  Raises:
+    ValueError: as in `exact`; an epsilon that is not positive, or so small
+      that Sinkhorn's iteration does not converge.
+
+  Reference: Tong et al. 2023, arXiv:2302.00482, section 4.3; Cuturi 2013,
+  arXiv:1306.0895.
+  """
+  keys.require_typed(key)
+  if not epsilon > 0:
+    raise ValueError(f"epsilon: expected positive, got {epsilon}")
+  cost = costs(data, source).astype(np.float32)
+  with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    plan, converged = _sinkhorn(float(epsilon))(cost)
+    uniform = np.asarray(jax.random.uniform(key, (len(cost), 1)))
+  if not converged:
+    raise ValueError(
+      f"epsilon: expected one at which Sinkhorn converges, got {epsilon} for"
+      f" costs of {cost.mean():.3g} on average"
+    )
+  heights = np.cumsum(np.asarray(plan, np.float64), 1)
+  return (heights < uniform * heights[:, -1:]).sum(1)
+
+
+def costs(
+  data: Float[np.ndarray, "N *D"], source: Float[np.ndarray, "N *D"]
+) -> Float[np.ndarray, "N N"]:
+  """Squared distances of all pairs, [N, N], in float64.
+
+  Raises:
+    ValueError: an empty cloud, two of different size or dimension, values that
+      are not finite.
+  """
+  x, y = (np.asarray(a, np.float64) for a in (data, source))
+  if x.ndim == 0 or x.shape != y.shape or not x.size:
+    raise ValueError(
+      "source: expected as many examples of the data's shape, one at least; got"
+      f" data {list(x.shape)} and source {list(y.shape)}"
+    )
+  x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+  if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    raise ValueError("data, source: expected finite values")
+  middle = x.mean(0)  # what is far from zero loses digits
+  x, y = x - middle, y - middle
+  square = lambda a: np.einsum("nd,nd->n", a, a)
+  cost = square(x)[:, None] + square(y) - 2 * x @ y.T
+  return np.maximum(cost, 0)
+
+
+def assign(cost: Float[np.ndarray, "N N"]) -> Int[np.ndarray, "N"]:
+  """The permutation of least total cost: argmin sum_i cost[i, order(i)].
+
+  Args:
+    cost: [N, N], finite.
+  """
+  from scipy import optimize
+
+  return optimize.linear_sum_assignment(_reduced(cost))[1]
+
+
+def _reduced(cost):
+  """cost_ij - f_i - g_j with entropic duals, a start near the optimum."""
+  cost = cost - cost.min(1, keepdims=True)
+  cost = cost - cost.min(0)
+  epsilon = _SMOOTHING * cost.mean()
+  if not epsilon > 0:
+    return cost
+  kernel = np.exp(-cost / epsilon)  # a one in every row and column
+  u = np.ones(len(cost))
+  for _ in range(_SWEEPS):
+    v = 1 / (u @ kernel)
+    u = 1 / (kernel @ v)
+  duals = np.log(u)[:, None] + np.log(v)
+  return cost - epsilon * duals if np.isfinite(duals).all() else cost
+
+
+def _check_condition(condition, number):
+  if condition is None:
+    raise ValueError("condition: expected one of each example, got None")
+  condition = np.asarray(condition)
+  if condition.ndim == 0 or len(condition) != number:
+    raise ValueError(
+      f"condition: expected one of each of {number} examples, got"
+      f" {list(condition.shape)}"
+    )
+  return condition
+
+
+@functools.cache
+def _sinkhorn(epsilon: float) -> Callable:
+  """cost [N, N] -> (plan [N, N], whether it converged), compiled once."""
+  import warnings
+
+  with warnings.catch_warnings():
+    # ott-jax imports a library that says it is no longer maintained.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from ott.geometry import geometry
+    from ott.solvers import linear
+
+  def solve(cost):
+    out = linear.solve(geometry.Geometry(cost, epsilon=epsilon))
+    return out.matrix, out.converged
+
+  return jax.jit(solve)

@@ -1,0 +1,83 @@
+"""How far two clouds lie apart, and how straight a flow runs between them.
+
+  W2^2          min over permutations of mean_i |x_i - y_order(i)|^2
+  energy        E int |dx/dt|^2 dt              at least W2^2 / (t_1 - t_0)
+  straightness  E int |dx/dt - (x_1 - x_0) / (t_1 - t_0)|^2 dt,   0: straight
+
+Energies are those of the polygon through the states, exact for Euler's method.
+All are functions of sets: an axis N comes first.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxgen import couplings
+
+
+def wasserstein(
+  x: Float[np.ndarray, "N *D"], y: Float[np.ndarray, "N *D"]
+) -> float:
+  """The 2-Wasserstein distance of two clouds, exact.
+
+  Two clouds of one law have a positive distance, the floor of a comparison: it
+  depends on N.
+
+  Args:
+    x: [N, *D].
+    y: [N, *D], as many.
+
+  Returns:
+    W2, in the points' units.
+
+  Raises:
+    ValueError: an empty cloud, two of different size or dimension, values that
+      are not finite.
+  """
+  cost = couplings.costs(x, y)
+  order = couplings.assign(cost)
+  return float(np.sqrt(cost[np.arange(len(cost)), order].mean()))
+
+
+def energy(
+  states: Float[np.ndarray, "N T *D"], times: Float[np.ndarray, "T"]
+) -> float:
+  """Kinetic energy of the paths, E int |dx/dt|^2 dt, over |dt|.
+
+  Args:
+    states: at each time, [N, T, *D], of samplers.trajectory.
+    times: [T], monotone, either way.
+
+  Raises:
+    ValueError: another number of times than of states, or fewer than two.
+
+  Reference: Tong et al. 2023, arXiv:2302.00482, section 5.
+  """
+  states, times = _check(states, times)
+  steps, lengths = np.diff(states, axis=1), np.abs(np.diff(times))
+  return float(np.mean(np.sum((steps**2).sum(-1) / lengths, 1)))
+
+
+def straightness(
+  states: Float[np.ndarray, "N T *D"], times: Float[np.ndarray, "T"]
+) -> float:
+  """How far paths are from straight lines of one speed, E int |..|^2 dt.
+
+  The energy less that of the straight lines between the same ends.
+
+  Args and Raises: as in `energy`.
+
+  Reference: Liu et al. 2022, arXiv:2209.03003, eq. 11.
+  """
+  states, times = _check(states, times)
+  straight = energy(states[:, [0, -1]], times[[0, -1]])
+  return energy(states, times) - straight
+
+
+def _check(states, times):
+  states, times = (np.asarray(a, np.float64) for a in (states, times))
+  if states.ndim < 3 or times.shape != states.shape[1:2] or len(times) < 2:
+    raise ValueError(
+      "times: expected one of each of two or more states [N, T, *D], got times"
+      f" {list(times.shape)} and states {list(states.shape)}"
+    )
+  return states.reshape(*states.shape[:2], -1), times
