@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from benchmarks import results
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import build, tables, training
 from jaxgen.training import sharding, state, step
 
 PRESETS = ("smoke", "digits", "digits-dit")
@@ -49,7 +49,9 @@ def parts(config: edm.Config) -> Parts:
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = build.method(config, data)
-  turns = edm.make_turns(config, method, data.num_classes)
+  turns = training.make_turns(
+    config, edm.make_loss(config, method, data.num_classes)
+  )
 
   def start(key):
     dummy = jnp.zeros(data.shape), jnp.zeros(())

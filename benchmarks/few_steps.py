@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import few_steps_page, results
-from experiments import sample
 from experiments.lib import averages, build, drawing
 from jaxgen import fields, paths, samplers
 from jaxgen.data import oracles
@@ -94,15 +93,13 @@ def digits(run_dir: pathlib.Path) -> Case:
   A field is a function of x and t alone. The label's channel stands still (its
   velocity and noise are 0, its data itself), for every solver.
   """
-  config = drawing.configuration(run_dir, sample.Config())
-  data = build.load_data(config)
-  method = build.method(config, data)
-  params = averages.load(config, method, data.shape)
+  config, data, method = drawing.read(run_dir)
+  params = averages.load(config, method)
 
   def estimate(x, t):
     image, label = x[..., :1], x[..., 1:]
     number = jnp.round(label.mean()).astype(int)
-    at = build.make_field(config, method, params, number)(image, t)
+    at = build.make_field(method, params, number)(image, t)
     still = jnp.zeros_like(label)
     join = lambda value, rest: jnp.concatenate([value, rest], -1)
     return fields.Estimate(

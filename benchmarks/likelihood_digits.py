@@ -47,18 +47,15 @@ def load(run_dir: pathlib.Path) -> Model:
     FileNotFoundError: there is no run, or no checkpoint.
     ValueError: it is not a run of this version on digits.
   """
-  asked = types.SimpleNamespace(**dict.fromkeys(drawing.SETTINGS))
-  config = drawing.configuration(run_dir, asked)
+  config, data, method = drawing.read(run_dir)
   if config.data != "digits":
     raise ValueError(f"{run_dir}: expected a run on digits, got {config.data}")
-  data = build.load_data(config)
-  method = build.method(config, data)
-  params = averages.load(config, method, data.shape)
+  params = averages.load(config, method)
   return Model(config=config, data=data, method=method, params=params)
 
 
 def _field(model, label):
-  return build.make_field(model.config, model.method, model.params, label)
+  return build.make_field(model.method, model.params, label)
 
 
 def _prior_std(model, ratio_max=80.0):

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import overhead, results
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import build, datasets, training
 from jaxgen.data import tfds
 from jaxgen.training import state, step
 
@@ -28,7 +28,9 @@ def train_call(config, data):
   """() -> the loss of one more step, on one batch that stays where it is."""
   config = build.resolve(config, data)
   method = build.method(config, data)
-  turns = edm.make_turns(config, method, data.num_classes)
+  turns = training.make_turns(
+    config, edm.make_loss(config, method, data.num_classes)
+  )
   params = overhead.init(method.model, data.shape)
   batch = data.batches(jax.random.key(0), config.batch_size)(0)
   batches = {"model": jax.device_put(batch)}
@@ -71,14 +73,14 @@ def measure(name, config, data, repeats, inner=50):
 def rows(repeats):
   """Digits from memory and row by row from tfds, photos mirrored."""
   demo = edm.PRESETS["digits"][1]
-  found = [measure("digits", demo, tables.load_data("digits"), repeats)]
+  found = [measure("digits", demo, datasets.load_data("digits"), repeats)]
   with tempfile.TemporaryDirectory() as data_dir:
     tfds.prepare_digits(data_dir)
     sources = tfds.load("digits", data_dir, memory_limit=0)
-    data = tables.image_data(*sources)
+    data = datasets.image_data(*sources)
     name = "digits, tfds row by row"
     found.append(measure(name, demo, data, repeats, inner=5))
-  photos = tables.load_data("photos", flip=True)
+  photos = datasets.load_data("photos", flip=True)
   for batch_size in (64, 128):
     config = dataclasses.replace(
       edm.PRESETS["photos"][1], batch_size=batch_size

@@ -18,7 +18,7 @@ import optax
 
 from benchmarks import results
 from experiments import edm
-from experiments.lib import build, tables, training
+from experiments.lib import build, datasets, training
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import mlp, unet
 from jaxgen.training import state, step
@@ -154,12 +154,14 @@ def step_by_hand(config, model, sigma_data):
 
 def train_step(repeats, inner):
   """The demo's step through jaxgen beside the one written by hand."""
-  data = tables.load_data("digits")
+  data = datasets.load_data("digits")
   config = edm.Config(run_dir="", sigma_data=SIGMA_DATA, batch_size=BATCH)
   method = build.method(config, data)
   params = init(method.model, data.shape)
   batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
-  turns = edm.make_turns(config, method, data.num_classes)
+  turns = training.make_turns(
+    config, edm.make_loss(config, method, data.num_classes)
+  )
   ours = step.make_train_step(turns)
   begin, theirs = step_by_hand(config, method.model, SIGMA_DATA)
   carries = [

@@ -26,14 +26,13 @@ def parse_with_run(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
   What is neither is refused before anything is measured.
   """
-  from experiments import sample  # heavy, and few benchmarks need it
-  from experiments.lib import drawing
+  from experiments.lib import drawing  # heavy, and few benchmarks need it
 
   parser.add_argument("--run", default="runs/demo")
   args = parser.parse_args()
   if args.run != "none":
     try:
-      drawing.configuration(args.run, sample.Config())
+      drawing.read(args.run)
     except (OSError, ValueError) as error:
       parser.error(f"{error} (make demo trains one; --run none leaves it out)")
   return args

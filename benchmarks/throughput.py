@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks import overhead, results, throughput_page
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import build, datasets, training
 from jaxgen.models import unet
 from jaxgen.training import sharding, state, step
 
@@ -74,7 +74,9 @@ def ours(config, data, params, batch):
   Batches are split over all devices, as the experiments do.
   """
   method = build.method(config, data)
-  turns = edm.make_turns(config, method, data.num_classes)
+  turns = training.make_turns(
+    config, edm.make_loss(config, method, data.num_classes)
+  )
   mesh = sharding.mesh()
   start = state.init(jax.random.key(0), {"model": params}, turns)
   places = sharding.shardings(start, mesh, sharding.replicate)
@@ -147,7 +149,7 @@ def many(call, inner):
 def side_by_side(repeats, inner):
   """Rows of the CPU's table, in this process."""
   has_torch = importlib.util.find_spec("torch") is not None
-  data, rows = tables.load_data("digits"), []
+  data, rows = datasets.load_data("digits"), []
   for (name, preset), size in itertools.product(PRESETS.items(), BATCHES):
     config = settings(preset, size)
     model = build.make_model(config, data)
@@ -186,8 +188,8 @@ def measured_peak(dtype, size):
 
 def accelerated(scale=1):
   """Rows of the accelerator's table; scale divides the sizes, for trials."""
-  pixels = tables.Data((32, 32, 3), 10, 0.5, None, (None, None))
-  latents = tables.Data((32, 32, 4), 1000, 0.5, None, (None, None))
+  pixels = datasets.Data((32, 32, 3), 10, 0.5, None, (None, None))
+  latents = datasets.Data((32, 32, 4), 1000, 0.5, None, (None, None))
   base = dict(model="dit", width=768 // scale, num_blocks=12, num_heads=12)
   base |= dict(patch=2, learning_rate=1e-4)
   thin = dict(width=128 // scale)

@@ -27,7 +27,7 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,32 +88,30 @@ def run(run_dir: str, config: Config) -> Encoded:
   asked = types.SimpleNamespace(
     **vars(config), churn=None, sample_steps=config.steps
   )
-  settings = drawing.configuration(run_dir, asked)
-  data = build.load_data(settings)
+  settings, data, method = drawing.read(run_dir, asked)
   examples, labels = _held_out(data, config.number)
-  method = build.method(settings, data)
-  params = averages.load(settings, method, data.shape, average=config.average)
-  encode, decode = make_coders(settings, method)
+  params = averages.load(settings, method, average=config.average)
+  encode, decode = make_coders(method)
   latents = encode(params, examples, labels)
+  line = spherical if method.from_noise else straight
   found = Encoded(
     examples,
     np.asarray(latents),
     np.asarray(decode(params, latents, labels)),
-    _interpolate(decode, params, latents, labels, config.between),
+    _interpolate(decode, params, latents, labels, config.between, line),
   )
   write(pathlib.Path(run_dir) / config.name, found, labels)
   return found
 
 
-def make_coders(config: Any, method: build.Method) -> tuple[Callable, Callable]:
+def make_coders(method: build.Method) -> tuple[Callable, Callable]:
   """(encode, decode): (params, [N, *D], labels [N] or None) -> [N, *D].
 
     encode: x / alpha(t_min) -> x / sigma(t_max) along the rising grid,
     decode: the same along the falling grid, back
 
   Args:
-    config: the run's configuration.
-    method: what it says; its solver draws no noise.
+    method: what the run says; its solver draws no noise.
   """
   times = method.times
   alpha = method.sample_path.alpha(times[-1])
@@ -121,7 +119,7 @@ def make_coders(config: Any, method: build.Method) -> tuple[Callable, Callable]:
 
   def flow(times, enter, leave):
     def one(params, x, label):
-      field = build.make_field(config, method, params, label)
+      field = build.make_field(method, params, label)
       key = jax.random.key(0)  # nothing is drawn from it
       x = samplers.integrate(method.solver, field, enter * x, times, key)
       return x / leave
@@ -166,6 +164,13 @@ def spherical(
   return share(1 - weight) * a + share(weight) * b
 
 
+def straight(
+  a: Float[Array, "*D"], b: Float[Array, "*D"], weight: Float[ArrayLike, ""]
+) -> Float[Array, "*D"]:
+  """From a to b along the line, between latents that are not noise."""
+  return (1 - weight) * a + weight * b
+
+
 def write(path: pathlib.Path, found: Encoded, labels) -> None:
   """path.npz and path.png, and how far what is decoded is from the examples."""
   known = {} if labels is None else {"labels": np.asarray(labels)}
@@ -197,10 +202,10 @@ def _held_out(data, number):
   return np.asarray(examples[:number]), jnp.asarray(labels[:number])
 
 
-def _interpolate(decode, params, latents, labels, num):
+def _interpolate(decode, params, latents, labels, num, line):
   """Between neighbours, with the label of the nearer one."""
   weights = jnp.linspace(0, 1, num)
-  between = jax.jit(jax.vmap(spherical, (None, None, 0)))
+  between = jax.jit(jax.vmap(line, (None, None, 0)))
 
   def of_pair(i):
     pair = None

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import jax
 
-from experiments.lib import build, drawing, plots, quality, tables
+from experiments.lib import drawing, plots, quality, tables
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
 
@@ -62,16 +62,9 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   """Measures, writes and returns the record of one split."""
   _check(config)
   features = load_features(config.features)
-  settings = drawing.configuration(run_dir, config)
-  data = build.load_data(settings)
-  method = build.method(settings, data)
+  settings, data, method = read = drawing.read(run_dir, config)
   sample = drawing.sampler(
-    settings,
-    data,
-    method,
-    step=config.step,
-    average=config.average,
-    chunk=config.chunk,
+    read, step=config.step, average=config.average, chunk=config.chunk
   )
   ref = quality.reference(data, config.split, features)
   seed_key = jax.random.key(config.seed)
@@ -87,6 +80,7 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
     run=str(run_dir),
     step=last if config.step is None else config.step,
     number=config.number or len(ref.held_out[0]),
+    calls=method.num_calls,
     **{name: getattr(settings, name) for name in drawing.SETTINGS},
     metrics=found.rows,
   )
@@ -163,7 +157,7 @@ def write(
   runs.write_text(path, json.dumps(records, indent=2) + "\n")
   title = (
     f"{run_dir}: {record['draws']} draws of {record['number']}"
-    f" beside the {split} data"
+    f" beside the {split} data, {record['calls']} network calls each"
   )
   plots.results(run_dir / "results.png", found, title)
   print(f"{title}\n{table(record)}")

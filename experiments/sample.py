@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import build, drawing, figures, tables
+from experiments.lib import datasets, drawing, figures, tables
 from experiments.lib import run as runs
 
 MODULE = "experiments.sample"
@@ -52,15 +52,11 @@ def run(run_dir: str, config: Config) -> np.ndarray:
   """Draws, writes and returns samples [N, *D]."""
   runs.at_least(config, number=1, chunk=1)
   runs.bare_name(config.name)
-  settings = drawing.configuration(run_dir, config)
-  data = build.load_data(settings)
-  method = build.method(settings, data)
-  labels = pick_labels(config, data.num_classes)
-  sample = drawing.sampler(
-    settings, data, method, average=config.average, chunk=config.chunk
-  )
+  found = drawing.read(run_dir, config)
+  labels = pick_labels(config, found.data.num_classes)
+  sample = drawing.sampler(found, average=config.average, chunk=config.chunk)
   samples = sample(jax.random.key(config.seed), labels, config.number)
-  write(pathlib.Path(run_dir) / config.name, samples, labels, data)
+  write(pathlib.Path(run_dir) / config.name, samples, labels, found.data)
   return samples
 
 
@@ -79,7 +75,7 @@ def pick_labels(config: Config, num_classes: int) -> jax.Array | None:
   return jnp.full(config.number, config.label)
 
 
-def write(path: pathlib.Path, samples, labels, data: tables.Data) -> None:
+def write(path: pathlib.Path, samples, labels, data: datasets.Data) -> None:
   """path.npz and path.png."""
   known = {} if labels is None else {"labels": np.asarray(labels)}
   np.savez(f"{path}.npz", samples=samples, **known)

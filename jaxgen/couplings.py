@@ -26,7 +26,7 @@ _SMOOTHING = 0.02
 
 
 def exact(
-  data: Float[np.ndarray, "N *D"], source: Float[np.ndarray, "N *D"]
+  data: Float[np.ndarray, "..."], source: Float[np.ndarray, "..."]
 ) -> Int[np.ndarray, "N"]:
   """Optimal transport of a batch: the permutation of least total cost.
 
@@ -53,9 +53,9 @@ def exact(
 
 
 def conditional(
-  data: Float[np.ndarray, "N *D"],
-  source: Float[np.ndarray, "N *D"],
-  condition: np.ndarray,
+  data: Float[np.ndarray, "..."],
+  source: Float[np.ndarray, "..."],
+  condition: np.ndarray | None,
   *,
   ratio: float = 0.05,
 ) -> Int[np.ndarray, "N"]:
@@ -87,17 +87,19 @@ def conditional(
 
   Reference: Cheng and Schwing 2025, arXiv:2503.10636, section 3.2.
   """
-  condition = _check_condition(condition, len(data))
+  cost = costs(data, source)
+  condition = _check_condition(condition, len(cost))
   if not 0 < ratio <= 1:
     raise ValueError(f"ratio: expected above 0, at most 1, got {ratio}")
-  cost = costs(data, source)
-  if np.issubdtype(condition.dtype, np.integer):
-    order = np.arange(len(data))
+  if condition.dtype.kind in "biu":
+    order = np.arange(len(cost))
     for value in np.unique(condition):
       rows = np.flatnonzero(condition == value)
       order[rows] = rows[assign(cost[np.ix_(rows, rows)])]
     return order
-  apart = costs(condition, condition)
+  from scipy.spatial import distance
+
+  apart = distance.cdist(condition, condition, "sqeuclidean")
   gain = np.diag(cost)[:, None] - cost
   with np.errstate(divide="ignore", invalid="ignore"):
     enough = gain / apart  # the w at which i, j costs what i, i does
@@ -109,8 +111,8 @@ def conditional(
 
 def entropic(
   key: Array,
-  data: Float[np.ndarray, "N *D"],
-  source: Float[np.ndarray, "N *D"],
+  data: Float[np.ndarray, "..."],
+  source: Float[np.ndarray, "..."],
   *,
   epsilon: float,
 ) -> Int[np.ndarray, "N"]:
@@ -143,7 +145,7 @@ def entropic(
     raise ValueError(f"epsilon: expected positive, got {epsilon}")
   cost = costs(data, source).astype(np.float32)
   with jax.default_device(jax.local_devices(backend="cpu")[0]):
-    plan, converged = _sinkhorn(float(epsilon))(cost)
+    plan, converged = _sinkhorn()(cost, np.float32(epsilon))
     uniform = np.asarray(jax.random.uniform(key, (len(cost), 1)))
   if not converged:
     raise ValueError(
@@ -155,7 +157,7 @@ def entropic(
 
 
 def costs(
-  data: Float[np.ndarray, "N *D"], source: Float[np.ndarray, "N *D"]
+  data: Float[np.ndarray, "..."], source: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "N N"]:
   """Squared distances of all pairs, [N, N], in float64.
 
@@ -215,12 +217,17 @@ def _check_condition(condition, number):
       f"condition: expected one of each of {number} examples, got"
       f" {list(condition.shape)}"
     )
+  if condition.dtype.kind in "biu":
+    return condition
+  condition = np.float64(condition).reshape(number, -1)
+  if not np.isfinite(condition).all():
+    raise ValueError("condition: expected finite values")
   return condition
 
 
 @functools.cache
-def _sinkhorn(epsilon: float) -> Callable:
-  """cost [N, N] -> (plan [N, N], whether it converged), compiled once."""
+def _sinkhorn() -> Callable:
+  """(cost [N, N], epsilon) -> (plan, whether it converged), compiled once."""
   import warnings
 
   with warnings.catch_warnings():
@@ -229,7 +236,8 @@ def _sinkhorn(epsilon: float) -> Callable:
     from ott.geometry import geometry
     from ott.solvers import linear
 
-  def solve(cost):
+  @jax.numpy_rank_promotion("allow")  # which ott-jax makes use of
+  def solve(cost, epsilon):
     out = linear.solve(geometry.Geometry(cost, epsilon=epsilon))
     return out.matrix, out.converged
 

@@ -40,8 +40,15 @@ def test_commands_parse(words, monkeypatch, tmp_path):
   if words[0] == "make":
     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     return
-  from experiments import edm, encode, evaluate, sample
-  from experiments.lib import build, tables
+  from experiments import (
+    edm,
+    encode,
+    evaluate,
+    flow_matching,
+    sample,
+    score_matching,
+  )
+  from experiments.lib import build
   from experiments.lib import run as runs
 
   assert words[:2] == ["python", "-m"]
@@ -57,14 +64,19 @@ def test_commands_parse(words, monkeypatch, tmp_path):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
     with pytest.raises(KeyboardInterrupt):
       importlib.import_module(words[2]).main()
-  elif words[2] == "experiments.edm":
-    runs.main(words[2], edm.PRESETS, seen.append)
-    build.method(
-      build.resolve(seen[0], data := tables.load_data(seen[0].data)), data
-    )
+    assert len(seen) == 1
+    return
+  name = words[2].removeprefix("experiments.")
+  trains = dict(
+    edm=edm, flow_matching=flow_matching, score_matching=score_matching
+  )
+  if name in trains:
+    script = trains[name]
+    runs.main(words[2], script.PRESETS, seen.append)
+    data = build.load_data(seen[0])
+    script.make_method(build.resolve(seen[0], data), data)
   else:
-    scripts = dict(encode=encode, sample=sample, evaluate=evaluate)
-    script = scripts[words[2].removeprefix("experiments.")]
+    script = dict(encode=encode, sample=sample, evaluate=evaluate)[name]
     monkeypatch.setattr(script, "run", lambda *given: seen.append(given))
     script.main()
   assert len(seen) == 1

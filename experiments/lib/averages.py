@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from experiments.lib import build
 from experiments.lib import run as runs
@@ -54,7 +53,6 @@ def _powers(now):
 def load(
   config: Any,
   method: build.Method,
-  shape: tuple[int, ...],
   step: int | None = None,
   average: str | None = None,
 ) -> Any:
@@ -63,7 +61,6 @@ def load(
   Args:
     config: the run's configuration.
     method: what it says.
-    shape: of one example.
     step: of the checkpoint; None for the latest.
     average: which of the run's averages ("0.999"), or power_LENGTH for EDM2's
       of any length, recombined from the run's snapshots; None for the first.
@@ -72,8 +69,7 @@ def load(
     FileNotFoundError: no checkpoint, or no snapshot.
     ValueError: no such average, or files that do not fit the configuration.
   """
-  dummy = jnp.zeros(shape), jnp.zeros(())
-  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
+  like = jax.eval_shape(lambda: build.init(method, jax.random.key(0)))
   names = list(rules(config))
   name = names[0] if average is None else average
   if name in names:

@@ -7,13 +7,15 @@ A configuration is any dataclass with the settings that are read here by name
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from experiments.lib import datasets, tables
 from experiments.lib import run as runs
-from experiments.lib import tables
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.models import dit, mlp, unet
 from jaxgen.training import sharding
@@ -32,21 +34,52 @@ POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
 
 
 class Method(NamedTuple):
-  """What the configuration says, as objects."""
+  """What the configuration says, as objects.
 
-  model: Any  # a Flax module of one example
-  path: paths.Path  # of training
-  draw: Any  # (key, shape) -> t
+  Attributes:
+    model: a Flax module of one example.
+    input_shape: what it takes, [*D] but where `predict` gives it more.
+    path, draw, prediction, weight: of training; draw is (key, shape) -> t.
+    predict: net (scaled x, conditioning) -> [*D] to predict_fn (x, t) -> what
+      prediction says.
+    to_field: predict_fn -> a field on sample_path.
+    sample_path, solver, times: of sampling, times [N + 1] falling.
+    start: key -> the state at times[0], [*D].
+    finish: (field, state at times[-1]) -> data, [*D].
+    num_calls: of the network, for one sample.
+    scales: what the state at each time is multiplied with to be seen, [N + 1].
+    marks: what the times are called in pictures, and their values [N + 1].
+    scale: the data's standard deviation.
+    learned: the estimate that is learned: velocity, score ...
+    exact: the exact field on sample_path, of laws that have one.
+    from_noise: whether the state at times[0] is noise.
+  """
+
+  model: Any
+  input_shape: tuple[int, ...]
+  path: paths.Path
+  draw: Callable
   prediction: Any
   weight: Any
+  predict: Callable
+  to_field: Callable
   sample_path: paths.Path
   solver: samplers.Solver
-  times: Any  # [N + 1], on sample_path
+  times: Any
+  start: Callable
+  finish: Callable
+  num_calls: int
+  scales: Any
+  marks: tuple[str, Any]
+  scale: float
+  learned: str
+  exact: fields.Field | None = None
+  from_noise: bool = True
 
 
-def load_data(config: Any) -> tables.Data:
+def load_data(config: Any) -> datasets.Data:
   """The data set of a configuration."""
-  return tables.load_data(
+  return datasets.load_data(
     config.data,
     image_size=config.image_size,
     flip=config.flip,
@@ -54,44 +87,80 @@ def load_data(config: Any) -> tables.Data:
   )
 
 
-def resolve(config: Any, data: tables.Data) -> Any:
+def resolve(config: Any, data: datasets.Data) -> Any:
   """The configuration with sigma_data measured where it was left open."""
   if config.sigma_data is not None:
     return config
   return dataclasses.replace(config, sigma_data=round(data.std, 3))
 
 
-def method(config: Any, data: tables.Data) -> Method:
-  """Looks every name up; refuses what cannot be, before anything is written."""
+def method(config: Any, data: datasets.Data) -> Method:
+  """Looks every name up; refuses what cannot be, before anything is written.
+
+  Of a Gaussian path, from standard noise to data.
+  """
   _check(config)
   path = make_path(config, config.path, "path")
   row = tables.lookup(tables.PREDICTIONS, config.prediction, "prediction")
   prediction = row(config.sigma_data)
-  ends = dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
-  grid = tables.lookup(tables.GRIDS, config.grid, "grid")
   name = config.path if config.sample_path is None else config.sample_path
   sample_path = make_path(config, name, "sample_path")
-  times = grid(sample_path, config.sample_steps, **ends)
+  draw, weight = _draw_and_weight(config, path, prediction)
+  grid = tables.lookup(tables.GRIDS, config.grid, "grid")
+  times = grid(sample_path, config.sample_steps, **_ends(config))
+  solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
+  spread = predictions.input_scale(sample_path, times, config.sigma_data)
+
+  known = data.law is not None and data.law.mixture is not None
+
+  def to_field(predict_fn):
+    field = fields.from_prediction(predict_fn, path, prediction)
+    moved = sample_path is not path
+    return fields.on_path(field, sample_path) if moved else field
+
+  return Method(
+    model=make_model(config, data),
+    input_shape=data.shape,
+    path=path,
+    draw=draw,
+    prediction=prediction,
+    weight=weight,
+    predict=lambda net: predictions.preconditioned(
+      net, path, config.sigma_data
+    )[0],
+    to_field=to_field,
+    sample_path=sample_path,
+    solver=solver,
+    times=times,
+    start=lambda key: (
+      sample_path.sigma(times[0]) * jax.random.normal(key, data.shape)
+    ),
+    finish=lambda field, x: field(x, times[-1]).data,
+    num_calls=solver.num_calls(config.sample_steps) + 1,
+    scales=np.asarray(config.sigma_data / spread),
+    marks=("noise ratio", np.asarray(sample_path.ratio(times))),
+    scale=config.sigma_data,
+    learned="velocity",
+    exact=data.law.mixture.field(sample_path) if known else None,
+  )
+
+
+def _ends(config):
+  return dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
+
+
+def _draw_and_weight(config, path, prediction):
+  """How t is drawn, (key, shape) -> t, and weighted."""
   draw = tables.lookup(tables.DRAWS, config.draw, "draw")
-  settings = ends
+  settings = _ends(config)
   if draw.settings:
-    settings = ends | dict(mean=config.level_mean, std=config.level_std)
+    settings |= dict(mean=config.level_mean, std=config.level_std)
   make_weight, owner = tables.lookup(tables.WEIGHTS, config.weight, "weight")
   weight = make_weight(path, config.sigma_data, draw.density(path, **settings))
   if owner is not None:
     weight = predictions.reweight(weight, path, owner, prediction)
-  solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
   sample_t = functools.partial(draw.sample, path=path, **settings)
-  return Method(
-    model=make_model(config, data),
-    path=path,
-    draw=lambda key, shape: sample_t(key, shape=shape),
-    prediction=prediction,
-    weight=weight,
-    sample_path=sample_path,
-    solver=solver,
-    times=times,
-  )
+  return lambda key, shape: sample_t(key, shape=shape), weight
 
 
 def _check(config):
@@ -126,7 +195,7 @@ def make_path(config: Any, name: str, flag: str) -> paths.Path:
   return constructor(config.ratio_min, config.ratio_max)
 
 
-def make_model(config: Any, data: tables.Data) -> Any:
+def make_model(config: Any, data: datasets.Data) -> Any:
   """The configuration's network, of one example.
 
   Raises:
@@ -181,33 +250,30 @@ def _check_attention(config):
     )
 
 
-def make_field(config: Any, method: Method, params, label) -> fields.Field:
+def init(method: Method, key: jax.Array) -> Any:
+  """The parameters that training starts from."""
+  return method.model.init(key, jnp.zeros(method.input_shape), jnp.zeros(()))
+
+
+def make_field(method: Method, params: Any, label: Any) -> fields.Field:
   """The trained model of one label (None: of all) as a field."""
   net = lambda x, c: method.model.apply(params, x, c, label)
-  predict_fn, _ = predictions.preconditioned(
-    net, method.path, config.sigma_data
-  )
-  field = fields.from_prediction(predict_fn, method.path, method.prediction)
-  if method.sample_path is method.path:
-    return field
-  return fields.on_path(field, method.sample_path)
+  return method.to_field(method.predict(net))
 
 
-def make_sampler(config: Any, method: Method, shape: tuple[int, ...]):
+def make_sampler(method: Method) -> Callable:
   """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
 
   A sample depends on its own key alone; each device draws a share of them.
   """
 
   def one(params, key, label):
-    noise_key, solver_key = jax.random.split(key)
-    field = make_field(config, method, params, label)
-    first, last = method.times[0], method.times[-1]
-    noise = jax.random.normal(noise_key, shape)
-    x = method.sample_path.sigma(first) * noise
+    start_key, solver_key = jax.random.split(key)
+    field = make_field(method, params, label)
+    x = method.start(start_key)
     states = samplers.trajectory(
       method.solver, field, x, method.times, solver_key
     )
-    return states, field(states[-1], last).data
+    return states, method.finish(field, states[-1])
 
   return sharding.spread(jax.vmap(one, in_axes=(None, 0, 0)), sharding.mesh())

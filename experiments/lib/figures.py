@@ -10,6 +10,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxgen.metrics import transport
+
 _GAP = 1  # pixels between the images of a sheet
 
 
@@ -71,14 +73,15 @@ def image_samples(
 
 
 def image_trajectory(
-  path: pathlib.Path, frames: np.ndarray, ratios: list[float]
+  path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
   """A film strip: frames [R, T, H, W, K], noise at the left, data at the right.
 
   Args:
     path: the file.
     frames: states scaled to be seen, and the final denoise last.
-    ratios: the noise ratio of each frame but the last.
+    name: of what a frame is marked with, "noise ratio".
+    marks: its value at each frame but the last.
   """
   rows, columns, _, width, _ = frames.shape
   figure, axis = plt.subplots(
@@ -86,9 +89,9 @@ def image_trajectory(
   )
   axis.imshow(sheet(frames), interpolation="nearest")
   axis.set_yticks([])
-  names = [f"{ratio:.2g}" for ratio in ratios] + ["data"]
+  names = [f"{mark:.2g}" for mark in marks] + ["data"]
   axis.set_xticks((np.arange(columns) + 0.5) * (width + _GAP) - 1, names)
-  axis.set_xlabel("noise ratio sigma / alpha")
+  axis.set_xlabel(name)
   axis.tick_params(length=0, labelsize=9)
   axis.spines[:].set_visible(False)
   save(figure, path)
@@ -113,14 +116,14 @@ def point_samples(
 
 
 def point_trajectory(
-  path: pathlib.Path, frames: np.ndarray, ratios: list[float]
+  path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
   """Panels of points [T, N, 2] from noise to data, each on its own scale."""
   columns = len(frames)
   figure, axes = plt.subplots(
     1, columns, figsize=(2.1 * columns, 2.5), layout="constrained"
   )
-  names = [f"ratio {ratio:.2g}" for ratio in ratios] + ["data"]
+  names = [f"{name} {mark:.2g}" for mark in marks] + ["data"]
   for axis, points, name in zip(axes, frames, names, strict=True):
     axis.scatter(*points.T, s=2, alpha=0.4, linewidths=0)
     limit = 1.15 * np.quantile(np.abs(points), 0.995)
@@ -128,6 +131,63 @@ def point_trajectory(
     axis.set_title(name, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])
+  save(figure, path)
+
+
+def point_paths(
+  path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
+) -> None:
+  """Trajectories [N, T, 2], coloured by time.
+
+  Args:
+    path: the file.
+    frames: states scaled to be seen, data last.
+    name: of what a state is marked with.
+    marks: its value at each state but the last.
+  """
+  figure, axis = plt.subplots(figsize=(5.6, 4.9), layout="constrained")
+  shown = frames[:200]
+  colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, shown.shape[1] - 1))
+  for n in range(shown.shape[1] - 1):
+    ends = shown[:, n : n + 2].transpose(2, 1, 0)
+    axis.plot(*ends, color=colors[n], linewidth=0.7, alpha=0.7)
+  axis.scatter(*shown[:, 0].T, s=5, color=colors[0], linewidths=0)
+  axis.scatter(*shown[:, -1].T, s=7, color="C3", linewidths=0, zorder=3)
+  limit = 1.1 * np.abs(shown).max()
+  axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  bar = plt.cm.ScalarMappable(cmap="viridis", norm=plt.Normalize(0, 1 / 0.95))
+  bar = figure.colorbar(bar, ax=axis, boundaries=np.linspace(0, 1, 65))
+  at = np.linspace(0, len(marks) - 1, 5).round().astype(int)
+  bar.set_ticks(at / (len(marks) - 1), labels=[f"{marks[i]:.2g}" for i in at])
+  bar.set_label(f"{name}, data in red")
+  save(figure, path)
+
+
+def straightness(
+  path: pathlib.Path, states: np.ndarray, times: np.ndarray
+) -> None:
+  """How far each step of the paths is from their straight lines, over t.
+
+  Args:
+    path: the file.
+    states: [N, T, *D].
+    times: [T].
+  """
+  flat = states.reshape(*states.shape[:2], -1)
+  whole = (flat[:, -1] - flat[:, 0]) / (times[-1] - times[0])
+  speed = np.diff(flat, axis=1) / np.diff(times)[:, None]
+  apart = ((speed - whole[:, None]) ** 2).sum(-1).mean(0)
+  length = (whole**2).sum(-1).mean()
+  figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+  axis.plot((times[1:] + times[:-1]) / 2, apart / length)
+  axis.set(
+    xlabel="t, data at 0", ylabel="relative to the line's", ylim=(0, None)
+  )
+  axis.set_title(
+    f"energy {transport.energy(states, times):.4g}, of it not straight"
+    f" {transport.straightness(states, times):.3g}",
+    fontsize=10,
+  )
   save(figure, path)
 
 

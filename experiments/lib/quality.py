@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.lib import tables
+from experiments.lib import datasets
 from jaxgen.metrics import classifier, frechet, kernel, neighbours
 
 QUANTILES = (10, 50, 90)
@@ -68,7 +68,7 @@ class Result(NamedTuple):
 
 
 def reference(
-  data: tables.Data,
+  data: datasets.Data,
   split: str,
   features: Callable | None = None,
 ) -> Reference:
@@ -88,8 +88,11 @@ def reference(
   rows = np.random.RandomState(0).permutation(len(held_out[0]))[:MAX_HELD_OUT]
   held_out = tuple(x if x is None else x[rows] for x in held_out)
   predict = None
-  if train[1] is not None:
-    fitted = classifier.fit(*train)
+  classified = data.classified
+  if classified is None and train[1] is not None:
+    classified = train
+  if classified is not None:
+    fitted = classifier.fit(*classified)
     features, predict = features or fitted.features, fitted.predict
   elif len(data.shape) == 1:
     features = features or _flat

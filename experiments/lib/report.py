@@ -6,13 +6,14 @@ data [N, *D]): the states at every time of the grid and the final denoise.
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.lib import figures, tables
+from experiments.lib import build, datasets, figures, vectors
 
 NUM_CLASSES = 20  # the first ones, of more
 NUM_COLUMNS = 12  # samples of each class
@@ -20,7 +21,7 @@ NUM_REAL = 6  # real images beside them
 NUM_POINTS = 2048
 
 
-def draws(data: tables.Data, key: Array) -> tuple[Array, Array | None]:
+def draws(data: datasets.Data, key: Array) -> tuple[Array, Array | None]:
   """The keys and labels of a report: some of each class, or many points.
 
   The keys are the same at every call, so that sheets show the same draws.
@@ -37,7 +38,7 @@ def draws(data: tables.Data, key: Array) -> tuple[Array, Array | None]:
 
 
 def sheet(
-  path: pathlib.Path, sample: Callable, data: tables.Data, key: Array
+  path: pathlib.Path, sample: Callable, data: datasets.Data, key: Array
 ) -> None:
   """Small picture of the samples as they are now, for watching a run."""
   path.parent.mkdir(exist_ok=True)
@@ -51,37 +52,48 @@ def sheet(
 
 def pictures(
   run_dir: pathlib.Path,
-  sample: Callable,
-  data: tables.Data,
+  params: Any,
+  method: build.Method,
+  data: datasets.Data,
   key: Array,
-  *,
-  scales: np.ndarray,
-  ratios: np.ndarray,
-) -> None:
-  """samples.png beside real data, and trajectory.png from noise to data.
+) -> list[str]:
+  """samples.png beside real data, and trajectory.png from noise to data; of
+  points on the plane also paths.png and fields.png.
 
   Args:
     run_dir: where.
-    sample: the sample function.
+    params: of the model.
+    method: what the configuration says.
     data: the data set, for the real examples.
     key: the samples'.
-    scales: what each time's state is multiplied with to be seen, [T].
-    ratios: the noise ratio at each time, [T].
+
+  Returns:
+    The names of the files.
   """
   keys, labels = draws(data, key)
-  states, samples = (np.asarray(x) for x in sample(keys, labels))
-  images = len(data.shape) == 3
-  at = np.unique(np.linspace(0, len(ratios) - 1, 11 if images else 6).round())
-  at = at.astype(int)
-  scaled = states[:, at] * scales[at].reshape(-1, *(1,) * len(data.shape))
-  frames = np.concatenate([scaled, samples[:, None]], 1)
-  shown = list(ratios[at])
-  if not images:
-    figures.point_samples(run_dir / "samples.png", samples, data.real[0])
-    figures.point_trajectory(
-      run_dir / "trajectory.png", frames.swapaxes(0, 1), shown
-    )
-    return
+  sampler = build.make_sampler(method)
+  states, samples = (np.asarray(x) for x in sampler(params, keys, labels))
+  if len(data.shape) == 3:
+    _of_images(run_dir, states, samples, method, data)
+    return ["samples.png", "trajectory.png"]
+  _of_points(run_dir, states, samples, method, data)
+  vectors.draw(run_dir / "fields.png", params, method, states)
+  return ["samples.png", "trajectory.png", "paths.png", "fields.png"]
+
+
+def _frames(states, samples, method, number):
+  """Some of the states, scaled to be seen, and the samples last: [N, T, *D];
+  and the marks of all but the last.
+  """
+  name, marks = method.marks
+  at = np.unique(np.linspace(0, len(marks) - 1, number).round()).astype(int)
+  scales = method.scales[at].reshape(-1, *(1,) * (states.ndim - 2))
+  frames = np.concatenate([states[:, at] * scales, samples[:, None]], 1)
+  return frames, name, list(marks[at])
+
+
+def _of_images(run_dir, states, samples, method, data):
+  frames, *marks = _frames(states, samples, method, 11)
   rows = samples.reshape(-1, NUM_COLUMNS, *data.shape)
   figures.image_samples(
     run_dir / "samples.png",
@@ -91,8 +103,18 @@ def pictures(
   )
   every = max(1, len(frames) // 10)
   figures.image_trajectory(
-    run_dir / "trajectory.png", frames[::every][:10], shown
+    run_dir / "trajectory.png", frames[::every][:10], *marks
   )
+
+
+def _of_points(run_dir, states, samples, method, data):
+  frames, *marks = _frames(states, samples, method, 6)
+  figures.point_samples(run_dir / "samples.png", samples, data.real[0])
+  figures.point_trajectory(
+    run_dir / "trajectory.png", frames.swapaxes(0, 1), *marks
+  )
+  whole, *marks = _frames(states, samples, method, states.shape[1])
+  figures.point_paths(run_dir / "paths.png", whole, *marks)
 
 
 def _real(data, rows):

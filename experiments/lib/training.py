@@ -1,5 +1,6 @@
-"""What every training script does with its game: state and batches on the
-mesh, the last checkpoint, the loop with its records, sheets and snapshots.
+"""What every training script does: the loss of a batch from that of an
+example, state and batches on the mesh, the last checkpoint, the loop with its
+records, sheets and snapshots, the pictures at its end.
 """
 
 import functools
@@ -9,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from experiments.lib import averages, figures, tables
+from experiments.lib import averages, build, datasets, figures, report, tables
 from experiments.lib import run as runs
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop, sharding, state, step
@@ -32,9 +34,106 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
   return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
 
 
-def check(config: Any, start: Callable[[], state.State]) -> None:
-  """Refuses what devices, models or players cannot be, before any file is."""
-  jax.eval_shape(start)
+def make_loss(
+  config: Any, method: build.Method, num_classes: int, loss: Callable
+) -> Callable:
+  """(params, key, batch) -> (loss, metrics), over a batch.
+
+  Args:
+    config: with label_dropout.
+    method: its model is applied, its draw gives the times.
+    num_classes: of the labels, that number being the null label.
+    loss: of one example, (net, key, data, noise, t, *rest) -> [], with net the
+      model with its parameters bound and rest what the batch has after
+      (examples, labels).
+  """
+
+  def loss_fn(params, key, batch):
+    examples, labels, *rest = batch
+    t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
+    t = method.draw(t_key, (len(examples),))
+    noise = jax.random.normal(noise_key, examples.shape)
+    if labels is not None and config.label_dropout:
+      drop = jax.random.bernoulli(label_key, config.label_dropout, labels.shape)
+      labels = jnp.where(drop, num_classes, labels)
+    net_keys = jax.random.split(net_key, len(examples))
+
+    def one(label, key, *example):
+      net = lambda x, c: method.model.apply(
+        params, x, c, label, train=True, rngs={"dropout": key}
+      )
+      return loss(net, jax.random.fold_in(key, 1), *example)
+
+    values = jax.vmap(one)(labels, net_keys, examples, noise, t, *rest)
+    return values.mean(), {}
+
+  return loss_fn
+
+
+def make_turns(config: Any, loss_fn: Callable) -> tuple[step.Turn, ...]:
+  """The game: one player, with its loss, optimizer and averages."""
+  return step.single(loss_fn, make_optimizer(config), averages.rules(config))
+
+
+def run(
+  module: str,
+  config: Any,
+  data: datasets.Data,
+  method: build.Method,
+  turns: Sequence[step.Turn],
+  make_batches: Callable,
+  pictures: Callable,
+) -> state.State:
+  """Trains, samples and draws; resumes the run directory if it has begun.
+
+  Args:
+    module: the script's, "experiments.edm".
+    config: of the script, resolved.
+    data: its data set.
+    method: what it says.
+    turns: the game.
+    make_batches: key -> (step -> batch), on the host.
+    pictures: (run_dir, params, method, data, sample key) -> names of files.
+
+  Returns:
+    The state at the last step.
+  """
+  keys = jax.random.split(jax.random.key(config.seed), 4)
+  init_key, data_key, run_key, sample_key = keys
+  batches = make_batches(data_key)
+
+  def start():
+    params = build.init(method, init_key)
+    return state.init(run_key, {"model": params}, turns)
+
+  sampler = build.make_sampler(method)
+  check(config, start, sampler, report.draws(data, sample_key))
+  sampled = functools.partial(averages.sampled, config)
+
+  def save_sheet(path, now):
+    report.sheet(
+      path, functools.partial(sampler, sampled(now)), data, sample_key
+    )
+
+  batch_fn = lambda number: {"model": batches(number)}
+  with runs.open_directory(config.run_dir, config, module) as run_dir:
+    now = train(run_dir, config, start, turns, batch_fn, save_sheet)
+    drawn = pictures(run_dir, sampled(now), method, data, sample_key)
+  print(f"{run_dir}: curves.png {' '.join(drawn)}", file=sys.stderr)
+  return now
+
+
+def check(
+  config: Any,
+  start: Callable[[], state.State],
+  sampler: Callable,
+  draws: tuple[Any, Any],
+) -> None:
+  """Refuses what devices, models, players or solvers cannot be, before any
+  file is written.
+  """
+  begun = jax.eval_shape(start)
+  jax.eval_shape(sampler, averages.sampled(config, begun), *draws)
   sharding.check_batch_size(config.batch_size, sharding.mesh())
   tables.lookup(tables.SHARDS, config.shard, "shard")
 

@@ -21,6 +21,7 @@ References: Tong et al. 2023, arXiv:2302.00482; Liu et al. 2022,
 arXiv:2209.03003; Albergo et al. 2023, arXiv:2303.08797.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -44,21 +45,36 @@ def constant(std: float) -> Bridge:
   return lambda t: std * jnp.ones_like(t)
 
 
-def brownian(std: float) -> Bridge:
-  """gamma(t) = std sqrt(t (1 - t)): the Brownian bridge of diffusion std.
+def brownian(std: float, t_max: float = 1.0) -> Bridge:
+  """gamma(t) = std sqrt(t (1 - t / t_max)): a bridge of diffusion std.
 
   Its ends are data and source themselves. gamma' is infinite there.
+
+  Args:
+    std: of the Brownian motion, per root of time.
+    t_max: where the bridge ends, the path's; pi / 2 on trigonometric.
 
   Raises:
     ValueError: std is negative.
   """
   _check_std(std)
-  return lambda t: std * jnp.sqrt(t * (1 - t))
+  return lambda t: std * jnp.sqrt(t * (1 - t / t_max))
 
 
 def _check_std(std):
   if not std >= 0:
     raise ValueError(f"std: expected at least 0, got {std}")
+
+
+def _check_bridge(bridge, path):
+  with jax.ensure_compile_time_eval():
+    end = bridge(jnp.asarray(path.t_max, float))
+  # That of a learned bridge is traced, and not checked.
+  if not isinstance(end, jax.core.Tracer) and not math.isfinite(end):
+    raise ValueError(
+      "bridge: expected a finite value at the path's t_max"
+      f" = {path.t_max:.4g}, got {end}"
+    )
 
 
 def problem(
@@ -84,7 +100,7 @@ def problem(
 
   Raises:
     ValueError: shapes or dtypes differ, t is not one time, or a concrete one
-      outside the path's domain.
+      outside the path's domain; a bridge that ends before the path.
   """
   for name, x in (("source", source), ("noise", noise)):
     if jnp.shape(x) != jnp.shape(data) or x.dtype != data.dtype:
@@ -93,6 +109,7 @@ def problem(
         f" {x.dtype} {list(x.shape)}"
       )
   path.require_inside(t)
+  _check_bridge(bridge, path)
   t = jnp.asarray(t, data.dtype)
   gamma, gamma_rate = jax.jvp(bridge, (t,), (jnp.ones_like(t),))
   x_t = path.alpha(t) * data + path.sigma(t) * source + gamma * noise

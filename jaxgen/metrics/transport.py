@@ -15,7 +15,7 @@ from jaxgen import couplings
 
 
 def wasserstein(
-  x: Float[np.ndarray, "N *D"], y: Float[np.ndarray, "N *D"]
+  x: Float[np.ndarray, "..."], y: Float[np.ndarray, "..."]
 ) -> float:
   """The 2-Wasserstein distance of two clouds, exact.
 
@@ -39,7 +39,7 @@ def wasserstein(
 
 
 def energy(
-  states: Float[np.ndarray, "N T *D"], times: Float[np.ndarray, "T"]
+  states: Float[np.ndarray, "..."], times: Float[np.ndarray, "..."]
 ) -> float:
   """Kinetic energy of the paths, E int |dx/dt|^2 dt, over |dt|.
 
@@ -58,7 +58,7 @@ def energy(
 
 
 def straightness(
-  states: Float[np.ndarray, "N T *D"], times: Float[np.ndarray, "T"]
+  states: Float[np.ndarray, "..."], times: Float[np.ndarray, "..."]
 ) -> float:
   """How far paths are from straight lines of one speed, E int |..|^2 dt.
 

@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
   method = build.method(build.resolve(config, data), data)
 
   def load(changed=config, **which):
-    return averages.load(changed, method, data.shape, **which)
+    return averages.load(changed, method, **which)
 
   return config, means, load
 

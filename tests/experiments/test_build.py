@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import build, datasets
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -41,9 +41,9 @@ def test_a_model_of_one_path_samples_the_same_on_another():
     )
     method = build.method(config, data)
     keys = jax.random.split(jax.random.key(1), 16)
-    return build.make_sampler(config, method, (2,))(params, keys, None)[1]
+    return build.make_sampler(method)(params, keys, None)[1]
 
-  data = tables.load_data("eight_gaussians")
+  data = datasets.load_data("eight_gaussians")
   model = build.make_model(CONFIG, data)
   start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
   leaves, tree = jax.tree.flatten(start)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import edm, sample
-from experiments.lib import build, tables
+from experiments.lib import build, datasets
 from experiments.lib import run as runs
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
@@ -75,7 +75,7 @@ def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
 
 def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
   toy = edm.PRESETS["toy"][1]
-  data = tables.load_data(toy.data)
+  data = datasets.load_data(toy.data)
   with runs.open_directory(tmp_path, build.resolve(toy, data), edm.MODULE):
     pass
   before = (tmp_path / "config.json").read_bytes()
@@ -129,7 +129,7 @@ def test_a_real_process_refuses_with_code_2(tmp_path):
 
 def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
   run_dir = tmp_path / "a run"
-  real = tables.load_data("eight_gaussians")
+  real = datasets.load_data("eight_gaussians")
 
   def batches(key, size):
     batch_fn = real.batches(key, size)
@@ -142,7 +142,7 @@ def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
     return until
 
   patched = real._replace(batches=batches)
-  monkeypatch.setattr(tables, "load_data", lambda *_, **__: patched)
+  monkeypatch.setattr(datasets, "load_data", lambda *_, **__: patched)
   # Drawn in its own turn, so that the signal comes at that step.
   monkeypatch.setattr(loaders, "prefetch", lambda batch_fn, *_, **__: batch_fn)
   arguments = [*TINY, "--run-dir", run_dir]

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as testbed
 
 from experiments import edm, sample
-from experiments.lib import build, report, tables
+from experiments.lib import build, datasets, report
 from jaxgen.data import tfds
 from jaxgen.training import logging
 
@@ -40,7 +40,7 @@ def test_prepared_digits_train_as_the_embedded_ones(tmp_path, monkeypatch):
     data="tfds:digits",
     data_dir=str(tmp_path / "prepared"),
   )
-  ours, embedded = build.load_data(config), tables.load_data("digits")
+  ours, embedded = build.load_data(config), datasets.load_data("digits")
   assert ours[:3] == embedded[:3]
   one = ours.batches(jax.random.key(0), 64)
   other = embedded.batches(jax.random.key(0), 64)

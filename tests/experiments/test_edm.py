@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import report, tables
+from experiments.lib import datasets, report
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
 
@@ -46,6 +46,7 @@ DIGITS = edm.Config(
   samples_every=8,
 )
 PICTURES = ("samples.png", "trajectory.png", "curves.png")
+ON_THE_PLANE = ("paths.png", "fields.png")
 
 
 def _in(directory, config, **changes):
@@ -88,18 +89,19 @@ def images(tmp_path_factory):
 @pytest.mark.parametrize("name, config", [("toy", TOY), ("images", DIGITS)])
 def test_a_run_leaves_everything(name, config, request):
   directory, state = request.getfixturevalue(name)
+  pictures = (*PICTURES, *(ON_THE_PLANE if name == "toy" else ()))
   assert {path.name for path in directory.iterdir()} == {
     "config.json",
     "lock",
     "metrics.jsonl",
     "checkpoints",
     "sheets",
-    *PICTURES,
+    *pictures,
   }
   record = json.loads((directory / "config.json").read_text())
   assert record["experiment"] == "experiments.edm"
   assert record["data"] == config.data and record["path"] == "edm"
-  measured = round(tables.load_data(config.data).std, 3)
+  measured = round(datasets.load_data(config.data).std, 3)
   assert record["sigma_data"] == measured
   records = logging.read(directory / "metrics.jsonl")
   steps = list(range(2, config.num_steps + 1, 2))
@@ -111,7 +113,7 @@ def test_a_run_leaves_everything(name, config, request):
   every = range(config.samples_every, config.num_steps + 1)
   expected = [f"{n:06}.png" for n in every[:: config.samples_every]]
   assert sheets == expected
-  for picture in PICTURES:
+  for picture in pictures:
     pixels = matplotlib.image.imread(directory / picture)[..., :3]
     assert min(pixels.shape[:2]) > 150 and pixels.std() > 0.03
   chex.assert_tree_all_finite(state)
@@ -128,7 +130,7 @@ def test_the_parameters_and_their_average_moved(toy):
 
 
 def test_the_seed_matters(toy, tmp_path, monkeypatch):
-  monkeypatch.setattr(report, "pictures", lambda *args, **kwargs: None)
+  monkeypatch.setattr(report, "pictures", lambda *args: [])
   directory, _ = toy
   few = _in(tmp_path / "few", TOY, seed=1, num_steps=4, samples_every=100)
   edm.run(few)
@@ -142,9 +144,9 @@ def test_the_same_configuration_again_is_done(toy, monkeypatch):
   def never(*args):
     raise AssertionError("trained a run that was finished")
 
-  real = tables.load_data(TOY.data)
+  real = datasets.load_data(TOY.data)
   idle = real._replace(batches=lambda key, size: never)
-  monkeypatch.setattr(tables, "load_data", lambda *_, **__: idle)
+  monkeypatch.setattr(datasets, "load_data", lambda *_, **__: idle)
   again = _host(edm.run(_in(directory, TOY)))
   chex.assert_trees_all_equal(again, state)
   after = _files(directory)
@@ -174,7 +176,7 @@ def test_another_configuration_is_refused(toy, change, message):
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
-  real = tables.load_data(TOY.data)
+  real = datasets.load_data(TOY.data)
 
   def batches(key, size):
     batch_fn = real.batches(key, size)
@@ -187,7 +189,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
 
   config = _in(tmp_path / "run", TOY, num_steps=20, warmup_steps=1)
   patched = real._replace(batches=batches)
-  monkeypatch.setattr(tables, "load_data", lambda *_, **__: patched)
+  monkeypatch.setattr(datasets, "load_data", lambda *_, **__: patched)
   for _ in range(2):  # the same command again tells the same story
     with pytest.raises(loop.Diverged, match="model: loss is nan at step 9"):
       edm.run(config)
@@ -228,7 +230,7 @@ def test_bad_values_are_refused_before_anything_is_written(
 
 def _interrupt(monkeypatch, config, at, number):
   """The run receives a signal while it asks for the batch of step `at`."""
-  real = tables.load_data(config.data)
+  real = datasets.load_data(config.data)
 
   def batches(key, size):
     batch_fn = real.batches(key, size)
@@ -242,7 +244,7 @@ def _interrupt(monkeypatch, config, at, number):
 
   patched = real._replace(batches=batches)
   with monkeypatch.context() as patch:
-    patch.setattr(tables, "load_data", lambda *_, **__: patched)
+    patch.setattr(datasets, "load_data", lambda *_, **__: patched)
     # Drawn in its own turn, so that the signal comes at that step.
     patch.setattr(loaders, "prefetch", lambda batch_fn, *_, **__: batch_fn)
     with pytest.raises(loop.Interrupted) as caught:
@@ -281,7 +283,7 @@ def test_a_unet_interrupted_twice_ends_as_the_unbroken_one(
 
 def test_a_killed_run_ends_as_the_unbroken_one(toy, tmp_path, monkeypatch):
   """No handler ran: it goes on from the last checkpoint, records cut back."""
-  real = tables.load_data(TOY.data)
+  real = datasets.load_data(TOY.data)
 
   def batches(key, size):
     batch_fn = real.batches(key, size)
@@ -290,7 +292,7 @@ def test_a_killed_run_ends_as_the_unbroken_one(toy, tmp_path, monkeypatch):
   config = _in(tmp_path / "run", TOY)
   with monkeypatch.context() as patch:
     dying = real._replace(batches=batches)
-    patch.setattr(tables, "load_data", lambda *_, **__: dying)
+    patch.setattr(datasets, "load_data", lambda *_, **__: dying)
     with pytest.raises(ZeroDivisionError):
       edm.run(config)
   assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [5]

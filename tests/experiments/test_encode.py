@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import edm, encode
-from experiments.lib import averages, build, report, tables
+from experiments.lib import averages, build, datasets, report, tables
 from experiments.lib import run as runs
 from jaxgen import fields, paths, predictions, samplers
 
@@ -23,14 +23,13 @@ def images(tmp_path_factory):
   directory = tmp_path_factory.mktemp("encode") / "digits"
   sizes = dict(num_steps=2, batch_size=4, warmup_steps=1, width=8, num_blocks=1)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    patch.setattr(report, "pictures", lambda *args: [])
     edm.run(edm.Config(run_dir=str(directory), model="mlp", **sizes))
   return directory
 
 
-def _zeros(config, method, shape, **kwargs):
-  dummy = jnp.zeros(shape), jnp.zeros(())
-  like = jax.eval_shape(method.model.init, jax.random.key(0), *dummy)
+def _zeros(config, method, **kwargs):
+  like = jax.eval_shape(lambda: build.init(method, jax.random.key(0)))
   return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
 
 
@@ -127,7 +126,7 @@ def test_images_come_back(images):
   np.testing.assert_allclose(found.decoded, found.examples, atol=1e-3)
   ends = np.stack([found.decoded[:-1], found.decoded[1:]], 1)
   np.testing.assert_allclose(found.interpolations[:, [0, -1]], ends, atol=1e-4)
-  data = tables.load_data("digits")
+  data = datasets.load_data("digits")
   np.testing.assert_array_equal(found.examples, data.real[0][:4])
   stored = np.load(images / "encoded.npz")
   np.testing.assert_array_equal(stored["labels"], data.real[1][:4])
@@ -149,7 +148,7 @@ def test_images_come_back(images):
 def test_labels_are_the_examples_and_the_nearer_ones(images, monkeypatch):
   """Data that are the label: x - label grows in proportion to t."""
 
-  def field(config, method, params, label):
+  def field(method, params, label):
     predict_fn = lambda x, t: jnp.full_like(x, label)
     return fields.from_prediction(predict_fn, method.path, predictions.data)
 

@@ -1,11 +1,13 @@
 """Pictures: exact pixels where they can be, and not blank where not."""
 
+import types
+
 import jax
 import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.lib import figures, report, tables
+from experiments.lib import build, datasets, figures, report
 
 
 def _images(*shape, seed=0):
@@ -86,7 +88,7 @@ def test_image_samples(tmp_path):
 def test_image_trajectory(tmp_path):
   path = tmp_path / "trajectory.png"
   frames = _images(5, 4, 8, 8, 1)
-  figures.image_trajectory(path, frames, [80.0, 1.0, 0.002])
+  figures.image_trajectory(path, frames, "ratio", [80.0, 1.0, 0.002])
   _assert_drawn(path, ink=0.3)
 
 
@@ -95,8 +97,14 @@ def test_points(tmp_path):
   points = rng.normal(size=(4, 300, 2))
   figures.point_samples(tmp_path / "samples.png", points[0], points[1])
   figures.point_trajectory(
-    tmp_path / "trajectory.png", points, [80.0, 1.0, 0.002]
+    tmp_path / "trajectory.png", points, "ratio", [80.0, 1.0, 0.002]
   )
+  paths = points.swapaxes(0, 1)
+  figures.point_paths(tmp_path / "paths.png", paths, "t", [1.0, 0.5, 0.0])
+  times = np.array([1.0, 0.7, 0.3, 0.0])
+  figures.straightness(tmp_path / "straightness.png", paths, times)
+  _assert_drawn(tmp_path / "paths.png", ink=0.05)
+  _assert_drawn(tmp_path / "straightness.png", ink=0.005)
   _assert_drawn(tmp_path / "samples.png", ink=0.01)
   _assert_drawn(tmp_path / "trajectory.png", ink=0.01)
 
@@ -120,9 +128,9 @@ def test_curves_of_a_loss_that_is_negative_or_not_finite(tmp_path):
   _assert_drawn(tmp_path / "curves.png", ink=0.005)
 
 
-def test_a_report_gives_each_class_its_row(tmp_path):
+def test_a_report_gives_each_class_its_row(tmp_path, monkeypatch):
   """Samples that are black up to their label's row, by a made-up sampler."""
-  data = tables.load_data("digits")
+  data = datasets.load_data("digits")
 
   def sample(keys, labels):
     assert len(keys) == len(labels) == 10 * report.NUM_COLUMNS
@@ -139,13 +147,12 @@ def test_a_report_gives_each_class_its_row(tmp_path):
     black = pixels[9 * label : 9 * label + 8] == 0
     assert black.sum() == 12 * 8 * min(label, 8)
 
-  report.pictures(
-    tmp_path,
-    sample,
-    data,
-    jax.random.key(0),
-    scales=np.ones(4),
-    ratios=np.array([80.0, 5.0, 0.3, 0.002]),
+  monkeypatch.setattr(
+    build, "make_sampler", lambda method: lambda params, *draws: sample(*draws)
   )
+  marks = "noise ratio", np.array([80.0, 5.0, 0.3, 0.002])
+  method = types.SimpleNamespace(scales=np.ones(4), marks=marks)
+  drawn = report.pictures(tmp_path, None, method, data, jax.random.key(0))
+  assert drawn == ["samples.png", "trajectory.png"]
   _assert_drawn(tmp_path / "samples.png", ink=0.3)
   _assert_drawn(tmp_path / "trajectory.png", ink=0.1)

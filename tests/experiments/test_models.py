@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import build, tables, training
+from experiments.lib import build, datasets, training
 from jaxgen.models import dit, mlp, unet
 
 CONFIG = edm.Config(run_dir="")
-DIGITS = tables.Data((8, 8, 1), 10, 0.8, None, (None, None))
-POINTS = tables.Data((2,), 0, 3.6, None, (None, None))
+DIGITS = datasets.Data((8, 8, 1), 10, 0.8, None, (None, None))
+POINTS = datasets.Data((2,), 0, 3.6, None, (None, None))
 
 
 def size(model, shape):
@@ -81,7 +81,7 @@ def test_what_cannot_be_is_one_line(changes, data, message):
 
 def test_cifar10_is_the_published_run():
   config = edm.PRESETS["cifar10"][1]
-  data = tables.Data((32, 32, 3), 10, 0.5, None, (None, None))
+  data = datasets.Data((32, 32, 3), 10, 0.5, None, (None, None))
   model = build.make_model(config, data)
   assert (model.num_groups, model.embedding_width) == (32, 256)
   assert abs(size(model, data.shape) / 55.735e6 - 1) < 0.005

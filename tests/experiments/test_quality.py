@@ -5,7 +5,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.lib import plots, quality, tables
+from experiments.lib import datasets, plots, quality
 from jaxgen.metrics import frechet, neighbours
 
 NUMBER = 90
@@ -31,7 +31,7 @@ def _split(name):
 def _data(labelled=True):
   split = lambda name: (_split(name)[0], _split(name)[1] if labelled else None)
   classes = 3 if labelled else 0
-  return tables.Data(
+  return datasets.Data(
     (4, 4, 1), classes, 0.5, None, split("validation"), split, 17
   )
 
@@ -167,7 +167,7 @@ def test_closest_pairs(ref):
 
 
 def test_points_are_their_own_features():
-  data = tables.load_data("moons")
+  data = datasets.load_data("moons")
   ref = quality.reference(data, "validation")
   assert ref.levels is None and ref.predict is None
   np.testing.assert_allclose(ref.train_features, ref.train[0])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import edm
-from experiments.lib import build, tables
+from experiments.lib import build, datasets, tables
 from experiments.lib import run as runs
 from jaxgen import paths
 from jaxgen.data import digits, images, photos
@@ -24,7 +24,7 @@ TINY = edm.Config(
   sigma_data=1.3,
   sample_steps=3,
 )
-load = functools.cache(tables.load_data)
+load = functools.cache(datasets.load_data)
 
 
 def _varied(**choices):
@@ -83,7 +83,7 @@ def test_a_batch_has_a_finite_loss_and_gradient(change):
 def test_a_model_samples(change):
   config = _config(change)
   method = build.method(config, load("moons"))
-  sampler = build.make_sampler(config, method, (2,))
+  sampler = build.make_sampler(method)
   keys = jax.random.split(jax.random.key(1), 5)
   states, data = sampler(_params(method), keys, None)
   assert states.shape == (5, config.sample_steps + 1, 2)
@@ -134,12 +134,12 @@ def test_unknown_names_list_the_known_ones(flag, table):
   "name", ["typo", "", "tfds", "tfds:", "file:", "folder", "digits:", "Moons"]
 )
 def test_unknown_data_lists_the_known_ones(name):
-  known = ", ".join(["digits", "photos", *tables.TOYS, "tfds:NAME"])
+  known = ", ".join(["digits", "photos", *datasets.TOYS, "tfds:NAME"])
   expected = (
     f"^data: expected one of {known}, file:.*, folder:PATH, got {name!r}$"
   )
   with pytest.raises(ValueError, match=expected):
-    tables.load_data(name)
+    datasets.load_data(name)
 
 
 def test_the_help_lists_them_too(monkeypatch, capsys):
@@ -147,12 +147,12 @@ def test_the_help_lists_them_too(monkeypatch, capsys):
   with pytest.raises(SystemExit):
     runs.main(edm.MODULE, edm.PRESETS, edm.run)
   words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
-  assert {"digits", "photos", *tables.TOYS, "tfds:NAME"} <= set(words)
+  assert {"digits", "photos", *datasets.TOYS, "tfds:NAME"} <= set(words)
 
 
 def test_points_are_not_mirrored():
   with pytest.raises(ValueError, match="flip: expected images, got moons"):
-    tables.load_data("moons", flip=True)
+    datasets.load_data("moons", flip=True)
 
 
 def test_a_configuration_says_all_of_its_data(monkeypatch):
@@ -167,7 +167,7 @@ def test_a_configuration_says_all_of_its_data(monkeypatch):
   assert seen == {"name": "photos"} | settings
 
 
-@pytest.mark.parametrize("name", ["digits", "photos", *tables.TOYS])
+@pytest.mark.parametrize("name", ["digits", "photos", *datasets.TOYS])
 def test_data_have_their_shapes(name):
   data = load(name)
   examples, labels = data.batches(jax.random.key(0), 7)(3)
@@ -210,9 +210,9 @@ def test_a_batch_is_a_function_of_key_and_step(name):
 @pytest.mark.parametrize("name, size", [("digits", 8), ("photos", 12)])
 def test_all_of_a_split_may_be_had(name, size):
   module = {"digits": digits.load, "photos": lambda s: photos.load(s, 12)}[name]
-  data = tables.load_data(name, image_size=12)
+  data = datasets.load_data(name, image_size=12)
   assert data.shape[:2] == (size, size)
-  for split in tables.SPLITS:
+  for split in datasets.SPLITS:
     examples, labels = data.split(split)
     expected, classes = module(split)
     np.testing.assert_array_equal(examples, images.to_float(expected))
@@ -225,7 +225,7 @@ def test_all_of_a_split_may_be_had(name, size):
 def test_splits_of_a_law_are_draws_of_their_own():
   data = load("moons")
   train, held_out = data.split("train")[0], data.split("test")[0]
-  assert train.shape == (tables.NUM_POINTS, 2)
+  assert train.shape == (datasets.NUM_POINTS, 2)
   assert not {*map(bytes, train)} & {*map(bytes, held_out)}
   np.testing.assert_allclose(data.std, train.std(), rtol=1e-6)
   np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
@@ -234,7 +234,7 @@ def test_splits_of_a_law_are_draws_of_their_own():
 
 
 def test_mirrored_batches_are_the_same_images():
-  plain, flipped = load("photos"), tables.load_data("photos", flip=True)
+  plain, flipped = load("photos"), datasets.load_data("photos", flip=True)
   batch, labels = flipped.batches(jax.random.key(0), 32)(5)
   again, _ = flipped.batches(jax.random.key(0), 32)(5)
   np.testing.assert_array_equal(batch, again)
@@ -250,13 +250,13 @@ def test_mirrored_batches_are_the_same_images():
 def test_files_and_folders_are_data(tmp_path):
   pixels, labels = photos.load("validation", 8)
   np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
-  data = tables.load_data(f"file:{tmp_path / 'a.npz'}")
+  data = datasets.load_data(f"file:{tmp_path / 'a.npz'}")
   assert (data.shape, data.num_classes) == ((8, 8, 3), 2)
   train, classes = data.split("train")
   assert len(train) == len(classes) == 144
   for i in range(4):
     Image.fromarray(pixels[i]).save(tmp_path / f"{i}.png")
-  data = tables.load_data(f"folder:{tmp_path}")
+  data = datasets.load_data(f"folder:{tmp_path}")
   assert (data.shape, data.num_classes) == ((8, 8, 3), 0)
   examples, none = data.batches(jax.random.key(0), 5)(0)
   assert examples.dtype == np.float32 and none is None

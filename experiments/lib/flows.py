@@ -1,0 +1,174 @@
+"""The parts of experiments.flow_matching: sources, bridges, pairs."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.lib import build, datasets, drawing, figures, report, tables
+from experiments.lib import run as runs
+from jaxgen.data import loaders, pairs
+from jaxgen.losses import flow_matching
+
+
+class Source(NamedTuple):
+  """Where a flow starts.
+
+  Attributes:
+    std: over all coordinates.
+    draw: key -> one example, [*D]: of a law afresh, of a set among those that
+      are held out for validation.
+    batches: (key, number) -> (step -> examples [number, *D]), on the host.
+    mixture: the law, where it is a Gaussian mixture.
+  """
+
+  std: float
+  draw: Callable
+  batches: Callable
+  mixture: Any = None
+
+
+def source(config: Any, data: datasets.Data) -> Source:
+  """The source of a configuration.
+
+  Raises:
+    ValueError: no such set, or examples of another shape than the data's.
+  """
+  if config.source == "gaussian":
+    return _noise(data.shape)
+  found = datasets.load_data(
+    config.source, image_size=config.image_size, data_dir=config.data_dir
+  )
+  if found.shape != data.shape:
+    raise ValueError(
+      f"source: expected examples {list(data.shape)} as in {config.data}, got"
+      f" {list(found.shape)} in {config.source}"
+    )
+
+  def batches(key, number):
+    batch_fn = found.batches(key, number)
+    return lambda step: np.asarray(batch_fn(step)[0])
+
+  if found.law is not None:
+    return Source(found.std, found.law.sample, batches, found.law.mixture)
+  held_out = found.real[0]
+
+  def draw(key):
+    row = jax.random.randint(key, (), 0, len(held_out))
+    return jnp.asarray(held_out)[row]
+
+  return Source(found.std, draw, batches)
+
+
+def _noise(shape):
+  draw = lambda key: jax.random.normal(key, shape)
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def many(key, step, number):
+    return jax.random.normal(jax.random.fold_in(key, step), (number, *shape))
+
+  batches = lambda key, number: lambda step: many(key, step, number)
+  return Source(1.0, draw, batches)
+
+
+def from_noise(config: Any) -> bool:
+  """Whether the flow is that of a Gaussian path."""
+  return config.source == "gaussian" and config.bridge == "none"
+
+
+def make_bridge(config: Any) -> flow_matching.Bridge:
+  """gamma, t -> []."""
+  name = config.bridge
+  return tables.lookup(tables.BRIDGES, name, "bridge")(config.bridge_std)
+
+
+def batches(
+  config: Any, data: datasets.Data, key: jax.Array
+) -> Callable[[int], tuple]:
+  """step -> (data, labels, source), coupled or from the flow of another run."""
+  keys = jax.random.split(key, 3)
+  if config.reflow is not None:
+    flowed = _flowed(config, keys[0])
+    return loaders.batches(flowed, keys[1], config.batch_size)
+  pool = config.batch_size * config.coupled_batches
+  name = config.coupling
+  couple = tables.lookup(tables.COUPLINGS, name, "coupling")(config)
+  return pairs.batches(
+    data.batches(keys[0], pool),
+    source(config, data).batches(keys[1], pool),
+    keys[2],
+    config.batch_size,
+    couple,
+    config.coupled_batches,
+  )
+
+
+def _flowed(config, key):
+  """(data [N, *D], labels [N], source [N, *D]) of another run."""
+  run = drawing.read(config.reflow)
+  for name in ("data", "source"):
+    if getattr(run.config, name, None) != getattr(config, name):
+      raise ValueError(
+        f"reflow: expected a run from {config.source} to {config.data},"
+        f" {config.reflow} has another {name}"
+      )
+  # Labels are its samples' own, each class in turn.
+  number = config.reflow_pairs
+  classes = run.data.num_classes
+  labels = np.arange(number, dtype=np.int32) % classes if classes else None
+  starts, samples = drawing.pairs(run)(key, labels, number)
+  return samples, labels, starts
+
+
+def pictures(run_dir, params, method: build.Method, data, key) -> list[str]:
+  """report.pictures and straightness.png."""
+  drawn = report.pictures(run_dir, params, method, data, key)
+  keys, labels = report.draws(data, key)
+  states, _ = build.make_sampler(method)(params, keys, labels)
+  figures.straightness(
+    run_dir / "straightness.png", np.asarray(states), np.asarray(method.times)
+  )
+  return [*drawn, "straightness.png"]
+
+
+def check(config: Any, data: datasets.Data) -> None:
+  """Refuses settings that do not go together.
+
+  Raises:
+    ValueError: which, and why.
+  """
+  runs.at_least(config, coupled_batches=1, reflow_pairs=config.batch_size)
+  if (config.bridge == "none") != (config.bridge_std == 0):
+    raise ValueError(
+      "bridge_std: expected 0 with bridge none and above 0 with another, got"
+      f" {config.bridge_std} and {config.bridge}"
+    )
+  if config.coupling == "entropic" and config.bridge != "brownian":
+    raise ValueError(
+      f"coupling: entropic expects bridge brownian, got {config.bridge}"
+    )
+  if config.coupling == "conditional" and not data.num_classes:
+    raise ValueError(
+      f"coupling: conditional expects labels, {config.data} has none"
+    )
+  if config.interpolant and config.bridge == "none":
+    raise ValueError("interpolant: expected a bridge, got none")
+  if config.reflow is not None and config.coupling != "independent":
+    raise ValueError(
+      f"coupling: expected independent with reflow, got {config.coupling}"
+    )
+  coupled = config.reflow is not None or config.coupling != "independent"
+  draws_noise = config.solver not in tables.FLOW_SOLVERS
+  if draws_noise and (coupled or not from_noise(config)):
+    allowed = config.interpolant and config.solver == "euler_maruyama"
+    if not allowed:
+      raise ValueError(
+        "solver: expected one that draws no noise, as the score is known only"
+        " from uncoupled noise or with --interpolant (euler_maruyama), got"
+        f" {config.solver}"
+      )
+  if not from_noise(config) and config.sample_path is not None:
+    raise ValueError("sample_path: expected none between data sets")

@@ -1,0 +1,131 @@
+"""Score matching at all levels of noise, sampled by Langevin dynamics.
+
+  python -m experiments.score_matching digits --run-dir runs/ncsn
+  python -m experiments.score_matching digits-pc --run-dir runs/pc
+  python -m experiments.score_matching toy --run-dir runs/toy --loss sliced_vr
+  python -m experiments.score_matching energy --run-dir runs/energy
+
+The score of x_t at every t comes from one network of any --prediction, or is
+the gradient of an energy; --loss says how it is fitted: denoising, or one of
+the losses that need no noise, on x_t. Every solver samples it.
+
+Methods: Hyvarinen 2005, JMLR 6; Song et al. 2019, arXiv:1905.07088; Song and
+Ermon 2019, arXiv:1907.05600; Song et al. 2021, arXiv:2011.13456; Salimans and
+Ho 2021, "Should EBMs model the energy or the score?" (the energy).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from experiments.lib import build, report, score_settings, training
+from experiments.lib import run as runs
+from jaxgen import fields, predictions, samplers
+from jaxgen.losses import denoising, score_matching
+from jaxgen.training import state
+
+MODULE = "experiments.score_matching"
+
+Config = score_settings.Config
+PRESETS = score_settings.PRESETS
+
+
+def make_method(config: Config, data) -> build.Method:
+  """What the configuration says, as objects.
+
+  Raises:
+    ValueError: settings that do not go together, or no such name.
+  """
+  _check(config, data)
+  method = build.method(config, data)
+  how = dict(num_corrections=config.corrections, snr=config.snr)
+  if config.solver == "annealed":
+    solver = samplers.annealed(**how)
+    method = method._replace(solver=solver)
+  elif config.solver == "predictor_corrector":
+    solver = samplers.predictor_corrector(samplers.ancestral(), **how)
+    method = method._replace(solver=solver)
+  if config.energy:
+    method = method._replace(predict=_energy(config, method))
+  calls = method.solver.num_calls(config.sample_steps) + 1
+  return method._replace(num_calls=calls, learned="score")
+
+
+def _energy(config, method):
+  """The score of an energy by EDM's denoiser D.
+
+  E(x, t) = |x - alpha D(x, t)|^2 / (2 sigma^2),   score = -grad E
+  """
+  path, row = method.path, predictions.edm(config.sigma_data)
+
+  def predict(net):
+    predict_fn = method.predict(net)
+
+    def energy(x, t):
+      how = dict(source=row, target=predictions.data)
+      data = predictions.convert(predict_fn(x, t), x, t, path, **how)
+      residual = (x - path.alpha(t) * data) / path.sigma(t)
+      return jnp.sum(residual**2) / 2
+
+    return score_matching.from_energy(energy)
+
+  return predict
+
+
+def make_loss(config: Config, method: build.Method, data):
+  """(params, key, batch) -> (loss, metrics), over a batch."""
+  path = method.path
+
+  def loss(net, key, example, noise, t):
+    predict_fn = method.predict(net)
+    if config.loss == "denoising":
+      how = dict(path=path, prediction=method.prediction, weight=method.weight)
+      return denoising.denoising(predict_fn, example, noise, t, **how)
+    estimate = fields.from_prediction(predict_fn, path, method.prediction)
+    score_fn = lambda x: estimate(x, t).score
+    x_t = path.alpha(t) * example + path.sigma(t) * noise
+    direction = lambda: jax.random.rademacher(key, x_t.shape, x_t.dtype)
+    match config.loss:
+      case "implicit":
+        value = score_matching.implicit(score_fn, x_t)
+      case "sliced":
+        value = score_matching.sliced(score_fn, x_t, direction())
+      case "sliced_vr":
+        value = score_matching.sliced_vr(score_fn, x_t, direction())
+      case "explicit":
+        score = data.law.mixture.score(path, x_t, t)
+        value = score_matching.explicit(score_fn, x_t, score)
+    return path.sigma(t) ** 2 * value
+
+  return training.make_loss(config, method, data.num_classes, loss)
+
+
+def run(config: Config) -> state.State:
+  """Trains, samples and draws; resumes the run directory if it has begun."""
+  data = build.load_data(config)
+  config = build.resolve(config, data)
+  method = make_method(config, data)
+  turns = training.make_turns(config, make_loss(config, method, data))
+  make_batches = lambda key: data.batches(key, config.batch_size)
+  return training.run(
+    MODULE, config, data, method, turns, make_batches, report.pictures
+  )
+
+
+def _check(config, data):
+  known = Config.__dataclass_fields__["loss"].type.__args__
+  if config.loss not in known:
+    raise ValueError(
+      f"loss: expected one of {', '.join(known)}, got {config.loss!r}"
+    )
+  if config.loss == "explicit" and (data.law is None or not data.law.mixture):
+    raise ValueError(
+      f"loss: explicit expects data with a known score, got {config.data}"
+    )
+  if config.energy and config.prediction != "score":
+    raise ValueError(
+      f"prediction: expected score with energy, got {config.prediction}"
+    )
+
+
+if __name__ == "__main__":
+  runs.main(MODULE, PRESETS, run)
