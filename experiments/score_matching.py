@@ -17,7 +17,7 @@ Ho 2021, "Should EBMs model the energy or the score?" (the energy).
 import jax
 import jax.numpy as jnp
 
-from experiments.lib import build, report, score_settings, training
+from experiments.lib import build, report, score_settings, tables, training
 from experiments.lib import run as runs
 from jaxgen import fields, predictions, samplers
 from jaxgen.losses import denoising, score_matching
@@ -83,17 +83,12 @@ def make_loss(config: Config, method: build.Method, data):
     estimate = fields.from_prediction(predict_fn, path, method.prediction)
     score_fn = lambda x: estimate(x, t).score
     x_t = path.alpha(t) * example + path.sigma(t) * noise
-    direction = lambda: jax.random.rademacher(key, x_t.shape, x_t.dtype)
-    match config.loss:
-      case "implicit":
-        value = score_matching.implicit(score_fn, x_t)
-      case "sliced":
-        value = score_matching.sliced(score_fn, x_t, direction())
-      case "sliced_vr":
-        value = score_matching.sliced_vr(score_fn, x_t, direction())
-      case "explicit":
-        score = data.law.mixture.score(path, x_t, t)
-        value = score_matching.explicit(score_fn, x_t, score)
+    if config.loss == "explicit":
+      score = data.law.mixture.score(path, x_t, t)
+      value = score_matching.explicit(score_fn, x_t, score)
+    else:
+      direction = jax.random.rademacher(key, x_t.shape, x_t.dtype)
+      value = tables.SCORE_LOSSES[config.loss](score_fn, x_t, direction)
     return path.sigma(t) ** 2 * value
 
   return training.make_loss(config, method, data.num_classes, loss)
@@ -112,11 +107,7 @@ def run(config: Config) -> state.State:
 
 
 def _check(config, data):
-  known = Config.__dataclass_fields__["loss"].type.__args__
-  if config.loss not in known:
-    raise ValueError(
-      f"loss: expected one of {', '.join(known)}, got {config.loss!r}"
-    )
+  tables.lookup(tables.LOSSES, config.loss, "loss")
   if config.loss == "explicit" and (data.law is None or not data.law.mixture):
     raise ValueError(
       f"loss: explicit expects data with a known score, got {config.data}"

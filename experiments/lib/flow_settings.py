@@ -81,7 +81,7 @@ PRESETS = {
   ),
   "digits": (
     "Noise to class-conditional digits: about a minute on two CPU cores.",
-    Config(run_dir="runs/flow-digits"),
+    Config(run_dir="runs/flow-digits", grid="karras"),
   ),
   "zero-to-eight": (
     "The digit 0 to the digit 8, by optimal transport of each batch.",
@@ -102,6 +102,7 @@ PRESETS = {
     Config(
       run_dir="runs/flow-photos",
       data="photos",
+      grid="karras",
       multipliers=(1, 2, 2),
       attention=(8,),
       num_steps=1500,

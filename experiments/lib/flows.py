@@ -141,6 +141,14 @@ def check(config: Any, data: datasets.Data) -> None:
     ValueError: which, and why.
   """
   runs.at_least(config, coupled_batches=1, reflow_pairs=config.batch_size)
+  if config.path not in ("linear", "trigonometric"):
+    raise ValueError(
+      f"path: expected linear or trigonometric, got {config.path}"
+    )
+  if config.prediction != "velocity":
+    raise ValueError(f"prediction: expected velocity, got {config.prediction}")
+  make_bridge(config)
+  tables.lookup(tables.COUPLINGS, config.coupling, "coupling")
   if (config.bridge == "none") != (config.bridge_std == 0):
     raise ValueError(
       "bridge_std: expected 0 with bridge none and above 0 with another, got"

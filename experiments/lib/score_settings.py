@@ -1,18 +1,15 @@
 """The settings of experiments.score_matching, and its presets."""
 
 import dataclasses
-from typing import Literal
 
-from experiments.lib import edm_settings
+from experiments.lib import edm_settings, tables
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(edm_settings.Config):
   """Settings of one run: those of experiments.edm, and those of the loss."""
 
-  loss: Literal["denoising", "implicit", "sliced", "sliced_vr", "explicit"] = (
-    "denoising"
-  )
+  loss: tables.LossName = "denoising"
   """implicit takes a product with the Jacobian a coordinate; explicit needs
   --data with a known score."""
   energy: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from jaxgen import couplings, levels, paths, predictions, samplers
-from jaxgen.losses import flow_matching
+from jaxgen.losses import flow_matching, score_matching
 from jaxgen.training import sharding
 
 # (ratio_min, ratio_max) -> path; only EDM's domain is set by its ratios.
@@ -127,6 +127,14 @@ BRIDGES = {
   "brownian": flow_matching.brownian,
 }
 
+# (score_fn, x, direction) -> loss, of scores without a target.
+SCORE_LOSSES: dict[str, Callable] = {
+  "implicit": lambda score_fn, x, _: score_matching.implicit(score_fn, x),
+  "sliced": score_matching.sliced,
+  "sliced_vr": score_matching.sliced_vr,
+}
+LOSSES = dict.fromkeys(("denoising", "explicit", *SCORE_LOSSES))
+
 # Which axis of a leaf of the state is split over the devices.
 SHARDS: dict[str, sharding.Rule] = {
   "replicated": sharding.replicate,
@@ -138,6 +146,7 @@ PredictionName = Literal[tuple(PREDICTIONS)]  # type: ignore[valid-type]
 DrawName = Literal[tuple(DRAWS)]  # type: ignore[valid-type]
 WeightName = Literal[tuple(WEIGHTS)]  # type: ignore[valid-type]
 SolverName = Literal[tuple(SOLVERS)]  # type: ignore[valid-type]
+LossName = Literal[tuple(LOSSES)]  # type: ignore[valid-type]
 CouplingName = Literal[tuple(COUPLINGS)]  # type: ignore[valid-type]
 BridgeName = Literal[tuple(BRIDGES)]  # type: ignore[valid-type]
 GridName = Literal[tuple(GRIDS)]  # type: ignore[valid-type]

@@ -53,11 +53,11 @@ def between(
     gamma, gamma_rate = jax.jvp(bridge, (t,), (one,))
     weights, means, stds = (a[:, None] for a in _arrays(data, x.dtype))
     others, places, widths = (a[None] for a in _arrays(source, x.dtype))
-    delta = x - alpha * means - sigma * places  # [K, L, D]
+    delta = x[None, None] - alpha * means - sigma * places  # [K, L, D]
     variance = (alpha * stds) ** 2 + (sigma * widths) ** 2 + gamma**2
     pull = delta / variance
     energy = delta * pull + jnp.log(2 * jnp.pi * variance)
-    log_joint = jnp.log(weights * others) - energy.sum(-1) / 2
+    log_joint = jnp.log(weights * others) - energy.sum(-1) / 2  # [K, L]
     log_prob = jax.nn.logsumexp(log_joint)
     average = lambda a: jnp.einsum(
       "kl,kld->d", jnp.exp(log_joint - log_prob), a

@@ -1,0 +1,134 @@
+"""experiments.score_matching: its losses, energies, solvers and refusals."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import sample, score_matching
+from experiments.lib import build, tables
+from jaxgen import predictions
+
+TINY = score_matching.Config(
+  run_dir="",
+  data="eight_gaussians",
+  solver="annealed",
+  corrections=2,
+  width=16,
+  num_blocks=1,
+  num_steps=4,
+  batch_size=16,
+  warmup_steps=2,
+  sample_steps=3,
+  log_every=2,
+  save_every=2,
+  samples_every=4,
+)
+ENERGY = dict(energy=True, prediction="score", weight="noise")
+
+
+def _tiny(**changes):
+  return dataclasses.replace(TINY, **changes)
+
+
+def _method(config):
+  data = build.load_data(config)
+  config = build.resolve(config, data)
+  return config, data, score_matching.make_method(config, data)
+
+
+def _params(method):
+  params = build.init(method, jax.random.key(0))
+  leaves, tree = jax.tree.flatten(params)
+  rng = np.random.default_rng(0)
+  draws = [rng.normal(size=x.shape).astype(x.dtype) / 3 for x in leaves]
+  return jax.tree.unflatten(tree, draws)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    *(dict(loss=loss) for loss in tables.LOSSES),
+    ENERGY,
+    dict(loss="sliced_vr", **ENERGY),
+  ],
+  ids=str,
+)
+def test_a_batch_has_a_finite_loss_and_gradient(changes):
+  config, data, method = _method(_tiny(**changes))
+  loss_fn = score_matching.make_loss(config, method, data)
+  batch = data.batches(jax.random.key(1), config.batch_size)(0)
+  both = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+  (loss, _), grads = both(_params(method), jax.random.key(2), batch)
+  assert np.isfinite(loss)
+  for leaf in jax.tree.leaves(grads):
+    assert np.all(np.isfinite(leaf)) and np.any(leaf != 0)
+
+
+def test_losses_on_one_batch_are_the_denoising_loss_but_for_a_constant():
+  """implicit + E |grad log p|^2 = denoising - E |grad log p(x_t | x)|^2 + the
+  same, for the network that says that noise is zero: all are known.
+  """
+  config, data, method = _method(_tiny(batch_size=4096, prediction="noise"))
+  params = jax.tree.map(jnp.zeros_like, _params(method))
+  batch = data.batches(jax.random.key(1), config.batch_size)(0)
+  value = {}
+  for loss in ("implicit", "explicit", "sliced"):
+    changed = dataclasses.replace(config, loss=loss)
+    loss_fn = score_matching.make_loss(changed, method, data)
+    value[loss] = jax.jit(loss_fn)(params, jax.random.key(2), batch)[0]
+  assert value["implicit"] == value["sliced"] == 0  # the score is zero
+  assert 0.1 < value["explicit"] < 1  # sigma^2 E |score|^2 / D, at most 1
+
+
+def test_the_score_of_an_energy_is_its_gradient():
+  config, _, method = _method(_tiny(**ENERGY))
+  params, t = _params(method), jnp.float32(0.7)
+  x = jnp.array([0.4, -1.2])
+  field = build.make_field(method, params, None)
+  jacobian = jax.jit(jax.jacfwd(lambda x: field(x, t).score))(x)
+  np.testing.assert_allclose(jacobian, jacobian.T, rtol=1e-3, atol=1e-3)
+  # Without a network the denoiser is c_skip x: E = (sigma |x| / S^2)^2 / 2.
+  still = build.init(method, jax.random.key(0))
+  scale = predictions.input_scale(method.path, t, config.sigma_data)
+  score = build.make_field(method, still, None)(x, t).score
+  np.testing.assert_allclose(score, -(t**2) / scale**4 * x, rtol=1e-5)
+
+
+def test_calls_are_counted():
+  for solver, calls in (
+    ("annealed", 3 * 2 + 1),
+    ("predictor_corrector", 3 * (1 + 2) + 1),
+    ("heun", 7),
+  ):
+    assert _method(_tiny(solver=solver))[2].num_calls == calls
+
+
+def test_a_run_and_its_samples(tmp_path):
+  config = _tiny(run_dir=str(tmp_path / "run"), loss="sliced_vr")
+  score_matching.run(config)
+  drawn = sample.run(config.run_dir, sample.Config(number=5, solver="heun"))
+  assert drawn.shape == (5, 2) and np.all(np.isfinite(drawn))
+  assert (tmp_path / "run" / "fields.png").exists()
+
+
+@pytest.mark.parametrize(
+  "changes, match",
+  [
+    (dict(loss="slice"), "loss: expected one of denoising, explicit"),
+    (dict(loss="explicit", data="pinwheel"), "explicit expects data with"),
+    (dict(energy=True), "prediction: expected score with energy, got edm"),
+    (dict(corrections=0), "num_corrections of at least 1"),
+    (dict(snr=0.0), "positive snr"),
+  ],
+)
+def test_what_does_not_go_together_is_refused(changes, match):
+  with pytest.raises(ValueError, match=match):
+    _method(_tiny(**changes))
+
+
+def test_presets_can_be():
+  for _, config in score_matching.PRESETS.values():
+    _method(config)
