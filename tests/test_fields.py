@@ -130,6 +130,15 @@ def test_from_velocity():
   assert at[1:] == (None, None, None, None)
 
 
+def test_from_interpolant_has_a_velocity_and_a_score():
+  bridge = lambda t: jnp.sqrt(t * (1 - t))
+  field = fields.from_interpolant(lambda x, t: (t * x, x - 1), bridge)
+  at = jax.jit(field)(jnp.array([1.0, 2.0]), 0.2)
+  np.testing.assert_allclose(at.velocity, [0.2, 0.4], rtol=1e-6)
+  np.testing.assert_allclose(at.score, [0.0, -2.5], rtol=1e-6)
+  assert at[2:] == (None, None, None) and field.path is None
+
+
 def test_from_potential_flows_down_its_gradient():
   potential = lambda x: (jnp.array([1.0, 3.0]) * x**2).sum() / 2
   at = fields.from_potential(potential)(jnp.array([2.0, -1.0]), 0.0)

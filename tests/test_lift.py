@@ -1,4 +1,6 @@
-"""One loss trains a Linen, an NNX, an Equinox and a bare network."""
+"""One loss trains a Linen, an NNX, an Equinox and a bare network; every other
+loss, lifted alone, a bare and an Equinox one.
+"""
 
 import equinox
 import flax.linen as nn
@@ -10,7 +12,7 @@ import pytest
 from flax import nnx
 
 from jaxgen import levels, paths, predictions
-from jaxgen.losses import denoising
+from jaxgen.losses import denoising, flow_matching, score_matching
 
 DIM, BATCH, STEPS = 2, 64, 20
 
@@ -101,29 +103,73 @@ def draws(step):
   return batch, t_key, noise_key
 
 
-def train(params, apply):
+def denoising_loss(net, data, noise, t):
+  return denoising.denoising(
+    net,
+    data,
+    noise,
+    t,
+    path=paths.linear(),
+    prediction=predictions.velocity,
+    weight=levels.uniform_weight,
+  )
+
+
+def flow_loss(net, data, noise, t):
+  return flow_matching.flow_matching(
+    net,
+    data,
+    2 * noise - 1,
+    noise,
+    t,
+    path=paths.linear(),
+    bridge=flow_matching.brownian(0.5),
+    weight=levels.uniform_weight,
+  )
+
+
+def interpolant_loss(net, data, noise, t):
+  return flow_matching.stochastic_interpolant(
+    lambda x_t, t: (net(x_t, t), net(x_t, t + 1)),
+    data,
+    2 * noise - 1,
+    noise,
+    t,
+    path=paths.linear(),
+    bridge=flow_matching.constant(0.5),
+    weight=levels.uniform_weight,
+  )
+
+
+LIFTED = dict(
+  flow_matching=flow_loss,
+  stochastic_interpolant=interpolant_loss,
+  explicit=lambda net, data, noise, t: score_matching.explicit(
+    lambda x: net(x, t), data, 4 * (3 - data)
+  ),
+  implicit=lambda net, data, noise, t: score_matching.implicit(
+    lambda x: net(x, t), data
+  ),
+  sliced=lambda net, data, noise, t: score_matching.sliced(
+    lambda x: net(x, t), data, noise
+  ),
+  sliced_vr=lambda net, data, noise, t: score_matching.sliced_vr(
+    lambda x: net(x, t), data, noise
+  ),
+)
+
+
+def train(params, apply, loss=denoising_loss):
   """The losses of 20 steps: the shape of every experiment's loss_fn."""
-  path, target = paths.linear(), predictions.velocity
   optimizer = optax.adam(0.2)
 
   def loss_fn(params, step):
     batch, t_key, noise_key = draws(step)
-    t = levels.logit_normal(t_key, path, (len(batch),))
+    t = levels.logit_normal(t_key, paths.linear(), (len(batch),))
     noise = jax.random.normal(noise_key, batch.shape)
-
-    def loss(data, noise, t):
-      predict_fn = lambda x_t, t: apply(params, x_t, t)
-      return denoising.denoising(
-        predict_fn,
-        data,
-        noise,
-        t,
-        path=path,
-        prediction=target,
-        weight=levels.uniform_weight,
-      )
-
-    return jax.vmap(loss)(batch, noise, t).mean()
+    net = lambda x_t, t: apply(params, x_t, t)
+    one = lambda *example: loss(net, *example)
+    return jax.vmap(one)(batch, noise, t).mean()
 
   @jax.jit
   def train_step(params, opt_state, step):
@@ -150,3 +196,10 @@ def test_trains_and_agrees_with_the_others(name, reference):
   np.testing.assert_allclose(losses[0], by_hand(), rtol=1e-5)
   np.testing.assert_allclose(losses, reference, rtol=1e-4)
   np.testing.assert_allclose(losses[0], reference[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIFTED)
+def test_every_loss_trains_a_bare_and_an_equinox_network(name):
+  one, two = (train(*make(), LIFTED[name]) for make in (bare, equinox_module))
+  np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-5)
+  assert one[-5:].mean() < one[:2].mean() - 0.5

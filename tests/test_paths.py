@@ -263,3 +263,27 @@ def test_ends_under_jit_are_those_outside():
   low, high = jax.jit(lambda: path.ends(0.1, 10.0))()
   np.testing.assert_allclose(path.ratio(low), 0.1, rtol=1e-5)
   np.testing.assert_allclose(path.ratio(high), 10.0, rtol=1e-5)
+
+
+@by_name
+def test_require_inside_refuses_times_outside_the_domain(name):
+  path = PATHS[name]
+  inside = (path.t_min, path.t_max, float(path.time(0.7)))
+  for kind in (float, np.float32, jnp.float32, np.asarray, jnp.asarray):
+    for t in inside:
+      path.require_inside(kind(t))  # an end that float32 rounded too
+    for t in (path.t_min - 0.1, 1.01 * path.t_max, math.nan):
+      with pytest.raises(ValueError, match="t: expected a time in") as caught:
+        path.require_inside(kind(t))
+      assert "\n" not in str(caught.value)
+  for t in (np.ones(3), jnp.ones(())[None]):
+    with pytest.raises(ValueError, match=r"t: expected shape \(\)"):
+      path.require_inside(t)
+
+  @jax.jit
+  def traced(t):  # is not checked; a constant under jit is
+    path.require_inside(t)
+    path.require_inside(inside[2])
+    return t
+
+  assert traced(1e9) == 1e9

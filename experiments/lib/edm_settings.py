@@ -13,8 +13,8 @@ class Config:
   run_dir: str
   """Where everything is written; an existing run is resumed."""
   data: str = "digits"
-  """digits, photos, eight_gaussians, moons, s_curve, checkerboard, swiss_roll,
-  pinwheel, tfds:NAME, file:PATH.npz or folder:PATH."""
+  """digits, digits:LABEL, photos, gaussian, eight_gaussians, moons, s_curve,
+  checkerboard, swiss_roll, pinwheel, tfds:NAME, file:PATH.npz or folder:PATH."""
   image_size: int = 32
   """Sides of photos' crops; other data have their own."""
   flip: bool = False

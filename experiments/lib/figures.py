@@ -180,9 +180,8 @@ def straightness(
   length = (whole**2).sum(-1).mean()
   figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
   axis.plot((times[1:] + times[:-1]) / 2, apart / length)
-  axis.set(
-    xlabel="t, data at 0", ylabel="relative to the line's", ylim=(0, None)
-  )
+  axis.set(xlabel="t, data at 0", ylim=(0, None))
+  axis.set_ylabel("|velocity - line's|^2 / |line's|^2")
   axis.set_title(
     f"energy {transport.energy(states, times):.4g}, of it not straight"
     f" {transport.straightness(states, times):.3g}",

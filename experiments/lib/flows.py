@@ -81,8 +81,9 @@ def from_noise(config: Any) -> bool:
 
 def make_bridge(config: Any) -> flow_matching.Bridge:
   """gamma, t -> []."""
-  name = config.bridge
-  return tables.lookup(tables.BRIDGES, name, "bridge")(config.bridge_std)
+  make = tables.lookup(tables.BRIDGES, config.bridge, "bridge")
+  path = build.make_path(config, config.path, "path")
+  return make(config.bridge_std, path.t_max)
 
 
 def batches(
@@ -123,15 +124,12 @@ def _flowed(config, key):
   return samples, labels, starts
 
 
-def pictures(run_dir, params, method: build.Method, data, key) -> list[str]:
+def pictures(run_dir, drawn: report.Drawn, method, data) -> list[str]:
   """report.pictures and straightness.png."""
-  drawn = report.pictures(run_dir, params, method, data, key)
-  keys, labels = report.draws(data, key)
-  states, _ = build.make_sampler(method)(params, keys, labels)
-  figures.straightness(
-    run_dir / "straightness.png", np.asarray(states), np.asarray(method.times)
-  )
-  return [*drawn, "straightness.png"]
+  names = report.pictures(run_dir, drawn, method, data)
+  path, times = run_dir / "straightness.png", np.asarray(method.times)
+  figures.straightness(path, drawn.states, times)
+  return [*names, path.name]
 
 
 def check(config: Any, data: datasets.Data) -> None:

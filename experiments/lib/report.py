@@ -6,7 +6,7 @@ data [N, *D]): the states at every time of the grid and the final denoise.
 
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,29 +50,39 @@ def sheet(
     figures.point_samples(path, samples, data.real[0])
 
 
+class Drawn(NamedTuple):
+  """Samples of a trained model.
+
+  Attributes:
+    states: at method.times, [N, T, *D].
+    samples: [N, *D].
+    params: of the model.
+  """
+
+  states: np.ndarray
+  samples: np.ndarray
+  params: Any
+
+
 def pictures(
   run_dir: pathlib.Path,
-  params: Any,
+  drawn: Drawn,
   method: build.Method,
   data: datasets.Data,
-  key: Array,
 ) -> list[str]:
   """samples.png beside real data, and trajectory.png from noise to data; of
   points on the plane also paths.png and fields.png.
 
   Args:
     run_dir: where.
-    params: of the model.
+    drawn: with the keys and labels of `draws`.
     method: what the configuration says.
     data: the data set, for the real examples.
-    key: the samples'.
 
   Returns:
     The names of the files.
   """
-  keys, labels = draws(data, key)
-  sampler = build.make_sampler(method)
-  states, samples = (np.asarray(x) for x in sampler(params, keys, labels))
+  states, samples, params = drawn
   if len(data.shape) == 3:
     _of_images(run_dir, states, samples, method, data)
     return ["samples.png", "trajectory.png"]

@@ -121,9 +121,10 @@ COUPLINGS: dict[str, Callable] = {
   ),
 }
 
-BRIDGES = {
-  "none": flow_matching.constant,
-  "constant": flow_matching.constant,
+# (std, t_max) -> gamma.
+BRIDGES: dict[str, Callable] = {
+  "none": lambda std, t_max: flow_matching.constant(std),
+  "constant": lambda std, t_max: flow_matching.constant(std),
   "brownian": flow_matching.brownian,
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from experiments.lib import averages, build, datasets, figures, report, tables
@@ -93,7 +94,7 @@ def run(
     method: what it says.
     turns: the game.
     make_batches: key -> (step -> batch), on the host.
-    pictures: (run_dir, params, method, data, sample key) -> names of files.
+    pictures: (run_dir, report.Drawn, method, data) -> names of files.
 
   Returns:
     The state at the last step.
@@ -118,8 +119,11 @@ def run(
   batch_fn = lambda number: {"model": batches(number)}
   with runs.open_directory(config.run_dir, config, module) as run_dir:
     now = train(run_dir, config, start, turns, batch_fn, save_sheet)
-    drawn = pictures(run_dir, sampled(now), method, data, sample_key)
-  print(f"{run_dir}: curves.png {' '.join(drawn)}", file=sys.stderr)
+    params = sampled(now)
+    states, samples = sampler(params, *report.draws(data, sample_key))
+    found = report.Drawn(np.asarray(states), np.asarray(samples), params)
+    names = pictures(run_dir, found, method, data)
+  print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
 
 

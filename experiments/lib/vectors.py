@@ -4,7 +4,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.lib import build, figures
@@ -24,7 +23,8 @@ def draw(
 ) -> None:
   """The estimate that the method learns at three times, and the exact one.
 
-  Titles give the relative error over the states, sqrt(E|f - f*|^2 / E|f*|^2).
+  The captions give the relative error over the states,
+  sqrt(E|f - f*|^2 / E|f*|^2).
 
   Args:
     path: the file.
@@ -44,27 +44,35 @@ def draw(
     len(rows), 3, figsize=(10.5, 3.7 * len(rows)), layout="constrained"
   )
   axes = np.reshape(axes, (len(rows), 3))
-  for column, n in enumerate(at):
-    t, points = method.times[n], jnp.asarray(states[:512, n])
-    found = {}
-    limit = 1.15 * float(np.quantile(np.abs(points), 0.99))
-    side = jnp.linspace(-limit, limit, NUM_ARROWS)
-    grid = jnp.stack(jnp.meshgrid(side, side), -1).reshape(-1, 2)
-    for row, (name, field) in enumerate(rows.items()):
-      estimate = jax.jit(
-        jax.vmap(lambda x, t: getattr(field(x, t), method.learned), (0, None))
-      )
-      found[name] = np.asarray(estimate(points, t))
-      axis = axes[row, column]
-      axis.scatter(*points.T, s=2, color="0.8", linewidths=0)
-      arrows = np.asarray(estimate(grid, t))
-      length = np.linalg.norm(arrows, axis=1)
-      axis.quiver(*grid.T, *arrows.T, length, cmap="viridis", pivot="mid")
-      axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  points = [states[:512, n] for n in at]
+  limits = [1.15 * float(np.quantile(np.abs(p), 0.99)) for p in points]
+  found = []
+  for field, name, of_row in zip(rows.values(), rows, axes, strict=True):
+    estimate = jax.jit(
+      jax.vmap(lambda x, t: getattr(field(x, t), method.learned), (0, None))
+    )
+    found.append([])
+    for n, seen, limit, axis in zip(at, points, limits, of_row, strict=True):
+      grid = limit * _unit_grid()
+      arrows = estimate(np.concatenate([seen, grid]), method.times[n])
+      found[-1].append(np.asarray(arrows[: len(seen)], np.float64))
+      _arrows(axis, seen, grid, np.asarray(arrows[len(seen) :]), limit)
       title = f"{name}, {method.marks[0]} {method.marks[1][n]:.2g}"
       axis.set_title(title, fontsize=10)
-    if len(found) == 2:
-      ours, truth = found.values()
+  if len(found) == 2:
+    for ours, truth, axis in zip(*found, axes[0], strict=True):
       error = np.sqrt(((ours - truth) ** 2).sum() / (truth**2).sum())
-      axes[0, column].set_xlabel(f"relative error {error:.3f}")
+      axis.set_xlabel(f"relative error {error:.3f}")
   figures.save(figure, path)
+
+
+def _unit_grid():
+  side = np.linspace(-1, 1, NUM_ARROWS, dtype=np.float32)
+  return np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+
+
+def _arrows(axis, points, grid, arrows, limit):
+  axis.scatter(*points.T, s=2, color="0.8", linewidths=0)
+  length = np.linalg.norm(arrows, axis=1)
+  axis.quiver(*grid.T, *arrows.T, length, cmap="viridis", pivot="mid")
+  axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))

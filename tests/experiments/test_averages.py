@@ -75,7 +75,7 @@ def test_sampling_takes_an_average_by_name(trained, monkeypatch):
   config, _, load = trained
   asked, params = [], load()
 
-  def read(config, method, shape, step, average):
+  def read(config, method, step, average):
     asked.append(average)
     return params
 

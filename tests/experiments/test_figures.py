@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.lib import build, datasets, figures, report
+from experiments.lib import datasets, figures, report
 
 
 def _images(*shape, seed=0):
@@ -128,7 +128,7 @@ def test_curves_of_a_loss_that_is_negative_or_not_finite(tmp_path):
   _assert_drawn(tmp_path / "curves.png", ink=0.005)
 
 
-def test_a_report_gives_each_class_its_row(tmp_path, monkeypatch):
+def test_a_report_gives_each_class_its_row(tmp_path):
   """Samples that are black up to their label's row, by a made-up sampler."""
   data = datasets.load_data("digits")
 
@@ -147,12 +147,10 @@ def test_a_report_gives_each_class_its_row(tmp_path, monkeypatch):
     black = pixels[9 * label : 9 * label + 8] == 0
     assert black.sum() == 12 * 8 * min(label, 8)
 
-  monkeypatch.setattr(
-    build, "make_sampler", lambda method: lambda params, *draws: sample(*draws)
-  )
   marks = "noise ratio", np.array([80.0, 5.0, 0.3, 0.002])
   method = types.SimpleNamespace(scales=np.ones(4), marks=marks)
-  drawn = report.pictures(tmp_path, None, method, data, jax.random.key(0))
-  assert drawn == ["samples.png", "trajectory.png"]
+  drawn = report.Drawn(*sample(*report.draws(data, jax.random.key(0))), None)
+  names = report.pictures(tmp_path, drawn, method, data)
+  assert names == ["samples.png", "trajectory.png"]
   _assert_drawn(tmp_path / "samples.png", ink=0.3)
   _assert_drawn(tmp_path / "trajectory.png", ink=0.1)

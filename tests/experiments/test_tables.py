@@ -134,9 +134,10 @@ def test_unknown_names_list_the_known_ones(flag, table):
   "name", ["typo", "", "tfds", "tfds:", "file:", "folder", "digits:", "Moons"]
 )
 def test_unknown_data_lists_the_known_ones(name):
-  known = ", ".join(["digits", "photos", *datasets.TOYS, "tfds:NAME"])
+  known = "digits, digits:LABEL, photos, " + ", ".join(datasets.TOYS)
   expected = (
-    f"^data: expected one of {known}, file:.*, folder:PATH, got {name!r}$"
+    f"^data: expected one of {known}, tfds:NAME, file:.*, folder:PATH,"
+    f" got {name!r}$"
   )
   with pytest.raises(ValueError, match=expected):
     datasets.load_data(name)

@@ -204,6 +204,9 @@ def test_mismatches_are_refused():
     loss(data, noise.astype(jnp.bfloat16), 0.5)
   with pytest.raises(ValueError, match=r"t: expected shape \(\)"):
     loss(data, noise, jnp.full((4,), 0.5))
+  for t in (-0.1, 1.1, float("nan"), jnp.float32(2)):
+    with pytest.raises(ValueError, match=r"t: expected a time in \[0, 1\]"):
+      loss(data, noise, t)
   with pytest.raises(ValueError, match="predict_fn: expected output shape"):
     loss(data, noise, 0.5, lambda x_t, t: x_t[:, None])
   with pytest.raises(ValueError, match="predict_fn: expected output shape"):

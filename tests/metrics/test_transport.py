@@ -1,0 +1,86 @@
+"""Distances of clouds against SciPy, energies of paths in closed form."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from jaxgen.metrics import transport
+
+
+@pytest.mark.parametrize("shape", [(2,), (64,), (4, 4, 1)])
+def test_wasserstein_is_the_cost_of_scipys_assignment(shape):
+  rng = np.random.default_rng(0)
+  x, y = rng.standard_normal((2, 60, *shape))
+  cost = ((x[:, None] - 1.5 * y) ** 2).sum(tuple(range(2, 2 + len(shape))))
+  best = cost[optimize.linear_sum_assignment(cost)].mean()
+  found = transport.wasserstein(x, 1.5 * y)
+  np.testing.assert_allclose(found, np.sqrt(best), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_wasserstein_of_a_shift_is_its_length(size):
+  rng = np.random.default_rng(1)
+  x, shift = rng.standard_normal((80, 3)), np.array([2.0, -3.0, 6.0])
+  moved = rng.permutation(x + size * shift)
+  np.testing.assert_allclose(transport.wasserstein(x, moved), 7 * size, 1e-6)
+  np.testing.assert_allclose(
+    transport.wasserstein(x, np.flip(x, 0)), 0, atol=1e-7
+  )
+
+
+def test_a_straight_line_has_the_energy_of_its_length():
+  ends = np.random.default_rng(2).standard_normal((2, 5, 2, 3))
+  for times in (np.linspace(0, 2, 9), np.geomspace(3, 1, 6)):  # either way
+    share = ((times - times[0]) / (times[-1] - times[0]))[None, :, None, None]
+    states = (1 - share) * ends[0][:, None] + share * ends[1][:, None]
+    squares = ((ends[1] - ends[0]) ** 2).sum((1, 2)).mean()
+    np.testing.assert_allclose(
+      transport.energy(states, times), squares / 2, rtol=1e-12
+    )
+    assert abs(transport.straightness(states, times)) < 1e-12 * squares
+
+
+def test_a_circle_arc():
+  """T chords 2 r sin(a / 2T) in the time tau; between the ends one of a."""
+  number, tau, arc = 8, 0.5, 2.0
+  radii = np.array([1.0, 3.0])
+  times = np.linspace(0.2, 0.2 + tau, number + 1)
+  angle = arc * np.linspace(0, 1, number + 1)
+  circle = np.stack([np.cos(angle), np.sin(angle)], -1)
+  states = radii[:, None, None] * circle
+  chord = lambda a: 2 * radii * np.sin(a / 2)
+  energy = np.mean((number * chord(arc / number)) ** 2) / tau
+  straight = energy - np.mean(chord(arc) ** 2) / tau
+  np.testing.assert_allclose(transport.energy(states, times), energy, 1e-12)
+  np.testing.assert_allclose(
+    transport.straightness(states, times), straight, 1e-12
+  )
+
+
+def test_a_line_at_uneven_speed_is_not_straight():
+  """Lengths 1 and 3 in times .5 and .5: 2 + 18 - 16."""
+  states = np.array([[[0.0, 0.0], [0.6, 0.8], [2.4, 3.2]]])
+  times = np.array([1.0, 0.5, 0.0])
+  np.testing.assert_allclose(transport.energy(states, times), 20, 1e-12)
+  np.testing.assert_allclose(transport.straightness(states, times), 4, 1e-12)
+
+
+def test_bad_input():
+  x = np.ones((4, 2))
+  for y in (np.ones((4, 3)), np.ones((3, 2))):
+    with pytest.raises(ValueError, match="source: expected as many"):
+      transport.wasserstein(x, y)
+  with pytest.raises(ValueError, match="source: expected as many"):
+    transport.wasserstein(x[:0], x[:0])
+  with pytest.raises(ValueError, match="expected finite values"):
+    transport.wasserstein(x, np.nan * x)
+  states = np.ones((4, 3, 2))
+  for bad, times in (
+    (states, np.arange(2.0)),
+    (states[:, :1], np.arange(1.0)),
+    (states[0], np.arange(3.0)),
+    (states, np.ones((3, 1))),
+  ):
+    for metric in (transport.energy, transport.straightness):
+      with pytest.raises(ValueError, match="times: expected one of each"):
+        metric(bad, times)
