@@ -12,6 +12,7 @@ quality.json in docs/results (parts that are not asked for keep their figures)
 and docs/images/quality.png.
 """
 
+import dataclasses
 import json
 import pathlib
 import shlex
@@ -48,10 +49,7 @@ TRAININGS = {
     f"seed {n}": (f"flow-{n}", f"flow_matching digits --seed {n}")
     for n in range(3)
   },
-  "score": {
-    f"seed {n}": (f"score-{n}", f"score_matching digits --seed {n}")
-    for n in range(3)
-  },
+  "score": {"seed 0": ("score-0", "score_matching digits")},
   "corrected": {
     "predictor, corrector": ("score-pc", "score_matching digits-pc"),
   },
@@ -110,7 +108,7 @@ def measure(run: str, flags: str, **settings) -> dict:
   """One training, on validation and on test."""
   run_dir = train(run, flags)
   found = {
-    split: evaluate.run(str(run_dir), evaluate.Config(split=split, **settings))
+    split: evaluated(run_dir, evaluate.Config(split=split, **settings))
     for split in ("validation", "test")
   }
   if settings:  # of a training that has its own row
@@ -125,6 +123,21 @@ def measure(run: str, flags: str, **settings) -> dict:
     command=f"python {shlex.join(command(run, flags))}",
     seconds=records[-1]["seconds"],
   )
+
+
+def evaluated(run_dir: pathlib.Path, config: evaluate.Config) -> dict:
+  """The run's record of these settings, measured if it has none."""
+  path = run_dir / evaluate.RESULTS
+  known = json.loads(path.read_text()) if path.exists() else {}
+  record = known.get(config.split, {})
+  asked = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
+  last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
+  if record.get("step") == last and asked.items() <= record.items():
+    own = {"solver", "sample_steps", "grid"} - asked.keys()
+    config_of = runs.read_config(run_dir)
+    if all(record[name] == config_of[name] for name in own):
+      return record
+  return evaluate.run(str(run_dir), config)
 
 
 def curve(run: str, flags: str) -> dict:

@@ -16,7 +16,7 @@ COLUMNS = {
 TITLES = {
   "digits": "Three trainings of `make demo`'s recipe",
   "flow": "Flow matching, noise to digits, three trainings",
-  "score": "Score matching, annealed Langevin dynamics, three trainings",
+  "score": "Score matching, annealed Langevin dynamics",
   "corrected": "Score matching, predictor and corrector",
   "dit": "Diffusion transformer",
   "photos": "Photographs, 32 x 32",

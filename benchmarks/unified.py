@@ -6,8 +6,8 @@ Every cell is experiments.edm with other flags: five paths, four predictions,
 each trained with the same network, batches and number of steps, and sampled by
 four solvers with the same number of network calls. Beside them are the losses
 of experiments.flow_matching and experiments.score_matching in that budget. A
-third of make demo's training: the figures compare methods, and are not the best
-that each can do. About twenty minutes on two CPU cores; an interrupted run
+quarter of make demo's training: the figures compare methods, and are not the
+best that each can do. About twenty minutes on two CPU cores; an interrupted run
 goes on from its last cell.
 
 Writes unified.md, unified.json in docs/results and docs/images/unified.png.
@@ -38,8 +38,8 @@ PATHS = ("edm", "vp", "cosine", "linear", "trigonometric")
 PREDICTIONS = ("edm", "noise", "velocity", "data")
 # Each with its steps: 35 calls, the final denoise among them.
 SOLVERS = {"ddim": 34, "heun": 17, "dpmpp_2m": 34, "ancestral": 34}
-STEPS = 900
-DRAWS = 3
+STEPS = 600
+DRAWS = 2
 KEPT = pathlib.Path("runs/tables/unified.json")
 FIGURE = pathlib.Path("docs/images/unified.png")
 plt = figures.plt
@@ -118,7 +118,7 @@ def page(found: dict, machine: str) -> str:
     "",
     f"Frechet distance of 360 samples to the training digits, mean of {DRAWS}"
     f" draws on the test split; 360 real test images get {floor:.2f}. Every"
-    f" model is the demo's network after {STEPS} training steps (a third of",
+    f" model is the demo's network after {STEPS} training steps (a quarter of",
     "the demo's), every sample takes 35 network calls unless said. All cells",
     "are flags of three scripts; none has code of its own.",
     "",

@@ -14,7 +14,8 @@ class Config:
   """Where everything is written; an existing run is resumed."""
   data: str = "digits"
   """digits, digits:LABEL, photos, gaussian, eight_gaussians, moons, s_curve,
-  checkerboard, swiss_roll, pinwheel, tfds:NAME, file:PATH.npz or folder:PATH."""
+  checkerboard, swiss_roll, pinwheel, tfds:NAME, file:PATH.npz or
+  folder:PATH."""
   image_size: int = 32
   """Sides of photos' crops; other data have their own."""
   flip: bool = False

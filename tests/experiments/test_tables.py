@@ -159,7 +159,7 @@ def test_points_are_not_mirrored():
 def test_a_configuration_says_all_of_its_data(monkeypatch):
   seen = {}
   monkeypatch.setattr(
-    tables,
+    datasets,
     "load_data",
     lambda name, **settings: seen.update(settings, name=name),
   )
