@@ -49,9 +49,7 @@ def parts(config: edm.Config) -> Parts:
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = build.method(config, data)
-  turns = training.make_turns(
-    config, edm.make_loss(config, method, data.num_classes)
-  )
+  turns = training.make_turns(config, edm.make_loss(config, method, data))
 
   def start(key):
     dummy = jnp.zeros(data.shape), jnp.zeros(())

@@ -28,9 +28,7 @@ def train_call(config, data):
   """() -> the loss of one more step, on one batch that stays where it is."""
   config = build.resolve(config, data)
   method = build.method(config, data)
-  turns = training.make_turns(
-    config, edm.make_loss(config, method, data.num_classes)
-  )
+  turns = training.make_turns(config, edm.make_loss(config, method, data))
   params = overhead.init(method.model, data.shape)
   batch = data.batches(jax.random.key(0), config.batch_size)(0)
   batches = {"model": jax.device_put(batch)}

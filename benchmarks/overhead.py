@@ -159,9 +159,7 @@ def train_step(repeats, inner):
   method = build.method(config, data)
   params = init(method.model, data.shape)
   batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
-  turns = training.make_turns(
-    config, edm.make_loss(config, method, data.num_classes)
-  )
+  turns = training.make_turns(config, edm.make_loss(config, method, data))
   ours = step.make_train_step(turns)
   begin, theirs = step_by_hand(config, method.model, SIGMA_DATA)
   carries = [

@@ -74,9 +74,7 @@ def ours(config, data, params, batch):
   Batches are split over all devices, as the experiments do.
   """
   method = build.method(config, data)
-  turns = training.make_turns(
-    config, edm.make_loss(config, method, data.num_classes)
-  )
+  turns = training.make_turns(config, edm.make_loss(config, method, data))
   mesh = sharding.mesh()
   start = state.init(jax.random.key(0), {"model": params}, turns)
   places = sharding.shardings(start, mesh, sharding.replicate)

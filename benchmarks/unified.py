@@ -79,9 +79,7 @@ def train(script, config):
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = script.make_method(config, data)
-  about = data if script is score_matching else data.num_classes
-  loss_fn = script.make_loss(config, method, about)
-  turns = training.make_turns(config, loss_fn)
+  turns = training.make_turns(config, script.make_loss(config, method, data))
   keys = jax.random.split(jax.random.key(config.seed), 4)
   now = state.init(keys[2], {"model": build.init(method, keys[0])}, turns)
   batch_fn = data.batches(keys[1], config.batch_size)

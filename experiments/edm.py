@@ -10,7 +10,7 @@ same script: see README.md for their command lines and figures.
 Method: Karras et al. 2022, arXiv:2206.00364.
 """
 
-from experiments.lib import build, edm_settings, report, training
+from experiments.lib import build, datasets, edm_settings, training
 from experiments.lib import run as runs
 from jaxgen.losses import denoising
 from jaxgen.training import state
@@ -23,13 +23,13 @@ PRESETS = edm_settings.PRESETS
 make_method = build.method
 
 
-def make_loss(config: Config, method: build.Method, num_classes: int):
+def make_loss(config: Config, method: build.Method, data: datasets.Data):
   """(params, key, batch) -> (loss, metrics), over a batch."""
 
-  def loss(net, key, data, noise, t):
+  def loss(net, key, example, noise, t):
     return denoising.denoising(
       method.predict(net),
-      data,
+      example,
       noise,
       t,
       path=method.path,
@@ -37,21 +37,12 @@ def make_loss(config: Config, method: build.Method, num_classes: int):
       weight=method.weight,
     )
 
-  return training.make_loss(config, method, num_classes, loss)
+  return training.batch_loss(config, method, data.num_classes, loss)
 
 
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  data = build.load_data(config)
-  config = build.resolve(config, data)
-  method = make_method(config, data)
-  turns = training.make_turns(
-    config, make_loss(config, method, data.num_classes)
-  )
-  make_batches = lambda key: data.batches(key, config.batch_size)
-  return training.run(
-    MODULE, config, data, method, turns, make_batches, report.pictures
-  )
+  return training.run(MODULE, config, make_method, make_loss)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import build, flow_settings, flows, training
+from experiments.lib import build, datasets, flow_settings, flows, training
 from experiments.lib import run as runs
 from jaxgen import fields, samplers
 from jaxgen.data import interpolants
@@ -35,7 +35,7 @@ Config = flow_settings.Config
 PRESETS = flow_settings.PRESETS
 
 
-def make_method(config: Config, data) -> build.Method:
+def make_method(config: Config, data: datasets.Data) -> build.Method:
   """What the configuration says, as objects.
 
   Raises:
@@ -98,7 +98,7 @@ def make_method(config: Config, data) -> build.Method:
   )
 
 
-def make_loss(config: Config, method: build.Method, num_classes: int):
+def make_loss(config: Config, method: build.Method, data: datasets.Data):
   """(params, key, batch) -> (loss, metrics), over a batch of pairs."""
   how = dict(path=method.path, bridge=flows.make_bridge(config))
   how |= dict(weight=method.weight)
@@ -106,24 +106,16 @@ def make_loss(config: Config, method: build.Method, num_classes: int):
   if config.interpolant:
     matching = flow_matching.stochastic_interpolant
 
-  def loss(net, key, data, noise, t, source):
-    return matching(method.predict(net), data, source, noise, t, **how)
+  def loss(net, key, example, noise, t, source):
+    return matching(method.predict(net), example, source, noise, t, **how)
 
-  return training.make_loss(config, method, num_classes, loss)
+  return training.batch_loss(config, method, data.num_classes, loss)
 
 
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  data = build.load_data(config)
-  config = build.resolve(config, data)
-  method = make_method(config, data)
-  turns = training.make_turns(
-    config, make_loss(config, method, data.num_classes)
-  )
-
-  make_batches = lambda key: flows.batches(config, data, key)
   return training.run(
-    MODULE, config, data, method, turns, make_batches, flows.pictures
+    MODULE, config, make_method, make_loss, flows.batches, flows.pictures
   )
 
 

@@ -17,7 +17,7 @@ Ho 2021, "Should EBMs model the energy or the score?" (the energy).
 import jax
 import jax.numpy as jnp
 
-from experiments.lib import build, report, score_settings, tables, training
+from experiments.lib import build, datasets, score_settings, tables, training
 from experiments.lib import run as runs
 from jaxgen import fields, predictions, samplers
 from jaxgen.losses import denoising, score_matching
@@ -29,7 +29,7 @@ Config = score_settings.Config
 PRESETS = score_settings.PRESETS
 
 
-def make_method(config: Config, data) -> build.Method:
+def make_method(config: Config, data: datasets.Data) -> build.Method:
   """What the configuration says, as objects.
 
   Raises:
@@ -71,7 +71,7 @@ def _energy(config, method):
   return predict
 
 
-def make_loss(config: Config, method: build.Method, data):
+def make_loss(config: Config, method: build.Method, data: datasets.Data):
   """(params, key, batch) -> (loss, metrics), over a batch."""
   path = method.path
 
@@ -91,19 +91,12 @@ def make_loss(config: Config, method: build.Method, data):
       value = tables.SCORE_LOSSES[config.loss](score_fn, x_t, direction)
     return path.sigma(t) ** 2 * value
 
-  return training.make_loss(config, method, data.num_classes, loss)
+  return training.batch_loss(config, method, data.num_classes, loss)
 
 
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  data = build.load_data(config)
-  config = build.resolve(config, data)
-  method = make_method(config, data)
-  turns = training.make_turns(config, make_loss(config, method, data))
-  make_batches = lambda key: data.batches(key, config.batch_size)
-  return training.run(
-    MODULE, config, data, method, turns, make_batches, report.pictures
-  )
+  return training.run(MODULE, config, make_method, make_loss)
 
 
 def _check(config, data):

@@ -113,21 +113,41 @@ class Config:
   """Steps between small sheets of samples."""
 
 
+# What presets of all scripts share.
+SMOKE = dict(
+  num_steps=20,
+  warmup_steps=5,
+  batch_size=16,
+  sample_steps=4,
+  log_every=5,
+  save_every=10,
+  samples_every=10,
+)
+PHOTOS = dict(
+  data="photos",
+  multipliers=(1, 2, 2),
+  attention=(8,),
+  num_steps=1500,
+  batch_size=32,
+  learning_rate=2e-3,
+)
+POINTS = dict(
+  data="eight_gaussians",
+  level_mean=0.5,  # the points' std is 3.6, where EDM's -1.2 is for .5
+  width=128,
+  num_blocks=3,
+  num_steps=5000,
+  batch_size=512,
+  learning_rate=2e-3,
+  log_every=50,
+  save_every=1000,
+  samples_every=1000,
+)
+
 PRESETS = {
   "smoke": (
     "Digits in seconds: every part runs, nothing is learned.",
-    Config(
-      run_dir="runs/smoke",
-      width=8,
-      multipliers=(1, 1),
-      num_steps=20,
-      warmup_steps=5,
-      batch_size=16,
-      sample_steps=4,
-      log_every=5,
-      save_every=10,
-      samples_every=10,
-    ),
+    Config(run_dir="runs/smoke", width=8, multipliers=(1, 1), **SMOKE),
   ),
   "digits": (
     "Class-conditional 8 x 8 digits: about a minute on two CPU cores.",
@@ -148,15 +168,7 @@ PRESETS = {
   ),
   "photos": (
     "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
-    Config(
-      run_dir="runs/photos",
-      data="photos",
-      multipliers=(1, 2, 2),
-      attention=(8,),
-      num_steps=1500,
-      batch_size=32,
-      learning_rate=2e-3,
-    ),
+    Config(run_dir="runs/photos", **PHOTOS),
   ),
   # python -m experiments.edm cifar10 --run-dir runs/cifar10
   # Karras et al. 2022, class-conditional DDPM++: 200 M images, about 2 days on
@@ -194,18 +206,6 @@ PRESETS = {
   ),
   "toy": (
     "A law on the plane, eight Gaussians unless --data says another.",
-    Config(
-      run_dir="runs/toy",
-      data="eight_gaussians",
-      level_mean=0.5,  # the points' std is 3.6, where EDM's -1.2 is for .5
-      width=128,
-      num_blocks=3,
-      num_steps=5000,
-      batch_size=512,
-      learning_rate=2e-3,
-      log_every=50,
-      save_every=1000,
-      samples_every=1000,
-    ),
+    Config(run_dir="runs/toy", **POINTS),
   ),
 }

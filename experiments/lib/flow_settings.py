@@ -46,18 +46,12 @@ class Config(edm_settings.Config):
   """Steps of sampling; from noise a final denoise is one more call."""
 
 
-_POINTS = dict(
-  width=128,
-  num_blocks=3,
-  num_steps=5000,
+_POINTS = edm_settings.POINTS | dict(
+  level_mean=0.0,
   batch_size=256,
-  learning_rate=2e-3,
   draw="uniform",
   ratio_min=1e-4,
   ratio_max=1e4,
-  log_every=50,
-  save_every=1000,
-  samples_every=1000,
 )
 
 PRESETS = {
@@ -70,13 +64,7 @@ PRESETS = {
       coupling="exact",
       width=16,
       num_blocks=1,
-      num_steps=20,
-      warmup_steps=5,
-      batch_size=16,
-      sample_steps=4,
-      log_every=5,
-      save_every=10,
-      samples_every=10,
+      **edm_settings.SMOKE,
     ),
   ),
   "digits": (
@@ -101,20 +89,14 @@ PRESETS = {
     "Noise to 32 x 32 crops of two photographs: ten minutes on two cores.",
     Config(
       run_dir="runs/flow-photos",
-      data="photos",
       grid="karras",
-      multipliers=(1, 2, 2),
-      attention=(8,),
-      num_steps=1500,
-      batch_size=32,
-      learning_rate=2e-3,
+      **edm_settings.PHOTOS,
     ),
   ),
   "pair": (
     "A law on the plane to another, by optimal transport of each batch.",
     Config(
       run_dir="runs/pair",
-      data="eight_gaussians",
       source="moons",
       coupling="exact",
       **_POINTS,
@@ -124,7 +106,6 @@ PRESETS = {
     "A stochastic interpolant between two laws: a flow and SDEs of one model.",
     Config(
       run_dir="runs/interpolant",
-      data="eight_gaussians",
       source="moons",
       bridge="brownian",
       bridge_std=1.0,

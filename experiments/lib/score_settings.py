@@ -22,19 +22,6 @@ class Config(edm_settings.Config):
 
 # lambda(sigma) = sigma^2 on the score's error, as NCSN.
 _NCSN = dict(prediction="score", weight="noise")
-_POINTS = dict(
-  data="eight_gaussians",
-  level_mean=0.5,
-  width=128,
-  num_blocks=3,
-  num_steps=5000,
-  batch_size=512,
-  learning_rate=2e-3,
-  log_every=50,
-  save_every=1000,
-  samples_every=1000,
-)
-
 PRESETS = {
   "smoke": (
     "Eight Gaussians in seconds: every part runs, nothing is learned.",
@@ -44,14 +31,8 @@ PRESETS = {
       loss="sliced_vr",
       width=16,
       num_blocks=1,
-      num_steps=20,
-      warmup_steps=5,
-      batch_size=16,
       solver="annealed",
-      sample_steps=4,
-      log_every=5,
-      save_every=10,
-      samples_every=10,
+      **edm_settings.SMOKE,
     ),
   ),
   "digits": (
@@ -81,13 +62,8 @@ PRESETS = {
     "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
     Config(
       run_dir="runs/score-photos",
-      data="photos",
       **_NCSN,
-      multipliers=(1, 2, 2),
-      attention=(8,),
-      num_steps=1500,
-      batch_size=32,
-      learning_rate=2e-3,
+      **edm_settings.PHOTOS,
       solver="predictor_corrector",
       sample_steps=60,
       corrections=1,
@@ -103,7 +79,7 @@ PRESETS = {
       grid="log_snr",
       ratio_min=0.02,
       sample_steps=60,
-      **_POINTS,
+      **edm_settings.POINTS,
     ),
   ),
   "energy": (
@@ -116,7 +92,7 @@ PRESETS = {
       grid="log_snr",
       ratio_min=0.02,
       sample_steps=60,
-      **_POINTS,
+      **edm_settings.POINTS,
     ),
   ),
 }

@@ -35,7 +35,7 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
   return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
 
 
-def make_loss(
+def batch_loss(
   config: Any, method: build.Method, num_classes: int, loss: Callable
 ) -> Callable:
   """(params, key, batch) -> (loss, metrics), over a batch.
@@ -76,32 +76,42 @@ def make_turns(config: Any, loss_fn: Callable) -> tuple[step.Turn, ...]:
   return step.single(loss_fn, make_optimizer(config), averages.rules(config))
 
 
+def data_batches(
+  config: Any, data: datasets.Data, key: jax.Array
+) -> Callable[[int], Any]:
+  """step -> (examples, labels)."""
+  return data.batches(key, config.batch_size)
+
+
 def run(
   module: str,
   config: Any,
-  data: datasets.Data,
-  method: build.Method,
-  turns: Sequence[step.Turn],
-  make_batches: Callable,
-  pictures: Callable,
+  make_method: Callable,
+  make_loss: Callable,
+  make_batches: Callable = data_batches,
+  pictures: Callable | None = None,
 ) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun.
 
   Args:
     module: the script's, "experiments.edm".
-    config: of the script, resolved.
-    data: its data set.
-    method: what it says.
-    turns: the game.
-    make_batches: key -> (step -> batch), on the host.
-    pictures: (run_dir, report.Drawn, method, data) -> names of files.
+    config: of the script.
+    make_method: (config, data) -> what it says.
+    make_loss: (config, method, data) -> the loss of a batch.
+    make_batches: (config, data, key) -> (step -> batch), on the host.
+    pictures: (run_dir, report.Drawn, method, data) -> names of files; None for
+      report.pictures.
 
   Returns:
     The state at the last step.
   """
+  data = build.load_data(config)
+  config = build.resolve(config, data)
+  method = make_method(config, data)
+  turns = make_turns(config, make_loss(config, method, data))
   keys = jax.random.split(jax.random.key(config.seed), 4)
   init_key, data_key, run_key, sample_key = keys
-  batches = make_batches(data_key)
+  batches = make_batches(config, data, data_key)
 
   def start():
     params = build.init(method, init_key)
@@ -112,17 +122,16 @@ def run(
   sampled = functools.partial(averages.sampled, config)
 
   def save_sheet(path, now):
-    report.sheet(
-      path, functools.partial(sampler, sampled(now)), data, sample_key
-    )
+    sample = functools.partial(sampler, sampled(now))
+    report.sheet(path, sample, data, sample_key)
 
   batch_fn = lambda number: {"model": batches(number)}
   with runs.open_directory(config.run_dir, config, module) as run_dir:
     now = train(run_dir, config, start, turns, batch_fn, save_sheet)
     params = sampled(now)
     states, samples = sampler(params, *report.draws(data, sample_key))
-    found = report.Drawn(np.asarray(states), np.asarray(samples), params)
-    names = pictures(run_dir, found, method, data)
+    drawn = report.Drawn(np.asarray(states), np.asarray(samples), params)
+    names = (pictures or report.pictures)(run_dir, drawn, method, data)
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
 

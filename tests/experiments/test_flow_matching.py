@@ -153,7 +153,7 @@ def test_an_interpolant_is_sampled_with_and_without_noise():
     assert (moved > 0.5) == (solver == "euler_maruyama")
   data = build.load_data(config)
   batch = flows.batches(config, data, jax.random.key(0))(0)
-  loss_fn = flow_matching.make_loss(config, method, 0)
+  loss_fn = flow_matching.make_loss(config, method, data)
   loss, _ = jax.jit(loss_fn)(params, jax.random.key(1), batch)
   assert np.isfinite(loss) and loss > 0
 

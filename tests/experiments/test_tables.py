@@ -62,7 +62,7 @@ def test_a_batch_has_a_finite_loss_and_gradient(change):
   config = _config(change)
   method = build.method(config, load("moons"))
   batch = load("moons").batches(jax.random.key(1), config.batch_size)(0)
-  loss_fn = edm.make_loss(config, method, 0)
+  loss_fn = edm.make_loss(config, method, load("moons"))
   both = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
   (loss, metrics), grads = both(_params(method), jax.random.key(2), batch)
   assert metrics == {}
