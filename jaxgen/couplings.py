@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgen import keys
 
-_SWEEPS = 40  # of Sinkhorn, at this part of the mean cost: found by trying
+_SWEEPS = 20  # of Sinkhorn, at this part of the mean cost: found by trying
 _SMOOTHING = 0.02
 
 

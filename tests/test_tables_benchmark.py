@@ -61,7 +61,7 @@ def test_a_typo_is_one_line(words, monkeypatch, capsys):
 
 
 def test_moons_know_their_label():
-  points, label = c2ot.moons(np.random.default_rng(0), 501)
+  points, label = flows.moons(np.random.default_rng(0), 501)
   assert label.sum() == 251
   # Less u (1, 1), u in [0, .2], every point lies on its own half circle.
   curve = (points.astype(np.float64) + 1) / 3
