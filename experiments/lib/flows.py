@@ -124,9 +124,10 @@ def _flowed(config, key):
   return samples, labels, starts
 
 
-def pictures(run_dir, drawn: report.Drawn, method, data) -> list[str]:
+def pictures(run_dir, draw: Callable, method, data) -> list[str]:
   """report.pictures and straightness.png."""
-  names = report.pictures(run_dir, drawn, method, data)
+  drawn = draw()
+  names = report.pictures(run_dir, lambda: drawn, method, data)
   path, times = run_dir / "straightness.png", np.asarray(method.times)
   figures.straightness(path, drawn.states, times)
   return [*names, path.name]

@@ -64,9 +64,17 @@ class Drawn(NamedTuple):
   params: Any
 
 
+def draw(
+  sampler: Callable, params: Any, data: datasets.Data, key: Array
+) -> Drawn:
+  """Samples of these parameters, with the keys and labels of `draws`."""
+  states, samples = sampler(params, *draws(data, key))
+  return Drawn(np.asarray(states), np.asarray(samples), params)
+
+
 def pictures(
   run_dir: pathlib.Path,
-  drawn: Drawn,
+  draw: Callable[[], Drawn],
   method: build.Method,
   data: datasets.Data,
 ) -> list[str]:
@@ -75,14 +83,14 @@ def pictures(
 
   Args:
     run_dir: where.
-    drawn: with the keys and labels of `draws`.
+    draw: draws samples.
     method: what the configuration says.
     data: the data set, for the real examples.
 
   Returns:
     The names of the files.
   """
-  states, samples, params = drawn
+  states, samples, params = draw()
   if len(data.shape) == 3:
     _of_images(run_dir, states, samples, method, data)
     return ["samples.png", "trajectory.png"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.lib import averages, build, datasets, figures, report, tables
@@ -99,8 +98,8 @@ def run(
     make_method: (config, data) -> what it says.
     make_loss: (config, method, data) -> the loss of a batch.
     make_batches: (config, data, key) -> (step -> batch), on the host.
-    pictures: (run_dir, report.Drawn, method, data) -> names of files; None for
-      report.pictures.
+    pictures: (run_dir, draws samples, method, data) -> names of files; None
+      for report.pictures.
 
   Returns:
     The state at the last step.
@@ -118,7 +117,10 @@ def run(
     return state.init(run_key, {"model": params}, turns)
 
   sampler = build.make_sampler(method)
-  check(config, start, sampler, report.draws(data, sample_key))
+  check(config, start)
+  if not method.from_noise:  # where not every solver can run
+    params = averages.sampled(config, jax.eval_shape(start))
+    jax.eval_shape(sampler, params, *report.draws(data, sample_key))
   sampled = functools.partial(averages.sampled, config)
 
   def save_sheet(path, now):
@@ -128,25 +130,17 @@ def run(
   batch_fn = lambda number: {"model": batches(number)}
   with runs.open_directory(config.run_dir, config, module) as run_dir:
     now = train(run_dir, config, start, turns, batch_fn, save_sheet)
-    params = sampled(now)
-    states, samples = sampler(params, *report.draws(data, sample_key))
-    drawn = report.Drawn(np.asarray(states), np.asarray(samples), params)
-    names = (pictures or report.pictures)(run_dir, drawn, method, data)
+    draw = functools.partial(
+      report.draw, sampler, sampled(now), data, sample_key
+    )
+    names = (pictures or report.pictures)(run_dir, draw, method, data)
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
 
 
-def check(
-  config: Any,
-  start: Callable[[], state.State],
-  sampler: Callable,
-  draws: tuple[Any, Any],
-) -> None:
-  """Refuses what devices, models, players or solvers cannot be, before any
-  file is written.
-  """
-  begun = jax.eval_shape(start)
-  jax.eval_shape(sampler, averages.sampled(config, begun), *draws)
+def check(config: Any, start: Callable[[], state.State]) -> None:
+  """Refuses what devices, models or players cannot be, before any file is."""
+  jax.eval_shape(start)
   sharding.check_batch_size(config.batch_size, sharding.mesh())
   tables.lookup(tables.SHARDS, config.shard, "shard")
 

@@ -40,7 +40,7 @@ def _train(directory, config, num, **changes):
   config = dataclasses.replace(config, run_dir=str(directory), **changes)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(report, "sheet", lambda *args: None)
-    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    patch.setattr(report, "pictures", lambda *args: [])
     patch.setattr(figures, "curves", lambda *args: None)
     with jax.default_device(None if num == NUM else jax.devices()[0]):
       state = edm.run(config)

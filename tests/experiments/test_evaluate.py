@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
     samples_every=100,
   )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    patch.setattr(report, "pictures", lambda *args: [])
     edm.run(config)
   return directory
 

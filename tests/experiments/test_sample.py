@@ -25,7 +25,7 @@ SHORT = dict(
 
 def _train(directory, **settings):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "pictures", lambda *args, **kwargs: None)
+    patch.setattr(report, "pictures", lambda *args: [])
     edm.run(edm.Config(run_dir=str(directory), **SHORT | settings))
   return directory
 
