@@ -35,8 +35,7 @@ def page(found: dict) -> str:
   lines = [
     "# Quality of samples",
     "",
-    "`python -m benchmarks.quality digits flow score corrected curve dit photos"
-    " methods`",
+    "`python -m benchmarks.quality digits flow score curve dit photos methods`",
     "",
     "Means of 5 draws, +- their standard deviation; a draw has as many samples",
     "as there are held-out images, with their labels. What is measured, and",
