@@ -44,8 +44,9 @@ def make_method(config: Config, data: datasets.Data) -> build.Method:
   flows.check(config, data)
   source, bridge = flows.source(config, data), flows.make_bridge(config)
   base = build.method(config, data)
+  coupled = flows.coupled(config)  # then no law is known in closed form
   if flows.from_noise(config):
-    return base
+    return base._replace(exact=None) if coupled else base
   path = base.path
   spread = lambda t: jnp.sqrt(
     (path.alpha(t) * config.sigma_data) ** 2
@@ -93,7 +94,7 @@ def make_method(config: Config, data: datasets.Data) -> build.Method:
     num_calls=solver.num_calls(config.sample_steps),
     scales=np.ones(len(times)),
     marks=("t", np.asarray(times)),
-    exact=exact if config.coupling == "independent" else None,
+    exact=None if coupled else exact,
     from_noise=False,
   )
 

@@ -33,7 +33,7 @@ def exact(
     argmin over permutations of sum_i |data_i - source_order(i)|^2
 
   SciPy's assignment (Jonker and Volgenant), on costs from which the duals of a
-  few Sinkhorn sweeps were taken: the same optimum, three times sooner or more.
+  few Sinkhorn sweeps were taken: the same optimum, sooner.
 
   Args:
     data: [N, *D].

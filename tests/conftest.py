@@ -1,15 +1,21 @@
 """Strict numerics for every test; the flags must be set before jax starts.
 
-Compiling is most of a suite's time, so XLA's level 0 (half the compile time).
+Compiling is most of a suite's time, so XLA's level 0 (half the compile time),
+and one cache of programs for all workers and the commands that tests start.
 """
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "agg"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers inherit the first's
+  programs = tempfile.TemporaryDirectory(prefix="jaxgen-tests-")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from jaxtyping import install_import_hook
 

@@ -79,6 +79,11 @@ def from_noise(config: Any) -> bool:
   return config.source == "gaussian" and config.bridge == "none"
 
 
+def coupled(config: Any) -> bool:
+  """Whether data and source are not independent draws."""
+  return config.reflow is not None or config.coupling != "independent"
+
+
 def make_bridge(config: Any) -> flow_matching.Bridge:
   """gamma, t -> []."""
   make = tables.lookup(tables.BRIDGES, config.bridge, "bridge")
@@ -167,9 +172,8 @@ def check(config: Any, data: datasets.Data) -> None:
     raise ValueError(
       f"coupling: expected independent with reflow, got {config.coupling}"
     )
-  coupled = config.reflow is not None or config.coupling != "independent"
   draws_noise = config.solver not in tables.FLOW_SOLVERS
-  if draws_noise and (coupled or not from_noise(config)):
+  if draws_noise and (coupled(config) or not from_noise(config)):
     allowed = config.interpolant and config.solver == "euler_maruyama"
     if not allowed:
       raise ValueError(

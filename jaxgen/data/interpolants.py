@@ -51,8 +51,8 @@ def between(
     one = jnp.ones_like(t)
     (alpha, sigma), rates = (path.alpha(t), path.sigma(t)), path.rates(t)
     gamma, gamma_rate = jax.jvp(bridge, (t,), (one,))
-    weights, means, stds = (a[:, None] for a in _arrays(data, x.dtype))
-    others, places, widths = (a[None] for a in _arrays(source, x.dtype))
+    weights, means, stds = (a[:, None] for a in data.arrays(x.dtype))
+    others, places, widths = (a[None] for a in source.arrays(x.dtype))
     delta = x[None, None] - alpha * means - sigma * places  # [K, L, D]
     variance = (alpha * stds) ** 2 + (sigma * widths) ** 2 + gamma**2
     pull = delta / variance
@@ -72,11 +72,3 @@ def between(
     )
 
   return fields.Field(estimate)
-
-
-def _arrays(mixture, dtype):
-  """weights [K], means [K, D], stds [K, D]."""
-  weights = jnp.asarray(mixture.weights, dtype)
-  means = jnp.asarray(mixture.means, dtype)
-  stds = jnp.asarray(mixture.stds, dtype).reshape(len(means), -1)
-  return weights, means, jnp.broadcast_to(stds, means.shape)

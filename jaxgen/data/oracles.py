@@ -62,7 +62,7 @@ class Mixture(NamedTuple):
     """One draw of the data, [D]."""
     component_key, noise_key = jax.random.split(key)
     dtype = jnp.result_type(float)
-    weights, means, stds = self._arrays(dtype)
+    weights, means, stds = self.arrays(dtype)
     k = jax.random.categorical(component_key, jnp.log(weights), mode="high")
     noise = jax.random.normal(noise_key, means.shape[1:], dtype)
     return self._rotate(means[k] + stds[k] * noise)
@@ -165,7 +165,7 @@ class Mixture(NamedTuple):
         f"flow_map: expected one Gaussian, got {num_components} components"
       )
     self._check(x)
-    _, means, stds = self._arrays(x.dtype)
+    _, means, stds = self.arrays(x.dtype)
     s, t = jnp.asarray(s, x.dtype), jnp.asarray(t, x.dtype)
     width = lambda u: jnp.hypot(path.alpha(u) * stds[0], path.sigma(u))
     delta = self._unrotate(x) - path.alpha(s) * means[0]
@@ -175,7 +175,7 @@ class Mixture(NamedTuple):
     self._check(x)
     t = jnp.asarray(t, x.dtype)
     alpha, sigma = path.alpha(t), path.sigma(t)
-    weights, means, stds = self._arrays(x.dtype)
+    weights, means, stds = self.arrays(x.dtype)
     coordinates = self._unrotate(x)[None]  # [1, D], against components [K, D]
     delta = coordinates - alpha * means
     variance = (alpha * stds) ** 2 + sigma**2
@@ -189,7 +189,7 @@ class Mixture(NamedTuple):
     score = -self._rotate(responsibility @ (delta / variance))
     return _Posterior(data, -sigma * score, score, log_prob)
 
-  def _arrays(self, dtype):
+  def arrays(self, dtype):
     """weights [K], means in the basis [K, D], stds [K, D]."""
     weights = jnp.asarray(self.weights, dtype)
     means = jnp.asarray(self.means, dtype)

@@ -71,7 +71,8 @@ def implicit(score_fn: Callable, x: Float[Array, "..."]) -> Float[Array, ""]:
 
   Reference: Hyvarinen 2005, JMLR 6, eq. 4.
   """
-  score, trace = _score_and_trace(traces.exact(), score_fn, x, None)
+  exact = traces.exact()
+  score, trace = _score_and_trace(exact, score_fn, x, exact.draw(None, x))
   return (jnp.sum(score**2) + 2 * trace) / x.size
 
 
@@ -138,8 +139,6 @@ def _along(score_fn, x, direction):
 def _score_and_trace(trace, score_fn, x, probes):
   """s(x), and an estimate of div s(x)."""
   _check_shape("score_fn", jax.eval_shape(score_fn, x), x)
-  if probes is None:
-    probes = jnp.eye(x.size, dtype=x.dtype)
   score, estimates = trace.estimate(score_fn, x, probes)
   return score, estimates[0]
 

@@ -67,10 +67,8 @@ def test_a_batch_has_a_finite_loss_and_gradient(changes):
     assert np.all(np.isfinite(leaf)) and np.any(leaf != 0)
 
 
-def test_losses_on_one_batch_are_the_denoising_loss_but_for_a_constant():
-  """implicit + E |grad log p|^2 = denoising - E |grad log p(x_t | x)|^2 + the
-  same, for the network that says that noise is zero: all are known.
-  """
+def test_the_losses_of_a_score_of_zero():
+  """Zero without a target; sigma^2 E |score|^2 / D, at most 1, with one."""
   config, data, method = _method(_tiny(batch_size=4096, prediction="noise"))
   params = jax.tree.map(jnp.zeros_like, _params(method))
   batch = data.batches(jax.random.key(1), config.batch_size)(0)

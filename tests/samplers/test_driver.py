@@ -295,7 +295,6 @@ def test_transport_map_is_exact_in_any_number_of_steps():
   field = fields.from_transport_map(transport, start)
   for num_steps in (1, 4, 16):
     times = jnp.linspace(0.0, 1.0, num_steps + 1)
-    end = samplers.integrate(
-      samplers.euler(), field, start, times, jax.random.key(0)
-    )
+    key = jax.random.key(0)
+    end = samplers.integrate(SOLVERS["euler"], field, start, times, key)
     np.testing.assert_allclose(end, np.tanh(X[0]) * 2 + 0.3, rtol=1e-5)
