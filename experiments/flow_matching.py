@@ -76,10 +76,12 @@ def make_method(config: Config, data: datasets.Data) -> build.Method:
   doubled = (*shape[:-1], 2 * shape[-1])
   # To the ends themselves, where the velocity is finite.
   times = base.times.at[0].set(path.t_max).at[-1].set(path.t_min)
-  solver = base.solver
+  solver, calls = base.solver, base.solver.num_calls(config.sample_steps)
+  finish = lambda field, x: x
   if config.interpolant and config.solver == "euler_maruyama":
     solver = samplers.euler_maruyama(lambda t: config.eps * bridge(t))
-    times = base.times
+    times, calls = base.times, calls + 1
+    finish = flows.denoised(path, bridge, times[-1])
   exact, law = None, None if data.law is None else data.law.mixture
   if law is not None and source.mixture is not None:
     exact = interpolants.between(law, source.mixture, path, bridge)
@@ -90,8 +92,8 @@ def make_method(config: Config, data: datasets.Data) -> build.Method:
     solver=solver,
     times=times,
     start=source.draw,
-    finish=lambda field, x: x,
-    num_calls=solver.num_calls(config.sample_steps),
+    finish=finish,
+    num_calls=calls,
     scales=np.ones(len(times)),
     marks=("t", np.asarray(times)),
     exact=None if coupled else exact,
