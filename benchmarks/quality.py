@@ -49,7 +49,10 @@ TRAININGS = {
     f"seed {n}": (f"flow-{n}", f"flow_matching digits --seed {n}")
     for n in range(3)
   },
-  "score": {"seed 0": ("score-0", "score_matching digits")},
+  "score": {
+    f"seed {n}": (f"score-{n}", f"score_matching digits --seed {n}")
+    for n in range(3)
+  },
   "corrected": {
     "predictor, corrector": ("score-pc", "score_matching digits-pc"),
   },

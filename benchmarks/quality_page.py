@@ -16,7 +16,7 @@ COLUMNS = {
 TITLES = {
   "digits": "Three trainings of `make demo`'s recipe",
   "flow": "Flow matching, noise to digits, three trainings",
-  "score": "Score matching, annealed Langevin dynamics",
+  "score": "Score matching, annealed Langevin dynamics, three trainings",
   "corrected": "Score matching, predictor and corrector",
   "dit": "Diffusion transformer",
   "photos": "Photographs, 32 x 32",
@@ -35,7 +35,8 @@ def page(found: dict) -> str:
   lines = [
     "# Quality of samples",
     "",
-    "`python -m benchmarks.quality digits flow score curve dit photos methods`",
+    "`python -m benchmarks.quality digits flow score corrected curve dit photos"
+    " methods`",
     "",
     "Means of 5 draws, +- their standard deviation; a draw has as many samples",
     "as there are held-out images, with their labels. What is measured, and",
