@@ -130,13 +130,28 @@ def test_from_velocity():
   assert at[1:] == (None, None, None, None)
 
 
-def test_from_interpolant_has_a_velocity_and_a_score():
-  bridge = lambda t: jnp.sqrt(t * (1 - t))
-  field = fields.from_interpolant(lambda x, t: (t * x, x - 1), bridge)
-  at = jax.jit(field)(jnp.array([1.0, 2.0]), 0.2)
-  np.testing.assert_allclose(at.velocity, [0.2, 0.4], rtol=1e-6)
-  np.testing.assert_allclose(at.score, [0.0, -2.5], rtol=1e-6)
-  assert at[2:] == (None, None, None) and field.path is None
+@pytest.mark.parametrize(
+  "path", [paths.linear(), paths.trigonometric()], ids=["linear", "circle"]
+)
+def test_from_interpolant_is_the_posterior_of_two_gaussians(path):
+  bridge = lambda t: 0.7 * jnp.sqrt(t * (1 - t / path.t_max))
+  bridge_rate = lambda t: 0.245 * (1 - 2 * t / path.t_max) / bridge(t)
+  t, x = jnp.float32(0.2), jnp.array([0.9, -0.4])
+  mean, place = jnp.array([0.5, -1.0]), jnp.array([2.0, 0.0])
+  alpha, sigma, gamma = path.alpha(t), path.sigma(t), bridge(t)
+  variance = (0.3 * alpha) ** 2 + (1.2 * sigma) ** 2 + gamma**2
+  gap = (x - alpha * mean - sigma * place) / variance
+  data, source = mean + 0.09 * alpha * gap, place + 1.44 * sigma * gap
+  alpha_rate, sigma_rate = path.rates(t)
+  velocity = alpha_rate * data + sigma_rate * source
+  velocity += bridge_rate(t) * gamma * gap
+  predict_fn = lambda x, t: (velocity, gamma * gap)
+  field = fields.from_interpolant(predict_fn, bridge, path)
+  at = jax.jit(field)(x, t)
+  np.testing.assert_array_equal(at.velocity, velocity)
+  np.testing.assert_allclose(at.score, -gap, rtol=1e-6)
+  np.testing.assert_allclose(at.data, data, rtol=1e-5)
+  assert at[3:] == (None, None) and field.path is None
 
 
 def test_from_potential_flows_down_its_gradient():

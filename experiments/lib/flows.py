@@ -10,7 +10,6 @@ import numpy as np
 
 from experiments.lib import build, datasets, drawing, figures, report, tables
 from experiments.lib import run as runs
-from jaxgen import predictions
 from jaxgen.data import loaders, pairs
 from jaxgen.losses import flow_matching
 
@@ -90,28 +89,6 @@ def make_bridge(config: Any) -> flow_matching.Bridge:
   make = tables.lookup(tables.BRIDGES, config.bridge, "bridge")
   path = build.make_path(config, config.path, "path")
   return make(config.bridge_std, path.t_max)
-
-
-def denoised(path: Any, bridge: Callable, t: Any) -> Callable:
-  """(field, x_t) -> E[data | x_t]: an interpolant's noise and source removed.
-
-  x_t - gamma eta and velocity - gamma' eta are those of the path without noise.
-  """
-
-  def finish(field, x):
-    velocity, score, *_ = field(x, t)
-    gamma, rate = jax.jvp(bridge, (t,), (jnp.ones_like(t),))
-    eta = -gamma * score
-    return predictions.convert(
-      velocity - rate * eta,
-      x - gamma * eta,
-      t,
-      path,
-      source=predictions.velocity,
-      target=predictions.data,
-    )
-
-  return finish
 
 
 def batches(

@@ -47,7 +47,7 @@ def exact_field(name):
     return rate + pull * gap, jnp.sqrt(square) * gap
 
   bridge = flow_matching.brownian(STD, path.t_max)
-  return fields.from_interpolant(predict_fn, bridge)
+  return fields.from_interpolant(predict_fn, bridge, path)
 
 
 @pytest.mark.parametrize("name", PATHS)
