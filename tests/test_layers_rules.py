@@ -20,7 +20,7 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 MATHEMATICS = frozenset(
-  "paths predictions levels couplings bijectors quantizers estimators keys"
+  "paths predictions levels costs couplings bijectors quantizers estimators keys"
   " traces dequantisation"
   " fields guidance".split()
 )

@@ -4,6 +4,8 @@
   energy        E int |dx/dt|^2 dt              at least W2^2 / (t_1 - t_0)
   straightness  E int |dx/dt - (x_1 - x_0) / (t_1 - t_0)|^2 dt,   0: straight
 
+  UVP           100 E |T(x) - T*(x)|^2 / Var T*(x)    of a map; 100: the mean
+
 Energies are those of the polygon through the states, exact for Euler's method.
 All are functions of sets: an axis N comes first.
 """
@@ -71,6 +73,57 @@ def straightness(
   states, times = _check(states, times)
   straight = energy(states[:, [0, -1]], times[[0, -1]])
   return energy(states, times) - straight
+
+
+def unexplained_variance(
+  mapped: Float[np.ndarray, "..."], truth: Float[np.ndarray, "..."]
+) -> float:
+  """L2-UVP of a map, in percent of the target's variance.
+
+    100 E |T(x) - T*(x)|^2 / Var T*(x)
+
+  Args:
+    mapped: T(x), [N, *D].
+    truth: T*(x) of the same x, [N, *D], two at least.
+
+  Raises:
+    ValueError: empty arrays, or another shape.
+
+  Reference: Korotin et al. 2021, arXiv:1909.13082, section 5.1.
+  """
+  mapped, truth = _alike(mapped, truth, 2)
+  errors = ((mapped - truth) ** 2).sum(1).mean()
+  return float(100 * errors / truth.var(0).sum())
+
+
+def cosine(
+  gradients: Float[np.ndarray, "..."], truth: Float[np.ndarray, "..."]
+) -> float:
+  """E cos of the angle between two fields of gradients; 0 where one vanishes.
+
+  Args:
+    gradients: [N, *D].
+    truth: at the same points, [N, *D].
+
+  Raises:
+    ValueError: empty arrays, or another shape.
+
+  Reference: Korotin et al. 2022, arXiv:2206.07767, section 5.
+  """
+  gradients, truth = _alike(gradients, truth, 1)
+  lengths = np.linalg.norm(gradients, axis=1) * np.linalg.norm(truth, axis=1)
+  products = (gradients * truth).sum(1)
+  return float(np.mean(products / np.where(lengths > 0, lengths, 1.0)))
+
+
+def _alike(first, second, least):
+  first, second = (np.asarray(a, np.float64) for a in (first, second))
+  if first.shape != second.shape or first.ndim < 2 or len(first) < least:
+    raise ValueError(
+      f"truth: expected the same {least} or more points [N, *D], got"
+      f" {list(first.shape)} and {list(second.shape)}"
+    )
+  return first.reshape(len(first), -1), second.reshape(len(second), -1)
 
 
 def _check(states, times):

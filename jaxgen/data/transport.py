@@ -1,0 +1,239 @@
+"""Pairs of laws whose optimal transport is known: benchmarks without downloads.
+
+A pair draws from its optimal plan: the x of one key goes to the y of the same
+key. Duals and maps are learned from draws that are not paired: x of one key, y
+of another.
+
+  distance  f is 1-Lipschitz:  W1 = E |x - y| = E f(x) - E f(y)
+  squared   phi is convex:     W2^2 = E |x - y|^2,  y = grad phi(x)
+
+f is high on the first law, as a critic on real data. All costs are E cost(x, y)
+over paired draws, exactly.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen import costs, keys
+
+
+class Pair(NamedTuple):
+  """Two laws on R^D and the optimal transport from the first to the second.
+
+  Attributes:
+    dim: D.
+    sample: key -> (x [D], y [D]), one draw of the optimal plan.
+    cost: (x, y) -> [], |x - y| or |x - y|^2.
+    potential: [D] -> []: f or phi of the module's first lines.
+    transport: x [D] -> y [D], where the plan is a map.
+  """
+
+  dim: int
+  sample: Callable
+  cost: Callable
+  potential: Callable
+  transport: Callable | None = None
+
+
+def funnels(
+  key: Array,
+  dim: int,
+  num_funnels: int,
+  *,
+  half_width: float = 2.5,
+  power: float = 8.0,
+) -> Pair:
+  """The W1 benchmark of random MinFunnel potentials.
+
+    u(x) = min_n |x - a_n| + b_n,   f = -u
+    y ~ U[-L, L]^D lies on a ray of u, from a_n through y to where u stops
+    rising at one; its relative place s on the ray becomes x's, s^power
+
+  |grad u| = 1 and the mass moves along its rays, so f is optimal and W1 =
+  E u(y) - E u(x).
+
+  Args:
+    key: of the anchors a ~ U[-L, L]^D and the heights b ~ .1 N(0, 1).
+    dim: D, at least 1.
+    num_funnels: N, at least 1.
+    half_width: L.
+    power: how near its anchor x lies, at least 1.
+
+  Raises:
+    ValueError: a number out of range, a legacy key.
+
+  Reference: Korotin et al. 2022, arXiv:2206.07767, section 4.
+  """
+  keys.require_typed(key)
+  _at_least(1, dim=dim, num_funnels=num_funnels, power=power)
+  if not half_width > 0:
+    raise ValueError(f"half_width: expected above 0, got {half_width}")
+  anchor_key, height_key = jax.random.split(key)
+  uniform = lambda key, shape: jax.random.uniform(
+    key, shape, minval=-half_width, maxval=half_width
+  )
+  anchors = uniform(anchor_key, (num_funnels, dim))
+  heights = 0.1 * jax.random.normal(height_key, (num_funnels,))
+
+  def values(x):
+    return jax.vmap(lambda anchor: costs.norm(x - anchor))(anchors) + heights
+
+  def sample(key):
+    y = uniform(key, (dim,))
+    value = values(y)
+    n = jnp.argmin(value)
+    from_anchor = y - anchors[n]
+    reached = costs.norm(from_anchor)
+    direction = from_anchor / reached
+
+    def meeting(anchor, height):
+      """r at which |y + r v - a| + b = u(y) + r; inf: never."""
+      delta, excess = y - anchor, value[n] - height
+      slope = 2 * (excess - jnp.sum(delta * direction))
+      apart = slope != 0  # but for its own funnel, met all along
+      r = jnp.sum(delta**2) - excess**2
+      r = r / jnp.where(apart, slope, 1.0)
+      return jnp.where(apart & (r > 0) & (r > -excess), r, jnp.inf)
+
+    met = jax.vmap(meeting)(anchors, heights)
+    met = jnp.where(jnp.arange(num_funnels) == n, jnp.inf, met)
+    box = (jnp.sign(direction) * half_width - y) / direction
+    box = jnp.where(direction == 0, jnp.inf, jnp.abs(box))
+    beyond = jnp.minimum(jnp.min(met), jnp.min(box))
+    length = reached + beyond
+    x = anchors[n] + length * (reached / length) ** power * direction
+    return x, y
+
+  return Pair(dim, sample, costs.distance, lambda x: -jnp.min(values(x)))
+
+
+def swapped(pair: Pair) -> Pair:
+  """The second law first: of W1, whose potential is then -f.
+
+  Raises:
+    ValueError: the pair has a map, whose inverse is not known.
+  """
+  if pair.transport is not None:
+    raise ValueError("pair: expected one of the distance |x - y|, got a map")
+  return pair._replace(
+    sample=lambda key: pair.sample(key)[::-1],
+    potential=lambda x: -pair.potential(x),
+  )
+
+
+def shifted(dim: int, shift: float = 2.0) -> Pair:
+  """N(0, I) and N(shift e, I), e = 1 / sqrt(D): W1 = |shift|, f = -<e, x>."""
+  along = jnp.full((dim,), dim**-0.5)
+
+  def sample(key):
+    x = jax.random.normal(key, (dim,))
+    return x, x + shift * along
+
+  sign = jnp.sign(shift)
+  return Pair(dim, sample, costs.distance, lambda x: -sign * jnp.sum(along * x))
+
+
+def scaled(dim: int, scale: float = 2.0) -> Pair:
+  """N(0, I) and N(0, scale^2 I): rays from the origin, f = -+|x|.
+
+  W1 = |scale - 1| E |x|
+  """
+  if not scale > 0:
+    raise ValueError(f"scale: expected above 0, got {scale}")
+
+  def sample(key):
+    x = jax.random.normal(key, (dim,))
+    return x, scale * x
+
+  sign = jnp.sign(scale - 1)
+  return Pair(dim, sample, costs.distance, lambda x: -sign * costs.norm(x))
+
+
+def gaussians(key: Array, dim: int) -> Pair:
+  """The W2 benchmark of two random Gaussians, N(0, C) to N(0, S).
+
+    covariance W W^T,  W = rotation diag(exp linspace(log .5, log 2))
+    T x = A x,  A = C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2,  phi(x) = <x, A x> / 2
+
+  Reference: Korotin et al. 2021, arXiv:1909.13082, section 5; Dowson and
+  Landau 1982, Journal of Multivariate Analysis 12.
+  """
+  keys.require_typed(key)
+  _at_least(1, dim=dim)
+  first, second = (_covariance(k, dim) for k in jax.random.split(key))
+  root, inverse = _power(first, 0.5), _power(first, -0.5)
+  matrix = inverse @ _power(root @ second @ root, 0.5) @ inverse
+  matrix = (matrix + matrix.T) / 2
+  transport = lambda x: matrix @ x
+
+  def sample(key):
+    x = root @ jax.random.normal(key, (dim,))
+    return x, transport(x)
+
+  potential = lambda x: jnp.dot(x, transport(x)) / 2
+  return Pair(dim, sample, costs.square, potential, transport)
+
+
+def log_sum_exp(
+  key: Array,
+  dim: int,
+  *,
+  num_planes: int = 8,
+  temperature: float = 1.0,
+  convexity: float = 0.5,
+) -> Pair:
+  """The W2 benchmark of a convex potential, from N(0, I) to its gradient's law.
+
+    phi(x) = convexity |x|^2 / 2 + T log sum_k exp((<a_k, x> + b_k) / T)
+    a_k ~ 3 / sqrt(D) N(0, I),   b_k ~ N(0, 1)
+
+  At temperature .5 and convexity .1 the hard tier: nearly a map onto points.
+
+  Raises:
+    ValueError: a number out of range, a legacy key.
+  """
+  keys.require_typed(key)
+  _at_least(1, dim=dim, num_planes=num_planes)
+  if not (temperature > 0 and convexity > 0):
+    raise ValueError(
+      "log_sum_exp: expected positive temperature and convexity, got"
+      f" {temperature} and {convexity}"
+    )
+  slope_key, height_key = jax.random.split(key)
+  slopes = 3 * dim**-0.5 * jax.random.normal(slope_key, (num_planes, dim))
+  heights = jax.random.normal(height_key, (num_planes,))
+
+  def potential(x):
+    planes = jax.nn.logsumexp((slopes @ x + heights) / temperature)
+    return convexity * jnp.sum(x**2) / 2 + temperature * planes
+
+  transport = jax.grad(potential)
+
+  def sample(key):
+    x = jax.random.normal(key, (dim,))
+    return x, transport(x)
+
+  return Pair(dim, sample, costs.square, potential, transport)
+
+
+def _covariance(key, dim):
+  rotation = jax.random.orthogonal(key, dim)
+  spread = jnp.exp(jnp.linspace(jnp.log(0.5), jnp.log(2.0), dim))
+  factor = rotation @ jnp.diag(spread)
+  return factor @ factor.T
+
+
+def _power(matrix, power):
+  """Of a symmetric positive matrix."""
+  values, vectors = jnp.linalg.eigh(matrix)
+  return vectors @ jnp.diag(values**power) @ vectors.T
+
+
+def _at_least(least, **numbers):
+  for name, number in numbers.items():
+    if not number >= least:
+      raise ValueError(f"{name}: expected at least {least}, got {number}")

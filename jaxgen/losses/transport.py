@@ -1,0 +1,167 @@
+"""Transport maps, learned by games and by regression.
+
+A max-min game for the cost c plays a potential f, high on the target law,
+against a map T that moves x to the target:
+
+  OT = max_f min_T  E[c(x, T(x)) - f(T(x))] + E f(y)
+
+  map's turn         mover(f, T, x, cost=c)
+  potential's turn   wasserstein.dual(f, y, T(x))
+
+It is a Wasserstein game whose generator pays for the way. By other choices the
+same two functions are other methods:
+
+  c = distance                        MM, MM-R of the W1 benchmark
+  c = square / 2                      max-min, neural optimal transport
+  c = inner, f = -phi, phi and T =    Makkuva's minimax (phi, psi convex:
+  grad psi                            models.icnn)
+
+References: Korotin et al. 2023, arXiv:2201.12220 (neural optimal transport);
+Rout et al. 2022, arXiv:2110.02999; Fan et al. 2021, arXiv:2106.03812; Makkuva
+et al. 2020, arXiv:1908.10962.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgen import costs
+from jaxgen.losses import wasserstein
+
+
+def mover(
+  potential_fn: Callable,
+  transport_fn: Callable,
+  x: Float[Array, "*D"],
+  *,
+  cost: costs.Cost,
+) -> Float[Array, ""]:
+  """The map's turn for one example: c(x, T(x)) - f(T(x)).
+
+  At the map's optimum it is f's c-transform at x.
+
+  Args:
+    potential_fn: f, [*D] -> [], high on the target law.
+    transport_fn: T, [*D] -> [*D].
+    x: an example of the source law, [*D].
+    cost: c, ([*D], [*D]) -> [].
+
+  Returns:
+    The loss, []. Reduce over a batch with vmap and mean.
+
+  Raises:
+    ValueError: T changes the shape, or f is no scalar.
+  """
+  moved = _moved(transport_fn, x)
+  return cost(x, moved) - costs.value(potential_fn, moved)
+
+
+def weak_mover(
+  potential_fn: Callable,
+  transport_fn: Callable,
+  x: Float[Array, "*D"],
+  noise: Float[Array, "K ..."],
+  *,
+  cost: costs.Cost,
+  diversity: float,
+) -> Float[Array, ""]:
+  """The turn of a map that draws, for the weak cost of one example.
+
+    mean_k [c(x, T(x, z_k)) - f(T(x, z_k))] - diversity Var_k T(x, z_k)
+
+  Var is unbiased and summed over the elements. With c = square / 2 it is the
+  gamma-weak quadratic cost at diversity = gamma / 2.
+
+  Args:
+    potential_fn: f, [*D] -> [].
+    transport_fn: T, ([*D], [*Z]) -> [*D].
+    x: an example of the source law, [*D].
+    noise: z, two draws at least, [K, *Z].
+    cost: c, ([*D], [*D]) -> [].
+    diversity: weight of the variance; 0 is the strong cost.
+
+  Raises:
+    ValueError: a single draw, or as in `mover`.
+
+  Reference: Korotin et al. 2023, arXiv:2201.12220, eq. 6 and 15.
+  """
+  if len(noise) < 2:
+    raise ValueError(f"noise: expected two draws at least, got {len(noise)}")
+  moved = jax.vmap(lambda z: _moved(lambda x: transport_fn(x, z), x))(noise)
+  one = lambda to: cost(x, to) - costs.value(potential_fn, to)
+  variance = jnp.sum(jnp.var(moved, axis=0, ddof=1))
+  return jnp.mean(jax.vmap(one)(moved)) - diversity * variance
+
+
+def cycle(
+  forth_fn: Callable, back_fn: Callable, y: Float[Array, "*D"]
+) -> Float[Array, ""]:
+  """|T(S(y)) - y|^2: how far from inverse two maps are at one example.
+
+  Args:
+    forth_fn: T, [*D] -> [*D].
+    back_fn: S, [*D] -> [*D].
+    y: an example of the target law, [*D].
+  """
+  return costs.square(_moved(forth_fn, _moved(back_fn, y)), y)
+
+
+def non_minimax(
+  potential_fn: Callable,
+  conjugate_fn: Callable,
+  x: Float[Array, "*D"],
+  y: Float[Array, "*D"],
+  *,
+  cycle_weight: float,
+) -> Float[Array, ""]:
+  """W2GN for one independent pair: two convex potentials, one minimisation.
+
+    phi(x) - phi(S(y)) + cycle_weight |T(S(y)) - y|^2,
+    T = grad phi,  S = grad psi, held in the first two terms
+
+  Args:
+    potential_fn: phi, [*D] -> [], convex.
+    conjugate_fn: psi, [*D] -> [], convex, to become phi's conjugate.
+    x: an example of the source law, [*D].
+    y: an independent one of the target law, [*D].
+    cycle_weight: positive; min(D, 50) as published.
+
+  Reference: Korotin et al. 2021, arXiv:1909.13082, eq. 12.
+  """
+  back_fn = jax.grad(lambda y: costs.value(conjugate_fn, y))
+  forth_fn = jax.grad(lambda x: costs.value(potential_fn, x))
+  moved = jax.lax.stop_gradient(back_fn(y))
+  gap = wasserstein.dual(potential_fn, moved, x)
+  return gap + cycle_weight * cycle(forth_fn, back_fn, y)
+
+
+def barycentric(
+  transport_fn: Callable,
+  x: Float[Array, "*D"],
+  y: Float[Array, "*D"],
+  density: Float[Array, ""],
+) -> Float[Array, ""]:
+  """Regression on a plan's conditional mean, for one independent pair.
+
+    h |T(x) - y|^2,   h = d plan / d (source x target) at (x, y)
+
+  Over independent draws the optimum is T(x) = E_plan[y | x].
+
+  Args:
+    transport_fn: T, [*D] -> [*D].
+    x: an example of the source law, [*D].
+    y: an independent one of the target law, [*D].
+    density: h, of wasserstein.entropic_density or regularised_density, held.
+
+  Reference: Seguy et al. 2018, arXiv:1711.02283, eq. 11.
+  """
+  held = jax.lax.stop_gradient(density)
+  return held * costs.square(_moved(transport_fn, x), y)
+
+
+def _moved(transport_fn, x):
+  moved = transport_fn(x)
+  costs.require_alike(x=x, moved=moved)
+  return moved

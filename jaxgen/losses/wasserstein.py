@@ -1,0 +1,273 @@
+"""Kantorovich duals: the losses of critics that measure a transport cost.
+
+  W1 = max E f(data) - E f(generated),  f 1-Lipschitz  Kantorovich, Rubinstein
+  OT = max E f(data) + E f^c(generated),
+       f^c(y) = min_x c(x, y) - f(x)                   the semi-dual
+  OT = max E u(x) + E v(y),  u(x) + v(y) <= c(x, y)    the dual
+
+A critic is high on data. Every loss is to be minimised, so minus its mean is
+the dual's value; a penalty is added to it. What keeps the critic 1-Lipschitz:
+
+  by force       clip_weights
+  by a penalty   gradient_penalty, divergence_penalty, quadratic
+  by its form    models.lipschitz: the value is then a lower bound of W1
+
+Data and generated are independent draws: nothing here asks which x goes where.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from jaxgen import costs
+
+
+def dual(
+  critic_fn: Callable,
+  data: Float[Array, "*D"],
+  generated: Float[Array, "*D"],
+) -> Float[Array, ""]:
+  """The Kantorovich-Rubinstein dual for one pair: f(generated) - f(data).
+
+  Also the potential's turn of every max-min game (losses.transport), with what
+  was moved as generated. The generator's loss is -f(generated).
+
+  Args:
+    critic_fn: f, [*D] -> [], parameters bound.
+    data: an example, [*D].
+    generated: one of the other law, [*D].
+
+  Returns:
+    The loss, []. Reduce over a batch with vmap and mean.
+
+  Raises:
+    ValueError: the two differ in shape, or f is no scalar.
+
+  Reference: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2.
+  """
+  costs.require_alike(data=data, generated=generated)
+  return costs.value(critic_fn, generated) - costs.value(critic_fn, data)
+
+
+def clip_weights(params: PyTree, bound: float) -> PyTree:
+  """Every parameter cut to [-bound, bound]: the projection of a critic's turn.
+
+  Bounds the slope by a constant that is not 1 and not known.
+
+  Raises:
+    ValueError: bound is not positive.
+
+  Reference: Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1 (bound .01).
+  """
+  if not bound > 0:
+    raise ValueError(f"bound: expected positive, got {bound}")
+  return jax.tree.map(lambda p: jnp.clip(p, -bound, bound), params)
+
+
+def slope(critic_fn: Callable, x: Float[Array, "*D"]) -> Float[Array, ""]:
+  """|grad f(x)|, whose own gradient is 0 where it is 0."""
+  return costs.norm(jax.grad(lambda x: costs.value(critic_fn, x))(x))
+
+
+def between(
+  data: Float[Array, "*D"],
+  generated: Float[Array, "*D"],
+  mix: Float[Array, ""],
+) -> Float[Array, "*D"]:
+  """mix data + (1 - mix) generated, with mix drawn from U[0, 1]."""
+  costs.require_alike(data=data, generated=generated)
+  return mix * data + (1 - mix) * generated
+
+
+def gradient_penalty(
+  critic_fn: Callable, x: Float[Array, "*D"]
+) -> Float[Array, ""]:
+  """WGAN-GP for one point: (|grad f(x)| - 1)^2.
+
+  An optimal critic has slope 1 along the segments that mass moves on, not on
+  those between independent draws: the value is no bound.
+
+  Args:
+    critic_fn: f, [*D] -> [].
+    x: of `between`.
+
+  Returns:
+    The penalty, [], to be added 10 times.
+
+  Reference: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
+  """
+  return (slope(critic_fn, x) - 1) ** 2
+
+
+def lipschitz_penalty(
+  critic_fn: Callable, x: Float[Array, "*D"]
+) -> Float[Array, ""]:
+  """WGAN-LP for one point: max(|grad f(x)| - 1, 0)^2, the one-sided penalty.
+
+  Args and Returns: as in `gradient_penalty`.
+
+  Reference: Petzka et al. 2018, arXiv:1709.08894, eq. 8.
+  """
+  return jax.nn.relu(slope(critic_fn, x) - 1) ** 2
+
+
+def divergence_penalty(
+  critic_fn: Callable, x: Float[Array, "*D"], power: float = 6.0
+) -> Float[Array, ""]:
+  """WGAN-div for one point: |grad f(x)|^power, to be added 2 times.
+
+  The value is then a divergence of its own, not W1.
+
+  Args:
+    critic_fn: f, [*D] -> [].
+    x: of `between`, or any other.
+    power: above 1.
+
+  Reference: Wu et al. 2018, arXiv:1712.01026, eq. 8.
+  """
+  if not power > 1:
+    raise ValueError(f"power: expected above 1, got {power}")
+  return slope(critic_fn, x) ** power
+
+
+def quadratic(
+  critic_fn: Callable,
+  data: Float[Array, "*D"],
+  generated: Float[Array, "*D"],
+  scale: float = 10.0,
+) -> Float[Array, ""]:
+  """GAN-QP for one pair: a dual with its own quadratic potential, no penalty.
+
+    -T + T^2 / (2 scale d),  T = f(data) - f(generated),
+    d = mean_i |data_i - generated_i|
+
+  Where f's slope is bounded by nothing, T stays of the size of scale d: its
+  best value for a pair alone is T = scale d. The generator's loss is T.
+
+  Args:
+    critic_fn: f, [*D] -> [].
+    data: an example, [*D].
+    generated: one of the other law, [*D], which does not equal it.
+    scale: lambda, positive.
+
+  Reference: Su 2018, arXiv:1811.07296, eq. 22.
+  """
+  if not scale > 0:
+    raise ValueError(f"scale: expected positive, got {scale}")
+  gain = -dual(critic_fn, data, generated)
+  apart = jnp.mean(jnp.abs(data - generated))
+  return -gain + gain**2 / (2 * scale * apart)
+
+
+def semi_dual(
+  critic_fn: Callable,
+  data: Float[Array, "N *D"],
+  generated: Float[Array, "M *D"],
+  *,
+  cost: costs.Cost,
+) -> Float[Array, ""]:
+  """The semi-dual of two clouds, its conjugate taken over the batch (MM-B).
+
+    -mean_i f(x_i) - mean_j min_i [c(x_i, y_j) - f(x_i)]
+
+  Of the clouds themselves it is the exact semi-dual, whose value is at most
+  their transport cost; of the laws that they are drawn from it is biased.
+
+  Args:
+    critic_fn: f, [*D] -> [].
+    data: x, [N, *D].
+    generated: y, [M, *D].
+    cost: c, ([*D], [*D]) -> [].
+
+  Returns:
+    The loss of both clouds, [].
+
+  Reference: Korotin et al. 2022, arXiv:2206.07767, section 3 (MM:B); Mallasto
+  et al. 2019, arXiv:1910.03875 (the c-transform).
+  """
+  if data.shape[1:] != generated.shape[1:]:
+    raise ValueError(
+      f"generated: expected points {list(data.shape[1:])}, those of data, got"
+      f" {list(generated.shape[1:])}"
+    )
+  if not len(data) or not len(generated):
+    raise ValueError(
+      f"data, generated: expected clouds of one point at least, got {len(data)}"
+      f" and {len(generated)}"
+    )
+  values = jax.vmap(lambda x: costs.value(critic_fn, x))(data)
+  apart = jax.vmap(lambda x: jax.vmap(lambda y: cost(x, y))(generated))(data)
+  conjugate = jnp.min(apart - values[:, None], axis=0)
+  return -jnp.mean(values) - jnp.mean(conjugate)
+
+
+def entropic(
+  first_fn: Callable,
+  second_fn: Callable,
+  x: Float[Array, "*D"],
+  y: Float[Array, "*D"],
+  *,
+  cost: costs.Cost,
+  epsilon: float,
+) -> Float[Array, ""]:
+  """The dual of entropic transport for one independent pair.
+
+    -u(x) - v(y) + epsilon exp(s / epsilon),   s = u(x) + v(y) - c(x, y)
+
+  At its optimum exp(s / epsilon) is the plan's density against the product of
+  the laws (`entropic_density`), and the loss is epsilon minus the dual's value.
+
+  Args:
+    first_fn: u, [*D] -> [].
+    second_fn: v, [*D] -> [].
+    x: a draw of the first law, [*D].
+    y: an independent one of the second, [*D].
+    cost: c, ([*D], [*D]) -> [].
+    epsilon: of the entropy, in the cost's units, positive.
+
+  Reference: Seguy et al. 2018, arXiv:1711.02283, eq. 6.
+  """
+  sums, slack = _slack(first_fn, second_fn, x, y, cost, epsilon)
+  return -sums + epsilon * jnp.exp(slack / epsilon)
+
+
+def regularised(
+  first_fn: Callable,
+  second_fn: Callable,
+  x: Float[Array, "*D"],
+  y: Float[Array, "*D"],
+  *,
+  cost: costs.Cost,
+  epsilon: float,
+) -> Float[Array, ""]:
+  """The dual of L2-regularised transport for one independent pair.
+
+    -u(x) - v(y) + max(s, 0)^2 / (4 epsilon),   s = u(x) + v(y) - c(x, y)
+
+  Its plan is sparse: `regularised_density`.
+
+  Args and Reference: as in `entropic`.
+  """
+  sums, slack = _slack(first_fn, second_fn, x, y, cost, epsilon)
+  return -sums + jax.nn.relu(slack) ** 2 / (4 * epsilon)
+
+
+def entropic_density(slack: Float[Array, ""], epsilon: float):
+  """The plan's density against the product of the laws: exp(s / epsilon)."""
+  return jnp.exp(slack / epsilon)
+
+
+def regularised_density(slack: Float[Array, ""], epsilon: float):
+  """The plan's density of `regularised`: max(s, 0) / (2 epsilon)."""
+  return jax.nn.relu(slack) / (2 * epsilon)
+
+
+def _slack(first_fn, second_fn, x, y, cost, epsilon):
+  """(u + v, u + v - c) of one pair."""
+  if not epsilon > 0:
+    raise ValueError(f"epsilon: expected positive, got {epsilon}")
+  costs.require_alike(x=x, y=y)
+  sums = costs.value(first_fn, x) + costs.value(second_fn, y)
+  return sums, sums - cost(x, y)

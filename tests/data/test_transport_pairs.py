@@ -1,0 +1,155 @@
+"""data.transport: pairs of laws with known potential, map and cost."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import linalg, stats
+
+from jaxgen import couplings
+from jaxgen.data import transport
+
+
+def _key():
+  return jax.random.key(3)
+
+
+DISTANCES = {
+  "funnels": lambda: transport.funnels(_key(), 16, 64),
+  "one funnel on a line": lambda: transport.funnels(_key(), 1, 1),
+  "swapped": lambda: transport.swapped(transport.funnels(_key(), 2, 4)),
+  "shifted": lambda: transport.shifted(8, -1.5),
+  "scaled": lambda: transport.scaled(8, 0.5),
+}
+SQUARES = {
+  "gaussians": lambda: transport.gaussians(_key(), 8),
+  "log_sum_exp": lambda: transport.log_sum_exp(_key(), 8),
+  "hard": lambda: transport.log_sum_exp(
+    _key(), 8, temperature=0.5, convexity=0.1
+  ),
+}
+
+
+def _draws(pair, number, seed=0):
+  keys = jax.random.split(jax.random.key(seed), number)
+  return jax.jit(jax.vmap(pair.sample))(keys)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_distances_have_no_duality_gap_and_unit_slopes(name):
+  pair = DISTANCES[name]()
+  x, y = _draws(pair, 2000)
+  value = jax.jit(jax.vmap(pair.potential))
+  cost = jax.jit(jax.vmap(pair.cost))(x, y)
+  np.testing.assert_allclose(cost, value(x) - value(y), atol=1e-5)
+  slope = jnp.linalg.norm(jax.vmap(jax.grad(pair.potential))(y), axis=1)
+  # One in a hundred x of funnels is its anchor in float32, where it is 0.
+  assert slope.max() < 1 + 1e-5 and np.mean(slope > 1 - 1e-5) > 0.97
+  # 1-Lipschitz between any two points, not only along the rays.
+  apart = jax.vmap(pair.cost)(x, jnp.roll(y, 1, 0))
+  assert np.all(np.abs(value(x) - value(jnp.roll(y, 1, 0))) < apart + 1e-5)
+
+
+def test_funnels_send_a_box_toward_their_anchors():
+  pair = transport.funnels(_key(), 2, 4)
+  x, y = _draws(pair, 4000)
+  assert np.abs(x).max() <= 2.5 + 1e-5
+  for column in np.asarray(y).T:  # y ~ U[-2.5, 2.5]^2
+    assert stats.kstest(column, stats.uniform(-2.5, 5).cdf).pvalue > 1e-3
+  # s -> s^8 of a place uniform in length: all but a tenth moves inward.
+  assert np.all(jax.vmap(pair.potential)(x) >= jax.vmap(pair.potential)(y))
+
+
+def test_on_a_line_rays_end_where_the_potential_turns():
+  pair = transport.funnels(_key(), 1, 4)
+  x, y = (np.asarray(a, np.float64)[:, 0] for a in _draws(pair, 500))
+  grid = np.linspace(-2.5, 2.5, 100_001)
+  value = np.asarray(jax.vmap(pair.potential)(jnp.float32(grid)[:, None]))
+  turns = np.flatnonzero(np.diff(np.sign(np.diff(value)))) + 1
+  tops = [k for k in turns if value[k] > value[k - 1]]
+  assert len(tops) > 1
+  # Between two anchors lies one valley: the rays of both end there.
+  ends = np.sort(np.concatenate([grid[turns], [-2.5, 2.5]]))
+  place = np.searchsorted(ends, y)
+  low, high = ends[place - 1], ends[place]
+  anchor = np.where(np.isin(low, grid[tops]), low, high)
+  end = np.where(anchor == low, high, low)
+  share = (y - anchor) / (end - anchor)
+  np.testing.assert_allclose(x, anchor + share**8 * (end - anchor), atol=2e-3)
+
+
+@pytest.mark.parametrize("name", SQUARES)
+def test_squares_move_along_the_gradient_of_a_convex_function(name):
+  pair = SQUARES[name]()
+  x, y = _draws(pair, 256)
+  np.testing.assert_allclose(
+    jax.vmap(jax.grad(pair.potential))(x), y, rtol=1e-4, atol=1e-4
+  )
+  curvature = jnp.linalg.eigvalsh(jax.vmap(jax.hessian(pair.potential))(x))
+  assert curvature.min() > 0.05
+  # The pairing is already the least costly one of these points.
+  order = couplings.exact(np.asarray(x), np.asarray(y))
+  np.testing.assert_array_equal(order, np.arange(256))
+
+
+def test_gaussians_have_the_cost_of_bures():
+  pair = transport.gaussians(_key(), 6)
+  x, y = _draws(pair, 200_000)
+  first, second = np.cov(x.T), np.cov(y.T)
+  root = linalg.sqrtm(first)
+  cross = linalg.sqrtm(root @ second @ root)
+  bures = np.trace(first) + np.trace(second) - 2 * np.trace(cross.real)
+  cost = float(jax.vmap(pair.cost)(x, y).mean())
+  np.testing.assert_allclose(cost, bures, rtol=0.01)
+  for covariance in (first, second):
+    np.testing.assert_allclose(
+      np.sqrt(linalg.eigvalsh(covariance)),
+      np.exp(np.linspace(np.log(0.5), np.log(2), 6)),
+      rtol=0.02,
+    )
+
+
+def test_known_costs():
+  for pair, cost in (
+    (transport.shifted(8, -1.5), 1.5),
+    (transport.scaled(8, 3.0), 2 * stats.chi(8).mean()),
+  ):
+    found = jax.vmap(pair.cost)(*_draws(pair, 100_000)).mean()
+    np.testing.assert_allclose(found, cost, rtol=0.01)
+
+
+class Variants(chex.TestCase):
+  @chex.variants(with_jit=True, without_jit=True)
+  def test_draws_are_of_the_key(self):
+    pair = transport.funnels(_key(), 3, 5)
+    sample = self.variant(pair.sample)
+    x, y = sample(jax.random.key(0))
+    chex.assert_shape((x, y), (3,))
+    assert not np.allclose(y, sample(jax.random.key(1))[1])
+
+
+@pytest.mark.parametrize(
+  "make, match",
+  [
+    (lambda: transport.funnels(_key(), 0, 4), "dim: expected at least 1"),
+    (
+      lambda: transport.funnels(_key(), 2, 0),
+      "num_funnels: expected at least 1",
+    ),
+    (lambda: transport.funnels(_key(), 2, 4, power=0.5), "power: expected"),
+    (lambda: transport.funnels(_key(), 2, 4, half_width=0.0), "half_width"),
+    (lambda: transport.scaled(2, -1.0), "scale: expected above 0"),
+    (lambda: transport.gaussians(_key(), 0), "dim: expected at least 1"),
+    (lambda: transport.log_sum_exp(_key(), 2, num_planes=0), "num_planes"),
+    (
+      lambda: transport.log_sum_exp(_key(), 2, temperature=0.0),
+      "positive temp",
+    ),
+    (lambda: transport.swapped(transport.gaussians(_key(), 2)), "got a map"),
+    (lambda: transport.funnels(jax.random.PRNGKey(0), 2, 4), "key"),
+  ],
+)
+def test_bad_settings_are_refused(make, match):
+  with pytest.raises(ValueError, match=match):
+    make()
