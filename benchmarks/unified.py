@@ -93,7 +93,9 @@ def train(script, config):
   ask, train_step = loaders.prefetch(batch_fn), step.make_train_step(turns)
   for n in range(config.num_steps):
     now, _ = train_step(now, {"model": ask(n)})
-  return drawing.Run(config, data, method), averages.sampled(config, now)
+  return drawing.Run(config, data, method), averages.sampled(
+    config, method, now
+  )
 
 
 def measure(script, run, params, ref, sampling) -> dict:

@@ -42,7 +42,13 @@ def make_loss(config: Config, method: build.Method, data: datasets.Data):
 
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  return training.run(MODULE, config, make_method, make_loss)
+  return training.run(
+    MODULE,
+    config,
+    make_method,
+    training.one_player(make_loss),
+    training.for_model(training.data_batches),
+  )
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
     step=last if config.step is None else config.step,
     number=config.number or len(ref.held_out[0]),
     calls=method.num_calls,
-    **{name: getattr(settings, name) for name in drawing.SETTINGS},
+    **{name: getattr(settings, name, None) for name in drawing.SETTINGS},
     metrics=found.rows,
   )
   write(pathlib.Path(run_dir), config.split, record, found)

@@ -118,7 +118,12 @@ def make_loss(config: Config, method: build.Method, data: datasets.Data):
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   return training.run(
-    MODULE, config, make_method, make_loss, flows.batches, flows.pictures
+    MODULE,
+    config,
+    make_method,
+    training.one_player(make_loss),
+    training.for_model(flows.batches),
+    flows.pictures,
   )
 
 

@@ -20,8 +20,8 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 MATHEMATICS = frozenset(
-  "paths predictions levels costs couplings bijectors quantizers estimators keys"
-  " traces dequantisation"
+  "paths predictions levels costs couplings bijectors quantizers estimators"
+  " keys traces dequantisation"
   " fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "guidance"}

@@ -11,8 +11,16 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxgen import levels, paths, predictions
-from jaxgen.losses import denoising, flow_matching, score_matching
+from jaxgen import costs, levels, paths, predictions
+from jaxgen.losses import (
+  adversarial,
+  clouds,
+  denoising,
+  flow_matching,
+  score_matching,
+  transport,
+  wasserstein,
+)
 
 DIM, BATCH, STEPS = 2, 64, 20
 
@@ -156,6 +164,92 @@ LIFTED = dict(
   sliced_vr=lambda net, data, noise, t: score_matching.sliced_vr(
     lambda x: net(x, t), data, noise
   ),
+)
+
+
+def scores(net, t):
+  """A critic, linear in x; and a potential with slopes."""
+  bowl = lambda x: jnp.sum(net(x, t) ** 2) / 2
+  return lambda x: net(x, t)[0], bowl
+
+
+def games():
+  """Every objective, its own or on an f-divergence."""
+  make = lambda names: [getattr(adversarial, name)() for name in names.split()]
+  own = "original non_saturating least_squares hinge relativistic wasserstein"
+  others = "kullback_leibler reverse_kullback_leibler pearson squared_hellinger"
+  others += " jensen_shannon total_variation"
+  return make(own) + [adversarial.f_gan(d) for d in make(others)]
+
+
+def discriminators(net, data, noise, t):
+  critic, _ = scores(net, t)
+  r, f = critic(data), critic(noise)
+  return sum(game.discriminator(r, f) for game in games())
+
+
+def generators(net, data, noise, t):
+  critic = lambda x: x[0] - 1
+  r, f = critic(data), critic(net(noise, t))
+  return sum(game.generator(r, f) for game in games())
+
+
+def penalties(net, data, noise, t):
+  _, bowl = scores(net, t)
+  x = wasserstein.between(data, noise, t)
+  return (
+    wasserstein.gradient_penalty(bowl, x)
+    + wasserstein.lipschitz_penalty(bowl, x)
+    + wasserstein.divergence_penalty(bowl, x, 2.5)
+    + adversarial.zero_centred(bowl, x)
+  )
+
+
+def duals(net, data, noise, t):
+  critic, bowl = scores(net, t)
+  options = dict(cost=costs.square, epsilon=20.0)
+  clouds = jnp.stack([data, noise]), jnp.stack([2 * noise, noise - 1])
+  return (
+    wasserstein.dual(critic, data, noise)
+    + wasserstein.quadratic(critic, data, noise)
+    + wasserstein.entropic(critic, bowl, data, noise, **options)
+    + wasserstein.regularised(bowl, critic, data, noise, **options)
+    + wasserstein.semi_dual(critic, *clouds, cost=costs.distance)
+  )
+
+
+def movers(net, data, noise, t):
+  to, draw = lambda x: net(x, t), lambda x, z: net(x, t) + z * net(x, z)
+  (_, bowl), both = scores(net, t), jnp.stack([t, 1 - t])
+  potential = lambda y: -jnp.sum((y - data) ** 2)
+  return (
+    transport.mover(potential, to, noise, cost=costs.square)
+    + transport.weak_mover(
+      potential, draw, noise, both, cost=costs.square, diversity=0.1
+    )
+    + transport.cycle(to, to, noise)
+    + transport.non_minimax(bowl, bowl, data, noise, cycle_weight=0.1)
+    + transport.barycentric(to, noise, data, t)
+  )
+
+
+def between_clouds(net, data, noise, t):
+  x = jnp.stack([net(noise, t), net(2 * noise, t)])
+  y = jnp.stack([data, data + 1, data - 1])
+  return (
+    clouds.sinkhorn_divergence(x, y, epsilon=5.0)
+    + clouds.sliced_wasserstein(jax.random.key(0), x, y, 3)
+    + clouds.energy_distance(x, y)
+  )
+
+
+LIFTED |= dict(
+  discriminators=discriminators,
+  generators=generators,
+  penalties=penalties,
+  duals=duals,
+  movers=movers,
+  clouds=between_clouds,
 )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from experiments.lib import build
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, ema, state
 
@@ -26,13 +25,15 @@ def rules(config: Any) -> dict[str, ema.Rule]:
   return decays | powers
 
 
-def sampled(config: Any, now: state.State) -> Any:
+def sampled(config: Any, method: Any, now: state.State) -> Any:
   """The averaged parameters that are sampled."""
-  return now.players["model"].ema[next(iter(rules(config)))]
+  return now.players[method.player].ema[next(iter(rules(config)))]
 
 
 @contextlib.contextmanager
-def snapshots(config: Any) -> Iterator[Callable[[state.State], None]]:
+def snapshots(
+  config: Any, player: str
+) -> Iterator[Callable[[state.State], None]]:
   """Yields save(state), which stores EDM2's averages, where there are any."""
   if not config.ema_length:
     yield lambda now: None
@@ -40,19 +41,19 @@ def snapshots(config: Any) -> Iterator[Callable[[state.State], None]]:
   directory = runs.snapshots(config.run_dir)
   settings = dict(items=("ema",), wait=True)  # before the next checkpoint is
   with checkpoint.saver(directory, keep=None, **settings) as save:
-    yield lambda now: save(_powers(now))
+    yield lambda now: save(_powers(now, player))
 
 
-def _powers(now):
-  """The state with EDM2's averages alone."""
-  player = now.players["model"]
+def _powers(now, name):
+  """The state with EDM2's averages of one player alone."""
+  player = now.players[name]
   means = {k: v for k, v in player.ema.items() if k.startswith(POWER)}
-  return now._replace(players={"model": player._replace(ema=means)})
+  return now._replace(players={name: player._replace(ema=means)})
 
 
 def load(
   config: Any,
-  method: build.Method,
+  method: Any,
   step: int | None = None,
   average: str | None = None,
 ) -> Any:
@@ -69,23 +70,24 @@ def load(
     FileNotFoundError: no checkpoint, or no snapshot.
     ValueError: no such average, or files that do not fit the configuration.
   """
-  like = jax.eval_shape(lambda: build.init(method, jax.random.key(0)))
+  start = jax.eval_shape(lambda: method.players(jax.random.key(0)))
+  player, like = method.player, start[method.player]
   names = list(rules(config))
   name = names[0] if average is None else average
   if name in names:
-    means = {"model": dict.fromkeys(names, like)}
+    means = {player: dict.fromkeys(names, like)}
     directory = runs.checkpoints(config.run_dir)
-    return checkpoint.restore_ema(directory, means, step)["model"][name]
+    return checkpoint.restore_ema(directory, means, step)[player][name]
   try:
     length = float(name.removeprefix(POWER) if POWER in name else "")
   except ValueError:
     raise ValueError(
       f"average: expected {', '.join(names)} or {POWER}LENGTH, got {name!r}"
     ) from None
-  return _recombined(config, like, length, step)
+  return _recombined(config, player, like, length, step)
 
 
-def _recombined(config: Any, like: Any, length: float, step: int | None):
+def _recombined(config: Any, player: str, like: Any, length: float, step):
   """EDM2's average of any length, from the run's snapshots up to a step."""
   directory = runs.snapshots(config.run_dir)
   steps = [n for n in checkpoint.steps(directory) if step is None or n <= step]
@@ -94,11 +96,11 @@ def _recombined(config: Any, like: Any, length: float, step: int | None):
       f"{directory}: no snapshots to recombine; train with --ema-length"
     )
   names = [f"{POWER}{value:g}" for value in config.ema_length]
-  means = {"model": dict.fromkeys(names, like)}
+  means = {player: dict.fromkeys(names, like)}
 
   def read():
     for n in steps:
-      stored = checkpoint.restore_ema(directory, means, n)["model"]
+      stored = checkpoint.restore_ema(directory, means, n)[player]
       yield from (stored[name] for name in names)
 
   weights = ema.recombination(

@@ -75,6 +75,20 @@ class Method(NamedTuple):
   learned: str
   exact: fields.Field | None = None
   from_noise: bool = True
+  player = "model"  # whose parameters are sampled
+
+  def players(self, key: jax.Array) -> dict[str, Any]:
+    """{player: parameters} that training starts from."""
+    return {"model": init(self, key)}
+
+  def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
+    """The states at all times [T, *D] and the data [*D] of one key."""
+    start_key, solver_key = jax.random.split(key)
+    field = make_field(self, params, label)
+    states = samplers.trajectory(
+      self.solver, field, self.start(start_key), self.times, solver_key
+    )
+    return states, self.finish(field, states[-1])
 
 
 def load_data(config: Any) -> datasets.Data:
@@ -89,7 +103,7 @@ def load_data(config: Any) -> datasets.Data:
 
 def resolve(config: Any, data: datasets.Data) -> Any:
   """The configuration with sigma_data measured where it was left open."""
-  if config.sigma_data is not None:
+  if getattr(config, "sigma_data", 0.0) is not None:
     return config
   return dataclasses.replace(config, sigma_data=round(data.std, 3))
 
@@ -261,19 +275,13 @@ def make_field(method: Method, params: Any, label: Any) -> fields.Field:
   return method.to_field(method.predict(net))
 
 
-def make_sampler(method: Method) -> Callable:
+def make_sampler(method: Any) -> Callable:
   """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
 
   A sample depends on its own key alone; each device draws a share of them.
+
+  Args:
+    method: with `sample`, a Method or a game's.
   """
-
-  def one(params, key, label):
-    start_key, solver_key = jax.random.split(key)
-    field = make_field(method, params, label)
-    x = method.start(start_key)
-    states = samplers.trajectory(
-      method.solver, field, x, method.times, solver_key
-    )
-    return states, method.finish(field, states[-1])
-
-  return sharding.spread(jax.vmap(one, in_axes=(None, 0, 0)), sharding.mesh())
+  many = jax.vmap(method.sample, in_axes=(None, 0, 0))
+  return sharding.spread(many, sharding.mesh())

@@ -13,6 +13,7 @@ from jaxgen.data import digits, files, images, loaders, photos, tfds, toy
 TOYS = {
   "gaussian": toy.gaussian,
   "eight_gaussians": toy.eight_gaussians,
+  "ring": lambda: toy.eight_gaussians(2.0, 0.1),
   "moons": toy.moons,
   "s_curve": toy.s_curve,
   "checkerboard": toy.checkerboard,

@@ -21,7 +21,7 @@ class Run(NamedTuple):
 
   config: Any
   data: datasets.Data
-  method: build.Method
+  method: Any
 
 
 def read(run_dir: str | os.PathLike, asked: Any = None) -> Run:
@@ -40,9 +40,11 @@ def read(run_dir: str | os.PathLike, asked: Any = None) -> Run:
   script = runs.script(record, run_dir)
   config = runs.config_from(record, script.Config, run_dir)
   wanted = {name: getattr(asked, name, None) for name in SETTINGS}
-  config = dataclasses.replace(
-    config, **{k: v for k, v in wanted.items() if v is not None}
-  )
+  wanted = {name: value for name, value in wanted.items() if value is not None}
+  for name in wanted:
+    if not hasattr(config, name):
+      raise ValueError(f"{name}: expected none, {run_dir} has no solver")
+  config = dataclasses.replace(config, **wanted)
   data = build.load_data(config)
   return Run(config, data, script.make_method(config, data))
 
@@ -84,9 +86,7 @@ def pairs(
   return from_params(run.method, params, chunk)
 
 
-def from_params(
-  method: build.Method, params: Any, chunk: int = 500
-) -> Callable:
+def from_params(method: Any, params: Any, chunk: int = 500) -> Callable:
   """`pairs` of parameters that are at hand."""
   draw = build.make_sampler(method)
 

@@ -191,28 +191,40 @@ def straightness(
 
 
 def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
-  """The loss, as logged and smoothed, and the speed, over the steps."""
+  """Each player's loss, as logged and smoothed, and the speed, over the steps.
+
+  Records hold "loss", or "PLAYER/loss" for every player of a game.
+  """
   steps = np.array([record["step"] for record in records])
-  loss = np.array([record["loss"] for record in records])
   seconds = np.array([record["seconds"] for record in records])
-  figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9, 3.4), layout="constrained"
+  names = [k for k in records[0] if k.rpartition("/")[2] == "loss"]
+  figure, axes = plt.subplots(
+    1,
+    len(names) + 1,
+    figsize=(4.5 * (len(names) + 1), 3.4),
+    layout="constrained",
   )
-  window = max(1, len(loss) // 20)
-  left.plot(steps, loss, color="0.75", linewidth=1, label="one batch")
-  if len(loss) > 2 * window:
-    smooth = np.convolve(loss, np.ones(window) / window, "valid")
-    left.plot(
-      steps[window - 1 :], smooth, color="C0", label=f"mean of {window}"
-    )
-  positive = np.all(loss > 0)
-  left.set(xlabel="step", ylabel="loss", yscale="log" if positive else "linear")
-  left.legend(frameon=False)
+  for axis, name in zip(axes, names, strict=False):
+    _loss(axis, steps, np.array([record[name] for record in records]))
+    axis.set(xlabel="step", ylabel=name.replace("/", ": "))
+  right = axes[-1]
   if len(steps) > 1:
     right.plot(steps[1:], np.diff(steps) / np.maximum(np.diff(seconds), 1e-9))
   right.set(xlabel="step", ylabel="steps / s")
   right.set_ylim(bottom=0)
   save(figure, path)
+
+
+def _loss(axis, steps, loss):
+  window = max(1, len(loss) // 20)
+  axis.plot(steps, loss, color="0.75", linewidth=1, label="one batch")
+  if len(loss) > 2 * window:
+    smooth = np.convolve(loss, np.ones(window) / window, "valid")
+    axis.plot(
+      steps[window - 1 :], smooth, color="C0", label=f"mean of {window}"
+    )
+  axis.set_yscale("log" if np.all(loss > 0) else "linear")
+  axis.legend(frameon=False)
 
 
 def save(figure: plt.Figure, path: pathlib.Path) -> None:

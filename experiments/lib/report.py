@@ -110,8 +110,10 @@ def _frames(states, samples, method, number):
   return frames, name, list(marks[at])
 
 
-def _of_images(run_dir, states, samples, method, data):
-  frames, *marks = _frames(states, samples, method, 11)
+def image_samples(
+  run_dir: pathlib.Path, samples: np.ndarray, data: datasets.Data
+) -> None:
+  """samples.png: those of `draws`, [N, *D], beside real ones."""
   rows = samples.reshape(-1, NUM_COLUMNS, *data.shape)
   figures.image_samples(
     run_dir / "samples.png",
@@ -119,6 +121,11 @@ def _of_images(run_dir, states, samples, method, data):
     _real(data, len(rows)),
     _names(data, len(rows)),
   )
+
+
+def _of_images(run_dir, states, samples, method, data):
+  frames, *marks = _frames(states, samples, method, 11)
+  image_samples(run_dir, samples, data)
   every = max(1, len(frames) // 10)
   figures.image_trajectory(
     run_dir / "trajectory.png", frames[::every][:10], *marks

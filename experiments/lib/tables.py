@@ -8,7 +8,12 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from jaxgen import couplings, levels, paths, predictions, samplers
-from jaxgen.losses import flow_matching, score_matching
+from jaxgen.losses import (
+  adversarial,
+  flow_matching,
+  score_matching,
+  wasserstein,
+)
 from jaxgen.training import sharding
 
 # (ratio_min, ratio_max) -> path; only EDM's domain is set by its ratios.
@@ -136,6 +141,45 @@ SCORE_LOSSES: dict[str, Callable] = {
 }
 LOSSES = dict.fromkeys(("denoising", "explicit", *SCORE_LOSSES))
 
+# What two players make of the scores of a pair.
+OBJECTIVES: dict[str, adversarial.Objective] = {
+  "original": adversarial.original(),
+  "non_saturating": adversarial.non_saturating(),
+  "least_squares": adversarial.least_squares(),
+  "hinge": adversarial.hinge(),
+  "wasserstein": adversarial.wasserstein(),
+  "relativistic": adversarial.relativistic(),
+} | {
+  divergence.__name__: adversarial.f_gan(divergence())
+  for divergence in (
+    adversarial.kullback_leibler,
+    adversarial.reverse_kullback_leibler,
+    adversarial.pearson,
+    adversarial.squared_hellinger,
+    adversarial.jensen_shannon,
+    adversarial.total_variation,
+  )
+}
+
+# (critic_fn, data, generated, mix) -> [].
+PENALTIES: dict[str, Callable] = {
+  "none": lambda critic_fn, x, y, mix: 0.0,
+  "gradient": lambda critic_fn, x, y, mix: wasserstein.gradient_penalty(
+    critic_fn, wasserstein.between(x, y, mix)
+  ),
+  "lipschitz": lambda critic_fn, x, y, mix: wasserstein.lipschitz_penalty(
+    critic_fn, wasserstein.between(x, y, mix)
+  ),
+  "divergence": lambda critic_fn, x, y, mix: wasserstein.divergence_penalty(
+    critic_fn, wasserstein.between(x, y, mix)
+  ),
+  "r1": lambda critic_fn, x, y, mix: adversarial.zero_centred(critic_fn, x),
+  "r1_r2": lambda critic_fn, x, y, mix: (
+    adversarial.zero_centred(critic_fn, x)
+    + adversarial.zero_centred(critic_fn, y)
+  ),
+}
+
 # Which axis of a leaf of the state is split over the devices.
 SHARDS: dict[str, sharding.Rule] = {
   "replicated": sharding.replicate,
@@ -150,6 +194,8 @@ SolverName = Literal[tuple(SOLVERS)]  # type: ignore[valid-type]
 LossName = Literal[tuple(LOSSES)]  # type: ignore[valid-type]
 CouplingName = Literal[tuple(COUPLINGS)]  # type: ignore[valid-type]
 BridgeName = Literal[tuple(BRIDGES)]  # type: ignore[valid-type]
+ObjectiveName = Literal[tuple(OBJECTIVES)]  # type: ignore[valid-type]
+PenaltyName = Literal[tuple(PENALTIES)]  # type: ignore[valid-type]
 GridName = Literal[tuple(GRIDS)]  # type: ignore[valid-type]
 ShardName = Literal[tuple(SHARDS)]  # type: ignore[valid-type]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from experiments.lib import averages, build, datasets, figures, report, tables
@@ -75,6 +76,17 @@ def make_turns(config: Any, loss_fn: Callable) -> tuple[step.Turn, ...]:
   return step.single(loss_fn, make_optimizer(config), averages.rules(config))
 
 
+def one_player(make_loss: Callable) -> Callable:
+  """(config, method, data) -> the turns of the game of one loss.
+
+  Args:
+    make_loss: (config, method, data) -> the loss of a batch.
+  """
+  return lambda config, method, data: make_turns(
+    config, make_loss(config, method, data)
+  )
+
+
 def data_batches(
   config: Any, data: datasets.Data, key: jax.Array
 ) -> Callable[[int], Any]:
@@ -82,24 +94,38 @@ def data_batches(
   return data.batches(key, config.batch_size)
 
 
+def for_model(make_batches: Callable) -> Callable:
+  """(config, data, key) -> (step -> {"model": batch}).
+
+  Args:
+    make_batches: (config, data, key) -> (step -> batch), on the host.
+  """
+
+  def make(config, data, key):
+    batches = make_batches(config, data, key)
+    return lambda number: {"model": batches(number)}
+
+  return make
+
+
 def run(
   module: str,
   config: Any,
   make_method: Callable,
-  make_loss: Callable,
-  make_batches: Callable = data_batches,
-  pictures: Callable | None = None,
+  make_turns: Callable,
+  make_batches: Callable,
+  pictures: Callable = report.pictures,
 ) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun.
 
   Args:
     module: the script's, "experiments.edm".
     config: of the script.
-    make_method: (config, data) -> what it says.
-    make_loss: (config, method, data) -> the loss of a batch.
-    make_batches: (config, data, key) -> (step -> batch), on the host.
-    pictures: (run_dir, draws samples, method, data) -> names of files; None
-      for report.pictures.
+    make_method: (config, data) -> what it says, a build.Method or what has its
+      players, player, sample and from_noise.
+    make_turns: (config, method, data) -> the game.
+    make_batches: (config, data, key) -> (step -> {player: batch}), on the host.
+    pictures: (run_dir, draws samples, method, data) -> names of files.
 
   Returns:
     The state at the last step.
@@ -107,33 +133,30 @@ def run(
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = make_method(config, data)
-  turns = make_turns(config, make_loss(config, method, data))
+  turns = make_turns(config, method, data)
   keys = jax.random.split(jax.random.key(config.seed), 4)
   init_key, data_key, run_key, sample_key = keys
-  batches = make_batches(config, data, data_key)
-
-  def start():
-    params = build.init(method, init_key)
-    return state.init(run_key, {"model": params}, turns)
-
+  batch_fn = make_batches(config, data, data_key)
+  start = lambda: state.init(run_key, method.players(init_key), turns)
   sampler = build.make_sampler(method)
   check(config, start)
+  sampled = functools.partial(averages.sampled, config, method)
   if not method.from_noise:  # where not every solver can run
-    params = averages.sampled(config, jax.eval_shape(start))
+    params = sampled(jax.eval_shape(start))
     jax.eval_shape(sampler, params, *report.draws(data, sample_key))
-  sampled = functools.partial(averages.sampled, config)
 
   def save_sheet(path, now):
     sample = functools.partial(sampler, sampled(now))
     report.sheet(path, sample, data, sample_key)
 
-  batch_fn = lambda number: {"model": batches(number)}
   with runs.open_directory(config.run_dir, config, module) as run_dir:
-    now = train(run_dir, config, start, turns, batch_fn, save_sheet)
+    now = train(
+      run_dir, config, start, turns, batch_fn, save_sheet, method.player
+    )
     draw = functools.partial(
       report.draw, sampler, sampled(now), data, sample_key
     )
-    names = (pictures or report.pictures)(run_dir, draw, method, data)
+    names = pictures(run_dir, draw, method, data)
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
 
@@ -152,6 +175,7 @@ def train(
   turns: Sequence[step.Turn],
   batch_fn: Callable[[int], Any],
   save_sheet: Callable[[pathlib.Path, state.State], object],
+  player: str = "model",
 ) -> state.State:
   """Trains in a run directory, on from its last checkpoint if it has one.
 
@@ -162,6 +186,7 @@ def train(
     turns: the game.
     batch_fn: step -> {player: batch}, on the host.
     save_sheet: draws small samples of a state, now and then.
+    player: whose averages are stored as snapshots.
 
   Returns:
     The state at the last step. metrics.jsonl and curves.png are written.
@@ -171,7 +196,7 @@ def train(
   rule = tables.lookup(tables.SHARDS, config.shard, "shard")
   places = sharding.shardings(jax.eval_shape(start), mesh, rule)
   train_step = step.make_train_step(tuple(turns), places)
-  place = functools.partial(jax.device_put, device=sharding.split(mesh))
+  place = functools.partial(_place, turns, mesh)
 
   # The state that it starts from: new, or the run's last.
   now = jax.jit(start, out_shardings=places)()
@@ -190,7 +215,7 @@ def train(
   )
   write = logging.jsonl(run_dir / METRICS, done)
   with (
-    averages.snapshots(config) as save_snapshot,
+    averages.snapshots(config, player) as save_snapshot,
     logging.progress(config.num_steps, done) as show,
   ):
     now = loop.run(
@@ -210,3 +235,19 @@ def train(
     save_snapshot(now)
   figures.curves(run_dir / "curves.png", logging.read(run_dir / METRICS))
   return now
+
+
+def _place(turns, mesh, batches):
+  """Batches on the mesh: their examples split, what has no axis of them whole.
+
+  A turn of several inner steps has an axis of these before the examples'.
+  """
+  placed = {}
+  for turn in turns:
+    axis = int(turn.num_steps > 1)
+    where = lambda x, axis=axis: (
+      sharding.split(mesh, axis) if np.ndim(x) > axis else sharding.whole(mesh)
+    )
+    batch = batches[turn.player]
+    placed[turn.player] = jax.device_put(batch, jax.tree.map(where, batch))
+  return placed

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxgen import costs, keys
 
@@ -89,22 +89,11 @@ def funnels(
     from_anchor = y - anchors[n]
     reached = costs.norm(from_anchor)
     direction = from_anchor / reached
-
-    def meeting(anchor, height):
-      """r at which |y + r v - a| + b = u(y) + r; inf: never."""
-      delta, excess = y - anchor, value[n] - height
-      slope = 2 * (excess - jnp.sum(delta * direction))
-      apart = slope != 0  # but for its own funnel, met all along
-      r = jnp.sum(delta**2) - excess**2
-      r = r / jnp.where(apart, slope, 1.0)
-      return jnp.where(apart & (r > 0) & (r > -excess), r, jnp.inf)
-
-    met = jax.vmap(meeting)(anchors, heights)
-    met = jnp.where(jnp.arange(num_funnels) == n, jnp.inf, met)
     box = (jnp.sign(direction) * half_width - y) / direction
     box = jnp.where(direction == 0, jnp.inf, jnp.abs(box))
-    beyond = jnp.minimum(jnp.min(met), jnp.min(box))
-    length = reached + beyond
+    met = _meetings(y, direction, value[n], anchors, heights)
+    met = jnp.where(jnp.arange(num_funnels) == n, jnp.inf, met)
+    length = reached + jnp.minimum(jnp.min(met), jnp.min(box))
     x = anchors[n] + length * (reached / length) ** power * direction
     return x, y
 
@@ -218,6 +207,20 @@ def log_sum_exp(
     return x, transport(x)
 
   return Pair(dim, sample, costs.square, potential, transport)
+
+
+def _meetings(y, direction, value, anchors, heights):
+  """Of every funnel the r at which |y + r v - a| + b = u(y) + r; inf: never."""
+
+  def meeting(anchor, height):
+    delta, excess = y - anchor, value - height
+    slope = 2 * (excess - jnp.sum(delta * direction))
+    apart = slope != 0  # but for its own funnel, met all along
+    r = jnp.sum(delta**2) - excess**2
+    r = r / jnp.where(apart, slope, 1.0)
+    return jnp.where(apart & (r > 0) & (r > -excess), r, jnp.inf)
+
+  return jax.vmap(meeting)(anchors, heights)
 
 
 def _covariance(key, dim):

@@ -30,6 +30,8 @@ from jaxtyping import Array, Float
 from jaxgen import costs
 from jaxgen.losses import wasserstein
 
+_SIZES = (1.0, 0.5, 0.2, 0.05, 0.0)  # of Newton's steps, the best is taken
+
 
 def mover(
   potential_fn: Callable,
@@ -83,12 +85,14 @@ def weak_mover(
     diversity: weight of the variance; 0 is the strong cost.
 
   Raises:
-    ValueError: a single draw, or as in `mover`.
+    ValueError: a single draw, a negative diversity, or as in `mover`.
 
   Reference: Korotin et al. 2023, arXiv:2201.12220, eq. 6 and 15.
   """
   if len(noise) < 2:
     raise ValueError(f"noise: expected two draws at least, got {len(noise)}")
+  if not diversity >= 0:
+    raise ValueError(f"diversity: expected at least 0, got {diversity}")
   moved = jax.vmap(lambda z: _moved(lambda x: transport_fn(x, z), x))(noise)
   one = lambda to: cost(x, to) - costs.value(potential_fn, to)
   variance = jnp.sum(jnp.var(moved, axis=0, ddof=1))
@@ -104,6 +108,9 @@ def cycle(
     forth_fn: T, [*D] -> [*D].
     back_fn: S, [*D] -> [*D].
     y: an example of the target law, [*D].
+
+  Raises:
+    ValueError: a map changes the shape.
   """
   return costs.square(_moved(forth_fn, _moved(back_fn, y)), y)
 
@@ -111,8 +118,8 @@ def cycle(
 def non_minimax(
   potential_fn: Callable,
   conjugate_fn: Callable,
-  x: Float[Array, "*D"],
-  y: Float[Array, "*D"],
+  x: Float[Array, "..."],
+  y: Float[Array, "..."],
   *,
   cycle_weight: float,
 ) -> Float[Array, ""]:
@@ -128,8 +135,15 @@ def non_minimax(
     y: an independent one of the target law, [*D].
     cycle_weight: positive; min(D, 50) as published.
 
+  Raises:
+    ValueError: x and y differ in shape, a potential is no scalar, or the weight
+      is not positive.
+
   Reference: Korotin et al. 2021, arXiv:1909.13082, eq. 12.
   """
+  if not cycle_weight > 0:
+    raise ValueError(f"cycle_weight: expected positive, got {cycle_weight}")
+  costs.require_alike(x=x, y=y)
   back_fn = jax.grad(lambda y: costs.value(conjugate_fn, y))
   forth_fn = jax.grad(lambda x: costs.value(potential_fn, x))
   moved = jax.lax.stop_gradient(back_fn(y))
@@ -137,10 +151,93 @@ def non_minimax(
   return gap + cycle_weight * cycle(forth_fn, back_fn, y)
 
 
+def conjugate_point(
+  potential_fn: Callable,
+  y: Float[Array, "D"],
+  start: Float[Array, "D"],
+  *,
+  num_steps: int,
+) -> Float[Array, "D"]:
+  """argmin_x phi(x) - <x, y>: where phi's conjugate at y is attained.
+
+  Newton's method with the best of a few step lengths, downhill along the
+  gradient where phi's Hessian is not positive there. Where phi is convex the
+  point x has grad phi(x) = y: the way back of the map grad phi.
+
+  Args:
+    potential_fn: phi, [D] -> [], twice differentiable.
+    y: a point of the target law, [D].
+    start: where to begin, [D].
+    num_steps: of Newton, at least 1; three to six from a near start.
+
+  Reference: Amos 2023, arXiv:2210.12153, section 3 (refined conjugates).
+  """
+  if num_steps < 1:
+    raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+  gap = lambda x: costs.value(potential_fn, x) + costs.inner(x, y)
+  sizes = jnp.asarray(_SIZES, start.dtype)
+
+  def newton(x, _):
+    slope = jax.grad(gap)(x)
+    factor = jnp.linalg.cholesky(jax.hessian(gap)(x))
+    to = -jax.scipy.linalg.cho_solve((factor, True), slope)
+    # No convexity there: Cholesky says NaN.
+    to = jnp.where(jnp.all(jnp.isfinite(to)), to, -slope)
+    tried = x[None] + sizes[:, None] * to[None]
+    values = jax.vmap(gap)(tried)
+    best = jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))
+    return tried[best], None
+
+  return jax.lax.scan(newton, start, None, length=num_steps)[0]
+
+
+def semi_dual(
+  potential_fn: Callable,
+  source: Float[Array, "N D"],
+  target: Float[Array, "M D"],
+  *,
+  num_steps: int,
+) -> Float[Array, ""]:
+  """The semi-dual of the quadratic cost for two clouds, conjugates exact.
+
+    mean_i phi(x_i) + mean_j phi*(y_j),   phi*(y) = max_x <x, y> - phi(x)
+    T = grad phi
+
+  Its gradient is that of mean_i phi(x_i) - mean_j phi(x*(y_j)), with x* held
+  (Danskin), found from the cloud's best point on (`conjugate_point`). The value
+  returned is of these two means: it has the loss's gradient, not its value.
+
+  Args:
+    potential_fn: phi, [D] -> [], twice differentiable; any smooth network.
+    source: x, [N, D].
+    target: y, independent draws, [M, D].
+    num_steps: of Newton.
+
+  Raises:
+    ValueError: empty clouds, or of different dimension.
+
+  Reference: Amos 2023, arXiv:2210.12153, eq. 7; Taghvaei and Jalali 2019,
+  arXiv:1902.07197.
+  """
+  if source.shape[1:] != target.shape[1:] or not len(source) or not len(target):
+    raise ValueError(
+      "target: expected points of the source's dimension, one of each at least,"
+      f" got {list(source.shape)} and {list(target.shape)}"
+    )
+  held = jax.lax.stop_gradient
+  values = held(jax.vmap(lambda x: costs.value(potential_fn, x))(source))
+  starts = source[jnp.argmax(target @ source.T - values[None], axis=1)]
+  back = jax.vmap(
+    lambda y, x: conjugate_point(potential_fn, y, x, num_steps=num_steps)
+  )(target, starts)
+  mean = lambda points: jnp.mean(jax.vmap(potential_fn)(points))
+  return mean(source) - mean(held(back))
+
+
 def barycentric(
   transport_fn: Callable,
-  x: Float[Array, "*D"],
-  y: Float[Array, "*D"],
+  x: Float[Array, "..."],
+  y: Float[Array, "..."],
   density: Float[Array, ""],
 ) -> Float[Array, ""]:
   """Regression on a plan's conditional mean, for one independent pair.
@@ -155,8 +252,12 @@ def barycentric(
     y: an independent one of the target law, [*D].
     density: h, of wasserstein.entropic_density or regularised_density, held.
 
+  Raises:
+    ValueError: x and y differ in shape, or T changes it.
+
   Reference: Seguy et al. 2018, arXiv:1711.02283, eq. 11.
   """
+  costs.require_alike(x=x, y=y)
   held = jax.lax.stop_gradient(density)
   return held * costs.square(_moved(transport_fn, x), y)
 

@@ -26,8 +26,8 @@ from jaxgen import costs
 
 def dual(
   critic_fn: Callable,
-  data: Float[Array, "*D"],
-  generated: Float[Array, "*D"],
+  data: Float[Array, "..."],
+  generated: Float[Array, "..."],
 ) -> Float[Array, ""]:
   """The Kantorovich-Rubinstein dual for one pair: f(generated) - f(data).
 
@@ -72,10 +72,10 @@ def slope(critic_fn: Callable, x: Float[Array, "*D"]) -> Float[Array, ""]:
 
 
 def between(
-  data: Float[Array, "*D"],
-  generated: Float[Array, "*D"],
+  data: Float[Array, "..."],
+  generated: Float[Array, "..."],
   mix: Float[Array, ""],
-) -> Float[Array, "*D"]:
+) -> Float[Array, "..."]:
   """mix data + (1 - mix) generated, with mix drawn from U[0, 1]."""
   costs.require_alike(data=data, generated=generated)
   return mix * data + (1 - mix) * generated
@@ -125,6 +125,9 @@ def divergence_penalty(
     x: of `between`, or any other.
     power: above 1.
 
+  Raises:
+    ValueError: it is not.
+
   Reference: Wu et al. 2018, arXiv:1712.01026, eq. 8.
   """
   if not power > 1:
@@ -134,8 +137,8 @@ def divergence_penalty(
 
 def quadratic(
   critic_fn: Callable,
-  data: Float[Array, "*D"],
-  generated: Float[Array, "*D"],
+  data: Float[Array, "..."],
+  generated: Float[Array, "..."],
   scale: float = 10.0,
 ) -> Float[Array, ""]:
   """GAN-QP for one pair: a dual with its own quadratic potential, no penalty.
@@ -152,6 +155,9 @@ def quadratic(
     generated: one of the other law, [*D], which does not equal it.
     scale: lambda, positive.
 
+  Raises:
+    ValueError: a scale that is not, or as in `dual`.
+
   Reference: Su 2018, arXiv:1811.07296, eq. 22.
   """
   if not scale > 0:
@@ -163,8 +169,8 @@ def quadratic(
 
 def semi_dual(
   critic_fn: Callable,
-  data: Float[Array, "N *D"],
-  generated: Float[Array, "M *D"],
+  data: Float[Array, "N ..."],
+  generated: Float[Array, "M ..."],
   *,
   cost: costs.Cost,
 ) -> Float[Array, ""]:
@@ -183,6 +189,9 @@ def semi_dual(
 
   Returns:
     The loss of both clouds, [].
+
+  Raises:
+    ValueError: points of different shape, an empty cloud, or f is no scalar.
 
   Reference: Korotin et al. 2022, arXiv:2206.07767, section 3 (MM:B); Mallasto
   et al. 2019, arXiv:1910.03875 (the c-transform).
@@ -206,8 +215,8 @@ def semi_dual(
 def entropic(
   first_fn: Callable,
   second_fn: Callable,
-  x: Float[Array, "*D"],
-  y: Float[Array, "*D"],
+  x: Float[Array, "..."],
+  y: Float[Array, "..."],
   *,
   cost: costs.Cost,
   epsilon: float,
@@ -217,7 +226,9 @@ def entropic(
     -u(x) - v(y) + epsilon exp(s / epsilon),   s = u(x) + v(y) - c(x, y)
 
   At its optimum exp(s / epsilon) is the plan's density against the product of
-  the laws (`entropic_density`), and the loss is epsilon minus the dual's value.
+  the laws (`entropic_density`), of mean 1, and the mean loss is
+
+    epsilon - OT_epsilon,   OT_epsilon = min E_plan c + epsilon KL(plan|product)
 
   Args:
     first_fn: u, [*D] -> [].
@@ -226,6 +237,10 @@ def entropic(
     y: an independent one of the second, [*D].
     cost: c, ([*D], [*D]) -> [].
     epsilon: of the entropy, in the cost's units, positive.
+
+  Raises:
+    ValueError: an epsilon that is not positive, x and y of different shape, a
+      potential that is no scalar.
 
   Reference: Seguy et al. 2018, arXiv:1711.02283, eq. 6.
   """
@@ -236,8 +251,8 @@ def entropic(
 def regularised(
   first_fn: Callable,
   second_fn: Callable,
-  x: Float[Array, "*D"],
-  y: Float[Array, "*D"],
+  x: Float[Array, "..."],
+  y: Float[Array, "..."],
   *,
   cost: costs.Cost,
   epsilon: float,
@@ -246,9 +261,12 @@ def regularised(
 
     -u(x) - v(y) + max(s, 0)^2 / (4 epsilon),   s = u(x) + v(y) - c(x, y)
 
-  Its plan is sparse: `regularised_density`.
+  At its optimum h = max(s, 0) / (2 epsilon) is the plan's density
+  (`regularised_density`), which is sparse, and the mean loss is
 
-  Args and Reference: as in `entropic`.
+    -(min E_plan c + epsilon E_product h^2)
+
+  Args, Raises and Reference: as in `entropic`.
   """
   sums, slack = _slack(first_fn, second_fn, x, y, cost, epsilon)
   return -sums + jax.nn.relu(slack) ** 2 / (4 * epsilon)

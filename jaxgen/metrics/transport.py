@@ -87,13 +87,15 @@ def unexplained_variance(
     truth: T*(x) of the same x, [N, *D], two at least.
 
   Raises:
-    ValueError: empty arrays, or another shape.
+    ValueError: empty arrays, another shape, or a truth of variance 0.
 
   Reference: Korotin et al. 2021, arXiv:1909.13082, section 5.1.
   """
   mapped, truth = _alike(mapped, truth, 2)
-  errors = ((mapped - truth) ** 2).sum(1).mean()
-  return float(100 * errors / truth.var(0).sum())
+  errors, variance = ((mapped - truth) ** 2).sum(1).mean(), truth.var(0).sum()
+  if not variance > 0:
+    raise ValueError(f"truth: expected points that differ, got Var {variance}")
+  return float(100 * errors / variance)
 
 
 def cosine(

@@ -65,6 +65,49 @@ def test_a_line_at_uneven_speed_is_not_straight():
   np.testing.assert_allclose(transport.straightness(states, times), 4, 1e-12)
 
 
+@pytest.mark.parametrize("shape", [(3,), (4, 4, 1)])
+def test_unexplained_variance(shape):
+  """0 of the map, 100 of its mean, and what a shift and noise add."""
+  rng = np.random.default_rng(3)
+  truth = 2 + rng.standard_normal((50, *shape)) * rng.uniform(0.5, 3, shape)
+  assert transport.unexplained_variance(truth, truth) == 0
+  mean = np.broadcast_to(truth.mean(0), truth.shape)
+  np.testing.assert_allclose(transport.unexplained_variance(mean, truth), 100)
+  off = rng.standard_normal(truth.shape)
+  variance = np.trace(np.cov(truth.reshape(50, -1).T, bias=True))
+  np.testing.assert_allclose(
+    transport.unexplained_variance(truth + off, truth),
+    100 * (off**2).sum() / 50 / variance,
+    rtol=1e-12,
+  )
+  moved = [5 - 3 * a for a in (truth + off, truth)]  # of no unit
+  np.testing.assert_allclose(
+    transport.unexplained_variance(*moved),
+    transport.unexplained_variance(truth + off, truth),
+    rtol=1e-12,
+  )
+
+
+def test_cosine_of_fields_turned_by_angles():
+  """Whatever their lengths; where one vanishes it counts as 0."""
+  rng = np.random.default_rng(4)
+  angles = rng.uniform(0, 2 * np.pi, (2, 40))
+  sizes = rng.uniform(0.1, 9, (2, 40))
+  x, y = (
+    size[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+    for angle, size in zip(angles, sizes, strict=True)
+  )
+  truth = np.cos(angles[0] - angles[1])
+  np.testing.assert_allclose(transport.cosine(x, y), truth.mean(), rtol=1e-12)
+  np.testing.assert_allclose(transport.cosine(x, -3 * x), -1, rtol=1e-12)
+  images = (a.reshape(40, 2, 1, 1) for a in (x, y))
+  np.testing.assert_allclose(transport.cosine(*images), truth.mean(), 1e-12)
+  y[:10] = 0
+  np.testing.assert_allclose(
+    transport.cosine(x, y), truth[10:].sum() / 40, rtol=1e-12
+  )
+
+
 def test_bad_input():
   x = np.ones((4, 2))
   for y in (np.ones((4, 3)), np.ones((3, 2))):
@@ -84,3 +127,15 @@ def test_bad_input():
     for metric in (transport.energy, transport.straightness):
       with pytest.raises(ValueError, match="times: expected one of each"):
         metric(bad, times)
+  for metric, least in (
+    (transport.unexplained_variance, 2),
+    (transport.cosine, 1),
+  ):
+    match = f"truth: expected the same {least} or more"
+    for bad in (x[:0], x[: least - 1], x[0]):
+      with pytest.raises(ValueError, match=match):
+        metric(bad, bad)
+    with pytest.raises(ValueError, match=match):
+      metric(x, x[:, :1])
+  with pytest.raises(ValueError, match="truth: expected points that differ"):
+    transport.unexplained_variance(0 * x, x)

@@ -1,0 +1,192 @@
+"""The pages of benchmarks.duals."""
+
+import statistics
+
+# Korotin et al. 2022, result files: cosine, L2, W1 of each of FUNNELS.
+PUBLISHED = {
+  "clipping": (".07/.85/.03", ".33/6.9/1.72", ".15/3.4/.52", ".14/346/2.8"),
+  "gradient": (".84/.09/.86", ".964/.091/2.07", ".785/.46/1.36", ".64/.74/.71"),
+  "lipschitz": (
+    ".82/.17/.89",
+    ".964/.089/2.12",
+    ".783/.46/1.35",
+    ".62/.77/.69",
+  ),
+  "spectral": (".21/.74/.15", ".35/1.23/.63", ".16/1.32/.19", ".14/1.70/.19"),
+  "orthogonal": (".77/.21/.76", ".971/.059/1.89", ".57/.77/.85", ".64/.73/.69"),
+  "c_transform": (
+    ".86/.07/.79",
+    ".23/.96/.11",
+    "-.03/1.12/-.05",
+    "-.55/2.00/-.35",
+  ),
+  "max_min": (".80/1.29/.79", ".94/.19/1.96", ".62/1.92/1.74", ".24/4.7/.60"),
+  "reversed": (".68/.53/.80", ".965/.071/2.06", ".73/.53/1.80", ".39/1.22/.56"),
+}
+NAMES = {
+  "cones": "mix of cones (ours)",
+  "gradient": "gradient penalty (GP)",
+  "lipschitz": "one-sided penalty (LP)",
+  "divergence": "WGAN-div",
+  "orthogonal": "orthogonal, sorting (SO)",
+  "spectral": "spectral norm (SN)",
+  "clipping": "weight clipping (WC)",
+  "c_transform": "c-transform of the batch (MM-B)",
+  "max_min": "max-min (MM)",
+  "reversed": "max-min, reversed (MM-R)",
+}
+
+
+def mean(values: list[dict], name: str) -> float:
+  """Over seeds."""
+  return statistics.fmean(value[name] for value in values)
+
+
+def spread(values: list[dict], name: str) -> float:
+  """Standard deviation over seeds; 0 of one."""
+  found = [value[name] for value in values]
+  return statistics.stdev(found) if len(found) > 1 else 0.0
+
+
+def w1(record: dict) -> str:
+  """The page of the W1 pairs."""
+  lines = [
+    "# W1: critics where the potential is known",
+    "",
+    _made(record),
+    "",
+    "Funnels of Korotin et al. 2022, arXiv:2206.07767: fresh pairs of the",
+    "same law, one a seed. Cosine of the critic's gradient and the potential's,",
+    "mean of their squared difference (L2) and the dual's value, on 4096 fresh",
+    "draws of each law; beside the value stands what the true potential gets on",
+    "those draws. CPU seconds are those of all cores, compilation included; a",
+    "cell's steps are fixed. Published: 60,000 steps of batches of 1024 (GP,",
+    "LP), 10 to 30 times what is spent here.",
+    "",
+    "**The truth of these pairs is a minimum of cones, and so lies in the class",
+    "of the mix of cones.** Below are pairs whose truth does not.",
+  ]
+  for column, methods in record["cells"].items():
+    lines += _w1_column(column, methods)
+  return "\n".join(lines) + "\n"
+
+
+def _w1_column(column, methods):
+  from benchmarks import w1
+
+  any_row = next(iter(methods.values()))
+  lines = [
+    "",
+    f"## {column}",
+    "",
+    f"W1 {mean(any_row, 'true'):.3f}; the true potential on these draws"
+    f" {mean(any_row, 'sampled'):.3f}.",
+    "",
+    "| critic | cosine | L2 | value | CPU s | published cos/L2/W1 |",
+    "|---|---|---|---|---|---|",
+  ]
+  for method, values in methods.items():
+    said = ""
+    if column in w1.FUNNELS and method in PUBLISHED:
+      said = PUBLISHED[method][list(w1.FUNNELS).index(column)]
+    lines.append(
+      f"| {NAMES[method]} | {mean(values, 'cosine'):.3f} ±"
+      f" {spread(values, 'cosine'):.3f} | {mean(values, 'l2'):.3g} |"
+      f" {mean(values, 'w1'):.3f} | {mean(values, 'cpu'):.0f} | {said} |"
+    )
+  return lines
+
+
+MAPS = {
+  "linear": "linear map of the samples' moments",
+  "semi_dual": "semi-dual, Newton's conjugates (ours)",
+  "max_min": "max-min",
+  "w2gn": "W2GN",
+}
+GOALS = {
+  "Gaussian D16": 0.5,
+  "log-sum-exp D8": 0.7,
+  "log-sum-exp D16": 1.0,
+  "hard D8": 3.0,
+}
+
+
+def w2(record: dict) -> str:
+  """The page of the W2 pairs."""
+  head = [
+    "# W2: maps where the optimal one is known",
+    "",
+    _made(record),
+    "",
+    "Fresh pairs, one a seed, learned from draws that are not paired. L2-UVP",
+    "is the map's squared error in percent of the target's variance on 8192",
+    "fresh draws, the mean over seeds and each. The networks are smooth",
+    "perceptrons and input-convex networks; none has the form of the true",
+    "potential. CPU seconds are those of all cores, compilation included.",
+  ]
+  parts = [_w2_column(*item) for item in record["cells"].items()]
+  return "\n".join(head + sum(parts, [])) + "\n"
+
+
+def _w2_column(column, methods):
+  lines = [
+    "",
+    f"## {column}",
+    "",
+    f"Goal: UVP at most {GOALS[column]} %.",
+    "",
+    "| map | UVP % | seeds | cosine of displacement | cost / true | CPU s |",
+    "|---|---|---|---|---|---|",
+  ]
+  for method, values in methods.items():
+    each = ", ".join(f"{value['uvp']:.3g}" for value in values)
+    lines.append(
+      f"| {MAPS[method]} | {mean(values, 'uvp'):.3g} | {each} |"
+      f" {mean(values, 'cosine'):.4f} | {mean(values, 'cost'):.3f} /"
+      f" {mean(values, 'true'):.3f} | {mean(values, 'cpu'):.0f} |"
+    )
+  return lines
+
+
+def _made(record):
+  return f"`{record['command']}`, {record['machine']}."
+
+
+GAMES = {
+  "truth": "draws of the ring itself",
+  "r3gan": "relativistic, R1 + R2 (R3GAN)",
+  "wgan_gp": "WGAN-GP",
+  "wgan_gp_5": "WGAN-GP, five steps of the critic",
+  "original": "original",
+  "non_saturating": "non-saturating",
+  "least_squares": "least squares",
+  "hinge": "hinge",
+}
+
+
+def ring(record: dict) -> str:
+  """The page of the ring."""
+  (methods,) = record["cells"].values()
+  lines = [
+    "# GANs on eight narrow Gaussians",
+    "",
+    _made(record),
+    "",
+    "Radius 2, std .1. The same perceptrons, batches, rates and number of",
+    "updates for every objective (experiments.gan, preset ring); a sample is",
+    "one call of the generator's average. A mode is covered if it has at least",
+    "a quarter of its share of the 10,000 samples within three std; the largest",
+    "and the smallest mode's share is what balance says.",
+    "",
+    "| objective | modes | within 3 std | seeds | balance | CPU s |",
+    "|---|---|---|---|---|---|",
+  ]
+  for method, values in methods.items():
+    each = ", ".join(f"{value['good']:.3f}" for value in values)
+    modes = ", ".join(f"{value['modes']:g}" for value in values)
+    lines.append(
+      f"| {GAMES[method]} | {modes} | {mean(values, 'good'):.3f} | {each} |"
+      f" {mean(values, 'least'):.3f} to {mean(values, 'most'):.3f} |"
+      f" {mean(values, 'cpu'):.0f} |"
+    )
+  return "\n".join(lines) + "\n"

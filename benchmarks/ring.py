@@ -1,0 +1,95 @@
+"""Games on eight narrow Gaussians: which modes are found, and how well."""
+
+import dataclasses
+import time
+from collections.abc import Iterable
+
+import jax
+import numpy as np
+
+from benchmarks import cells
+from experiments import gan
+from experiments.lib import build, games, gans
+
+COLUMNS = ("radius 2, std .1",)
+BARE = dict(penalty="none")
+GRADIENT = dict(
+  objective="wasserstein", penalty="gradient", penalty_weight=10.0
+)
+# What differs from the preset "ring", which is R3GAN.
+FLAGS: dict[str, dict] = {
+  "r3gan": {},
+  "wgan_gp": GRADIENT | dict(penalty_last=None),
+  "wgan_gp_5": GRADIENT | dict(penalty_last=None, critic_steps=5),
+  "original": dict(objective="original", **BARE),
+  "non_saturating": dict(objective="non_saturating", **BARE),
+  "least_squares": dict(objective="least_squares", **BARE),
+  "hinge": dict(objective="hinge", **BARE),
+}
+METHODS = ("truth", *FLAGS)
+NUM_SAMPLES = 10_000
+RADIUS, STD = 2.0, 0.1
+
+
+def rows(column: str) -> tuple[str, ...]:
+  """The methods of a column."""
+  return METHODS
+
+
+def settings(column: str, method: str, budget: float) -> dict:
+  """The configuration that a cell is measured with."""
+  if method == "truth":
+    return dict(number=NUM_SAMPLES)
+  config = dataclasses.asdict(gan.PRESETS["ring"][1]) | FLAGS[method]
+  config["num_steps"] = max(1, round(budget * config["num_steps"]))
+  return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+
+def samples(method: str, seed: int, how: dict) -> np.ndarray:
+  """Of the trained generator's average, [NUM_SAMPLES, 2]."""
+  draw_key, run_key = jax.random.split(jax.random.key(1000 + seed))
+  if method == "truth":
+    data = build.load_data(gan.PRESETS["ring"][1])
+    return np.asarray(data.batches(draw_key, NUM_SAMPLES)(0)[0])
+  as_tuple = lambda v: tuple(v) if isinstance(v, list) else v
+  config = gan.Config(
+    **{k: as_tuple(v) for k, v in how.items()} | dict(seed=seed)
+  )
+  data = build.load_data(config)
+  model = gan.make_method(config, data)
+  turns = gan.make_turns(config, model, data)
+  init_key, data_key = jax.random.split(jax.random.key(seed))
+  batch_fn = gans.batches(config, data, data_key)
+  params = model.players(init_key)
+  now = games.play(turns, params, batch_fn, config.num_steps, run_key)
+  mean = next(iter(now.players["generator"].ema.values()))
+  keys = jax.random.split(draw_key, NUM_SAMPLES)
+  generate = jax.vmap(lambda key: model.generate(mean, key, None))
+  return np.asarray(jax.jit(generate)(keys))
+
+
+def score(points: np.ndarray) -> dict:
+  """Modes found, share within 3 std, smallest and largest share of a mode."""
+  angle = np.arange(8) * np.pi / 4
+  modes = RADIUS * np.stack([np.cos(angle), np.sin(angle)], 1)
+  apart = np.linalg.norm(points[:, None] - modes, axis=-1)
+  good = apart.min(1) < 3 * STD
+  shares = np.bincount(apart.argmin(1)[good], minlength=8) / len(points)
+  return dict(
+    modes=int(np.sum(shares >= 1 / 32)),
+    good=float(good.mean()),
+    least=float(shares.min()),
+    most=float(shares.max()),
+  )
+
+
+def measure(cell: cells.Cell, how: dict) -> dict:
+  """The score of one training."""
+  cpu = time.process_time()
+  points = samples(cell.method, cell.seed, how)
+  return score(points) | dict(cpu=time.process_time() - cpu)
+
+
+def measure_all(row: list[cells.Cell], how: dict) -> Iterable[dict]:
+  """The cells in turn."""
+  return (measure(cell, how) for cell in row)

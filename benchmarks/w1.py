@@ -1,0 +1,138 @@
+"""Critics on pairs of laws whose W1, potential and rays are known."""
+
+import functools
+import time
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import cells
+from experiments.lib import critics, games
+from jaxgen.data import transport as laws
+from jaxgen.metrics import transport
+
+# Column: dimension and number of funnels of the benchmark's four pairs.
+FUNNELS = {"D2 N4": (2, 4), "D16 N4": (16, 4), "D16 N64": (16, 64)}
+FUNNELS |= {"D128 N64": (128, 64)}
+# Whose potentials are no minimum of cones.
+OUTSIDE = (
+  "D16 N64 swapped",
+  "D128 N64 swapped",
+  "D16 shifted",
+  "D16 scaled",
+)
+COLUMNS = (*FUNNELS, *OUTSIDE)
+METHODS = (
+  "cones",
+  "gradient",
+  "lipschitz",
+  "divergence",
+  "orthogonal",
+  "spectral",
+  "clipping",
+  "c_transform",
+  "max_min",
+  "reversed",
+)
+BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")  # outside the class
+SCALES = (0.3, 1.0)  # of the cones' starts; the larger dual is kept
+NUM_FRESH = 4096
+
+
+def rows(column: str) -> tuple[str, ...]:
+  """The methods of a column."""
+  return METHODS if column in FUNNELS else BESIDE
+
+
+def settings(column: str, method: str, budget: float) -> dict:
+  """What a cell is measured with; budget scales the recipe's steps."""
+  recipe = critics.RECIPES[method]._asdict()
+  recipe["num_steps"] = max(1, round(budget * recipe["num_steps"]))
+  recipe["betas"] = list(recipe["betas"])
+  if method == "cones":
+    recipe["num_cones"] = 64 if column == "D2 N4" else 512
+  return recipe
+
+
+def make_pair(column: str, seed: int) -> laws.Pair:
+  """A fresh pair of the column's law."""
+  name, _, kind = column.partition(" swapped")
+  if name in FUNNELS:
+    pair = laws.funnels(jax.random.key(100 + seed), *FUNNELS[name])
+    return laws.swapped(pair) if kind or column != name else pair
+  return laws.shifted(16) if column == "D16 shifted" else laws.scaled(16)
+
+
+@functools.cache
+def _many(pair):
+  """(key, number) -> paired draws, compiled once a number."""
+  draw = lambda key, number: jax.vmap(pair.sample)(
+    jax.random.split(key, number)
+  )
+  return jax.jit(draw, static_argnums=1)
+
+
+def draws(pair: laws.Pair):
+  """(key, number) -> draws of both laws, independent of one another."""
+  many = _many(pair)
+
+  def draw(key, number):
+    data_key, other_key = jax.random.split(key)
+    return many(data_key, number)[0], many(other_key, number)[1]
+
+  return draw
+
+
+def fit(pair: laws.Pair, method: str, seed: int, how: dict):
+  """A trained critic, [D] -> []; of cones the better of SCALES."""
+  how = dict(how, betas=tuple(how["betas"]))
+  cone = {k: how.pop(k) for k in ("num_cones",) if k in how}
+  recipe = critics.Recipe(**how)
+  draw = draws(pair)
+  keys = jax.random.split(jax.random.key(seed), 5)
+  start_key, init_key, run_key, data_key, choice_key = keys
+  starts, fresh = draw(start_key, 1024), draw(choice_key, NUM_FRESH)
+  found = []
+  for scale in SCALES if method == "cones" else SCALES[:1]:
+    game = critics.make(method, recipe, pair.dim, cone_scale=scale, **cone)
+    batch_fn = critics.batches(recipe, game, draw, data_key)
+    params, num_steps = game.init(init_key, *starts), recipe.num_steps
+    now = games.play(game.turns, params, batch_fn, num_steps, run_key)
+    params = {name: player.params for name, player in now.players.items()}
+    critic_fn = game.of(params)
+    found.append((value(critic_fn, *fresh), critic_fn))
+  return max(found, key=lambda pair: pair[0])[1]
+
+
+def value(critic_fn, data, other) -> float:
+  """E f(data) - E f(other)."""
+  values = jax.jit(jax.vmap(critic_fn))
+  return float(jnp.mean(values(data)) - jnp.mean(values(other)))
+
+
+def measure(cell: cells.Cell, how: dict) -> dict:
+  """Cosine, L2 and W1 of a critic on fresh draws, beside the truth."""
+  pair = make_pair(cell.column, cell.seed)
+  cpu, wall = time.process_time(), time.perf_counter()
+  critic_fn = fit(pair, cell.method, cell.seed, how)
+  cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+  test_key, other_key = jax.random.split(jax.random.key(1000 + cell.seed))
+  data, paired = _many(pair)(test_key, NUM_FRESH)
+  other = _many(pair)(other_key, NUM_FRESH)[1]
+  slopes = jax.jit(jax.vmap(jax.grad(critic_fn)))(data)
+  truth = jax.jit(jax.vmap(jax.grad(pair.potential)))(data)
+  return dict(
+    cosine=transport.cosine(slopes, truth),
+    l2=float(jnp.mean(jnp.sum((slopes - truth) ** 2, axis=1))),
+    w1=value(critic_fn, data, other),
+    true=float(jnp.mean(jax.vmap(pair.cost)(data, paired))),
+    sampled=value(pair.potential, data, other),
+    cpu=cpu,
+    wall=wall,
+  )
+
+
+def measure_all(row: list[cells.Cell], how: dict) -> Iterable[dict]:
+  """The cells in turn."""
+  return (measure(cell, how) for cell in row)

@@ -1,0 +1,248 @@
+"""Critics that measure W1 between two laws, each a small game.
+
+  kind                 what keeps the critic's slope at 1, where it bounds from
+  cones, orthogonal,
+  spectral             its form: below
+  clipping, gradient, lipschitz, divergence, quadratic
+                       a penalty or a projection: no bound
+  c_transform          the conjugate over the batch: no bound beyond the batch
+  max_min, reversed    a map that plays the conjugate (MM, MM-R): no bound
+
+A kind's RECIPE has the steps, batch and rates that it is run with.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.lib import games, tables
+from jaxgen import costs
+from jaxgen.losses import transport, wasserstein
+from jaxgen.models import lipschitz, potentials
+from jaxgen.training import step
+
+relu = jax.nn.relu
+
+
+class Recipe(NamedTuple):
+  """What a kind of critic is trained with.
+
+  Attributes:
+    num_steps: of the game; a map moves inner_steps times in each.
+    batch_size: draws of each law, never paired.
+    learning_rate: of Adam, falling to 0 along a cosine.
+    betas: of Adam.
+    inner_steps: of the map, where there is one.
+    bound: the side that the value bounds W1 from, on fresh draws.
+  """
+
+  num_steps: int
+  batch_size: int = 256
+  learning_rate: float = 1e-3
+  betas: tuple[float, float] = (0.0, 0.9)
+  inner_steps: int = 1
+  bound: str = "neither side"
+
+
+RECIPES = {
+  "cones": Recipe(2000, 1024, 3e-2, (0.9, 0.99), bound="below"),
+  "orthogonal": Recipe(2500, 256, 3e-3, (0.9, 0.99), bound="below"),
+  "spectral": Recipe(5000, bound="below"),
+  "gradient": Recipe(5000),
+  "lipschitz": Recipe(5000),
+  "divergence": Recipe(5000),
+  "quadratic": Recipe(5000),
+  "clipping": Recipe(5000, learning_rate=5e-5),
+  "c_transform": Recipe(3000, 256),
+  "max_min": Recipe(2000, learning_rate=5e-5, inner_steps=5),
+  "reversed": Recipe(2000, learning_rate=5e-5, inner_steps=5),
+}
+MAP_RATE = 1e-3  # of Adam, of the maps: they must follow the critic
+TEMPERATURES = (0.3, 0.003)  # of the cones, first and last step
+PENALTIES = {
+  "gradient": (10.0, wasserstein.gradient_penalty),
+  "lipschitz": (10.0, wasserstein.lipschitz_penalty),
+  "divergence": (2.0, wasserstein.divergence_penalty),
+}
+
+
+class Critic(NamedTuple):
+  """A game whose critic measures W1.
+
+  Attributes:
+    turns: the players, "critic" and where there is one "map".
+    init: (key, data [K, D], other [K, D]) -> {player: params}.
+    of: params of all players -> f, [D] -> [], high on data.
+    temperature: step -> what the batch of it has as its third element, [].
+  """
+
+  turns: tuple[step.Turn, ...]
+  init: Callable
+  of: Callable
+  temperature: Callable
+
+
+def make(
+  kind: str,
+  recipe: Recipe,
+  dim: int,
+  *,
+  num_cones: int = 512,
+  cone_scale: float = 0.3,
+) -> Critic:
+  """The game of a kind of critic, batches (data [B, D], other [B, D], T []).
+
+  Args:
+    kind: of RECIPES.
+    recipe: how it is trained.
+    dim: D.
+    num_cones: of each of the two families.
+    cone_scale: of the draws of data that falling cones start at.
+
+  Raises:
+    ValueError: no such kind.
+  """
+  tables.lookup(RECIPES, kind, "critic")
+  if kind == "cones":
+    return _cones(recipe, num_cones, cone_scale)
+  if kind in ("max_min", "reversed"):
+    return _max_min(recipe, dim, reverse=kind == "reversed")
+  net = _network(kind, dim)
+  of = lambda params: lambda x: net.apply(params["critic"], x)
+
+  def loss_fn(params, extras, key, batch):
+    data, other, _ = batch
+    critic_fn = of(params)
+    if kind == "c_transform":
+      how = dict(cost=costs.distance)
+      loss = wasserstein.semi_dual(critic_fn, data, other, **how)
+    else:
+      mix = jax.random.uniform(key, (len(data),))
+      one = functools.partial(_pair_loss, kind, critic_fn)
+      loss = jnp.mean(jax.vmap(one)(data, other, mix))
+    return loss, ({}, extras)
+
+  project = None
+  if kind == "clipping":
+    project = functools.partial(wasserstein.clip_weights, bound=0.01)
+  turn = step.Turn("critic", loss_fn, _optimizer(kind, recipe), project=project)
+  init = lambda key, data, other: {"critic": net.init(key, data[0])}
+  return Critic((turn,), init, of, lambda number: 1.0)
+
+
+def _pair_loss(kind, critic_fn, data, other, mix):
+  if kind == "quadratic":
+    return wasserstein.quadratic(critic_fn, data, other)
+  loss = wasserstein.dual(critic_fn, data, other)
+  if kind in PENALTIES:
+    scale, penalty = PENALTIES[kind]
+    loss += scale * penalty(critic_fn, wasserstein.between(data, other, mix))
+  return loss
+
+
+def _network(kind, dim):
+  features = (max(2 * dim, 128),) * 2
+  if kind == "orthogonal":
+    return lipschitz.Network(features)
+  if kind == "spectral":
+    how = dict(constrain=lipschitz.normalised, activation=relu)
+    return lipschitz.Network(features, **how)
+  return potentials.Potential(features, relu)
+
+
+def _optimizer(kind, recipe):
+  if kind == "clipping":
+    return optax.rmsprop(recipe.learning_rate)
+  rate = optax.cosine_decay_schedule(recipe.learning_rate, recipe.num_steps)
+  return optax.adam(rate, *recipe.betas)
+
+
+def _cones(recipe, num_cones, scale):
+  first, last = TEMPERATURES
+  temperature = lambda number: (
+    first * (last / first) ** (number / recipe.num_steps)
+  )
+  of_at = lambda params, t: (
+    lambda x: lipschitz.cones(params["critic"], x.ravel(), t)
+  )
+
+  def loss_fn(params, extras, key, batch):
+    data, other, t = batch
+    one = functools.partial(wasserstein.dual, of_at(params, t))
+    return jnp.mean(jax.vmap(one)(data, other)), ({}, extras)
+
+  def init(key, data, other):
+    flat = lambda x: jnp.reshape(x[:num_cones], (len(x[:num_cones]), -1))
+    return {"critic": lipschitz.init_cones(scale * flat(data), flat(other))}
+
+  turn = step.Turn("critic", loss_fn, _optimizer("cones", recipe))
+  return Critic((turn,), init, lambda params: of_at(params, last), temperature)
+
+
+def _max_min(recipe, dim, reverse):
+  """A map from other to data against a critic that is high on data, or, in
+  reverse, from data to other against one that is high on other.
+  """
+  features = (max(2 * dim, 128),) * 2
+  net = potentials.Potential(features, relu)
+  mover = potentials.Map(features, relu, linear=1.0)
+  sign = -1.0 if reverse else 1.0
+  potential = lambda params: lambda x: net.apply(params["critic"], x)
+  move = lambda params: lambda x: mover.apply(params["map"], x)
+  ends = lambda batch: batch[:2][::-1] if reverse else batch[:2]
+
+  def map_loss(params, extras, key, batch):
+    _, start = ends(batch)
+    how = dict(cost=costs.distance)
+    one = lambda x: transport.mover(potential(params), move(params), x, **how)
+    return jnp.mean(jax.vmap(one)(start)), ({}, extras)
+
+  def critic_loss(params, extras, key, batch):
+    target, start = ends(batch)
+    moved = jax.vmap(move(params))(start)
+    one = functools.partial(wasserstein.dual, potential(params))
+    return jnp.mean(jax.vmap(one)(target, moved)), ({}, extras)
+
+  def init(key, data, other):
+    critic_key, map_key = jax.random.split(key)
+    return {
+      "critic": net.init(critic_key, data[0]),
+      "map": mover.init(map_key, data[0]),
+    }
+
+  of_map = _optimizer("max_min", recipe._replace(learning_rate=MAP_RATE))
+  turns = (
+    step.Turn("map", map_loss, of_map, num_steps=recipe.inner_steps),
+    step.Turn("critic", critic_loss, _optimizer("max_min", recipe)),
+  )
+  of = lambda params: lambda x: sign * potential(params)(x)
+  return Critic(turns, init, of, lambda number: 1.0)
+
+
+def batches(
+  recipe: Recipe, critic: Critic, draw: Callable, key: Any
+) -> Callable[[int], dict[str, Any]]:
+  """step -> {player: (data [B, D], other [B, D], T [])}.
+
+  Args:
+    recipe, critic: of the game.
+    draw: (key, number) -> (data [number, D], other [number, D]), independent
+      of one another.
+    key: of all draws.
+  """
+  pairs = games.batches(critic.turns, recipe.batch_size, draw, key)
+
+  def batch_fn(number):
+    batch = pairs(number)
+    for turn in critic.turns:
+      lead = () if turn.num_steps == 1 else (turn.num_steps,)
+      t = np.full(lead, critic.temperature(number), np.float32)
+      batch[turn.player] = (*batch[turn.player], t)
+    return batch
+
+  return batch_fn

@@ -1,0 +1,221 @@
+"""Maps of one law to another at the least squared distance, as small games.
+
+  kind       how the map is learned
+  semi_dual  grad phi of a smooth potential, conjugates by Newton's method
+  max_min    a network that pays |x - T(x)|^2 / 2 against a potential
+  w2gn       grad phi of two convex potentials, inverse to one another
+  entropic   the conditional mean of the entropic plan, from two potentials
+
+A kind's RECIPE has the steps, batch and rates that it is run with.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.lib import tables
+from jaxgen import costs
+from jaxgen.losses import transport, wasserstein
+from jaxgen.models import icnn, potentials
+from jaxgen.training import ema, step
+
+
+class Recipe(NamedTuple):
+  """What a kind of map is trained with.
+
+  Attributes:
+    num_steps: of the game; a map moves inner_steps times in each.
+    batch_size: draws of each law, never paired.
+    learning_rate: of Adam, falling to a hundredth along a cosine.
+    features: widths of the hidden layers.
+    decay: of the average that is used.
+    inner_steps: of the map's player, where the potential is another.
+  """
+
+  num_steps: int
+  batch_size: int
+  learning_rate: float
+  features: tuple[int, ...]
+  decay: float = 0.99
+  inner_steps: int = 1
+
+
+RECIPES = {
+  "semi_dual": Recipe(1000, 1024, 1e-2, (64, 64)),
+  "max_min": Recipe(2000, 256, 1e-3, (128, 128), 0.999, 10),
+  "w2gn": Recipe(3000, 512, 1e-2, (64, 64, 64)),
+  "entropic": Recipe(2000, 512, 3e-3, (128, 128)),
+}
+NEWTON_STEPS = 4
+
+
+class Mover(NamedTuple):
+  """A game that learns a map.
+
+  Attributes:
+    turns: the players; batches are (source [B, *D], target [B, *D]).
+    init: (key, x [*D]) -> {player: params}.
+    of: params of the map's player -> T, [*D] -> [*D].
+    player: which one that is.
+  """
+
+  turns: tuple[step.Turn, ...]
+  init: Callable
+  of: Callable
+  player: str
+
+
+def half_square(x: Any, y: Any) -> Any:
+  """|x - y|^2 / 2."""
+  return costs.square(x, y) / 2
+
+
+def make(kind: str, recipe: Recipe, dim: int, *, epsilon: float = 1.0) -> Mover:
+  """The game of a kind of map.
+
+  Args:
+    kind: of RECIPES.
+    recipe: how it is trained.
+    dim: D.
+    epsilon: of the entropic plan, in the units of |x - y|^2.
+
+  Raises:
+    ValueError: no such kind.
+  """
+  tables.lookup(RECIPES, kind, "method")
+  if kind == "semi_dual":
+    return _semi_dual(recipe)
+  if kind == "max_min":
+    return _max_min(recipe)
+  if kind == "w2gn":
+    return _w2gn(recipe, dim)
+  return _entropic(recipe, epsilon)
+
+
+def _turn(player, recipe, loss, *, sampled=True, inner=1, project=None):
+  """A turn of Adam, with an average where the player is the map's."""
+  steps = inner * recipe.num_steps
+  rate = optax.cosine_decay_schedule(recipe.learning_rate, steps, 0.01)
+  averages = {"mean": ema.warmup(recipe.decay)} if sampled else None
+
+  def loss_fn(params, extras, key, batch):
+    return loss(params, *batch), ({}, extras)
+
+  optimizer = optax.adam(rate, b2=0.99)
+  return step.Turn(player, loss_fn, optimizer, inner, project, averages)
+
+
+def _semi_dual(recipe):
+  net = potentials.Potential(recipe.features, quadratic=1.0)
+  phi = lambda params: lambda x: net.apply(params, x)
+
+  def loss(params, source, target):
+    flat = lambda x: x.reshape(len(x), -1)
+    return transport.semi_dual(
+      phi(params["potential"]),
+      flat(source),
+      flat(target),
+      num_steps=NEWTON_STEPS,
+    )
+
+  return Mover(
+    (_turn("potential", recipe, loss),),
+    lambda key, x: {"potential": net.init(key, x)},
+    lambda params: jax.grad(phi(params)),
+    "potential",
+  )
+
+
+def _max_min(recipe):
+  net = potentials.Potential(recipe.features, jax.nn.relu)
+  mover = potentials.Map(recipe.features, jax.nn.relu, linear=1.0)
+  f = lambda params: lambda y: net.apply(params["potential"], y)
+  move = lambda params: lambda x: mover.apply(params, x)
+
+  def map_loss(params, source, target):
+    one = lambda x: transport.mover(
+      f(params), move(params["map"]), x, cost=half_square
+    )
+    return jnp.mean(jax.vmap(one)(source))
+
+  def potential_loss(params, source, target):
+    moved = jax.vmap(move(params["map"]))(source)
+    one = lambda y, moved: wasserstein.dual(f(params), y, moved)
+    return jnp.mean(jax.vmap(one)(target, moved))
+
+  def init(key, x):
+    map_key, potential_key = jax.random.split(key)
+    return {
+      "map": mover.init(map_key, x),
+      "potential": net.init(potential_key, x),
+    }
+
+  turns = (
+    _turn("map", recipe, map_loss, inner=recipe.inner_steps),
+    _turn("potential", recipe, potential_loss, sampled=False),
+  )
+  return Mover(turns, init, move, "map")
+
+
+def _w2gn(recipe, dim):
+  net = icnn.ICNN(recipe.features)
+  weight = float(min(dim, 50))
+
+  def loss(params, source, target):
+    phi, psi = (
+      lambda x, one=one: net.apply(one, x) for one in params["potentials"]
+    )
+    one = lambda x, y: transport.non_minimax(
+      phi, psi, x, y, cycle_weight=weight
+    )
+    return jnp.mean(jax.vmap(one)(source, target))
+
+  def init(key, x):
+    return {"potentials": [net.init(k, x) for k in jax.random.split(key)]}
+
+  turn = _turn("potentials", recipe, loss, project=icnn.nonnegative)
+  of = lambda params: jax.grad(lambda x: net.apply(params[0], x))
+  return Mover((turn,), init, of, "potentials")
+
+
+def _entropic(recipe, epsilon):
+  net = potentials.Potential(recipe.features)
+  mover = potentials.Map(recipe.features, linear=1.0)
+  move = lambda params: lambda x: mover.apply(params, x)
+
+  def both(params):
+    return tuple(
+      lambda x, one=one: net.apply(one, x) for one in params["duals"]
+    )
+
+  def dual_loss(params, source, target):
+    one = lambda x, y: wasserstein.entropic(
+      *both(params), x, y, cost=costs.square, epsilon=epsilon
+    )
+    return jnp.mean(jax.vmap(one)(source, target))
+
+  def map_loss(params, source, target):
+    u, v = both(params)
+
+    def one(x, y):
+      slack = u(x) + v(y) - costs.square(x, y)
+      density = wasserstein.entropic_density(slack, epsilon)
+      return transport.barycentric(move(params["map"]), x, y, density)
+
+    return jnp.mean(jax.vmap(one)(source, target))
+
+  def init(key, x):
+    map_key, *keys = jax.random.split(key, 3)
+    return {
+      "duals": [net.init(k, x) for k in keys],
+      "map": mover.init(map_key, x),
+    }
+
+  turns = (
+    _turn("duals", recipe, dual_loss, sampled=False),
+    _turn("map", recipe, map_loss),
+  )
+  return Mover(turns, init, move, "map")

@@ -1,0 +1,83 @@
+"""Perceptrons of one point without a time: critics, potentials and maps.
+
+  h = s(W_1 x + b_1),  h = s(W_2 h + b_2) ...,  perceptron = W h + b
+
+  Potential   f(x) = perceptron(x) + <x, M x> / 2     [*D] -> []
+  Map         T(x) = perceptron(x) + M x              [*D] -> [*D]
+
+Transport of one law to one like it is mostly linear, and the matrix M, full and
+learned, is what a perceptron finds last. Without it f is the critic of the
+W1 games.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Potential(nn.Module):
+  """A function of one example, [*D] to [].
+
+  Attributes:
+    features: width of each hidden layer.
+    activation: s; smooth where f's Hessian is needed.
+    quadratic: M is this times I at first; None: there is no M.
+  """
+
+  features: tuple[int, ...] = (64, 64)
+  activation: Callable = nn.silu
+  quadratic: float | None = None
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*D"]) -> Float[Array, ""]:
+    """f(x).
+
+    Raises:
+      ValueError: a width below 1.
+    """
+    x = x.ravel()
+    f = _perceptron(x, self.features, self.activation, 1)[0]
+    return f + jnp.dot(x, _linear(self, x, self.quadratic)) / 2
+
+
+class Map(nn.Module):
+  """A map of one example, [*D] to [*D].
+
+  Attributes:
+    features: width of each hidden layer.
+    activation: s.
+    linear: M is this times I at first; None: there is no M.
+  """
+
+  features: tuple[int, ...] = (64, 64)
+  activation: Callable = nn.silu
+  linear: float | None = None
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*D"]) -> Float[Array, "*D"]:
+    """T(x).
+
+    Raises:
+      ValueError: a width below 1.
+    """
+    flat = x.ravel()
+    moved = _perceptron(flat, self.features, self.activation, x.size)
+    return (moved + _linear(self, flat, self.linear)).reshape(x.shape)
+
+
+def _perceptron(h, features, activation, width):
+  if min(features, default=1) < 1:
+    raise ValueError(f"features: expected widths >= 1, got {features}")
+  for i, hidden in enumerate(features):
+    h = activation(nn.Dense(hidden, name=f"hidden_{i}")(h))
+  return nn.Dense(width, name="out")(h)
+
+
+def _linear(module, x, start):
+  """M x of the module's own M; 0 where it has none."""
+  if start is None:
+    return jnp.zeros_like(x)
+  identity = lambda _, size: start * jnp.eye(size)
+  return module.param("matrix", identity, x.size) @ x
