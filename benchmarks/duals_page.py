@@ -56,15 +56,15 @@ def w1(record: dict) -> str:
     _made(record),
     "",
     "Funnels of Korotin et al. 2022, arXiv:2206.07767: fresh pairs of the",
-    "same law, one a seed. Cosine of the critic's gradient and the potential's,",
-    "mean of their squared difference (L2) and the dual's value, on 4096 fresh",
-    "draws of each law; beside the value stands what the true potential gets on",
-    "those draws. CPU seconds are those of all cores, compilation included; a",
-    "cell's steps are fixed. Published: 60,000 steps of batches of 1024 (GP,",
-    "LP), 10 to 30 times what is spent here.",
+    "same law, one a seed. Cosine of the critic's gradient and the",
+    "potential's, mean of their squared difference (L2) and the dual's value,",
+    "on 4096 fresh draws of each law; beside the value stands what the true",
+    "potential gets on those draws. CPU seconds are those of all cores,",
+    "compilation included; a cell's steps are fixed. Published: 60,000 steps",
+    "of batches of 1024 (GP, LP), 10 to 30 times what is spent here.",
     "",
-    "**The truth of these pairs is a minimum of cones, and so lies in the class",
-    "of the mix of cones.** Below are pairs whose truth does not.",
+    "**The truth of these pairs is a minimum of cones, and so lies in the",
+    "class of the mix of cones.** Below are pairs whose truth does not.",
   ]
   for column, methods in record["cells"].items():
     lines += _w1_column(column, methods)
@@ -124,8 +124,9 @@ def w2(record: dict) -> str:
     "perceptrons and input-convex networks; none has the form of the true",
     "potential. CPU seconds are those of all cores, compilation included.",
   ]
-  parts = [_w2_column(*item) for item in record["cells"].items()]
-  return "\n".join(head + sum(parts, [])) + "\n"
+  for column, methods in record["cells"].items():
+    head += _w2_column(column, methods)
+  return "\n".join(head) + "\n"
 
 
 def _w2_column(column, methods):
@@ -174,9 +175,9 @@ def ring(record: dict) -> str:
     "",
     "Radius 2, std .1. The same perceptrons, batches, rates and number of",
     "updates for every objective (experiments.gan, preset ring); a sample is",
-    "one call of the generator's average. A mode is covered if it has at least",
-    "a quarter of its share of the 10,000 samples within three std; the largest",
-    "and the smallest mode's share is what balance says.",
+    "one call of the generator's average. A mode is covered if it has at",
+    "least a quarter of its share of the 10,000 samples within three std;",
+    "balance is the smallest and the largest share of a mode.",
     "",
     "| objective | modes | within 3 std | seeds | balance | CPU s |",
     "|---|---|---|---|---|---|",

@@ -96,7 +96,8 @@ def fit(pair: laws.Pair, method: str, seed: int, how: dict):
   found = []
   for scale in SCALES if method == "cones" else SCALES[:1]:
     game = critics.make(method, recipe, pair.dim, cone_scale=scale, **cone)
-    batch_fn = critics.batches(recipe, game, draw, data_key)
+    pairs = games.batches(game.turns, recipe.batch_size, draw, data_key)
+    batch_fn = critics.with_temperature(game, pairs)
     params, num_steps = game.init(init_key, *starts), recipe.num_steps
     now = games.play(game.turns, params, batch_fn, num_steps, run_key)
     params = {name: player.params for name, player in now.players.items()}

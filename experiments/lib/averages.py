@@ -35,7 +35,7 @@ def snapshots(
   config: Any, player: str
 ) -> Iterator[Callable[[state.State], None]]:
   """Yields save(state), which stores EDM2's averages, where there are any."""
-  if not config.ema_length:
+  if not getattr(config, "ema_length", ()):
     yield lambda now: None
     return
   directory = runs.snapshots(config.run_dir)

@@ -1,8 +1,8 @@
 """Critics that measure W1 between two laws, each a small game.
 
   kind                 what keeps the critic's slope at 1, where it bounds from
-  cones, orthogonal,
-  spectral             its form: below
+  cones, features,
+  orthogonal, spectral its form: below (features: cones on an orthogonal net's)
   clipping, gradient, lipschitz, divergence, quadratic
                        a penalty or a projection: no bound
   c_transform          the conjugate over the batch: no bound beyond the batch
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import games, tables
+from experiments.lib import tables
 from jaxgen import costs
 from jaxgen.losses import transport, wasserstein
 from jaxgen.models import lipschitz, potentials
@@ -51,6 +51,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
   "cones": Recipe(2000, 1024, 3e-2, (0.9, 0.99), bound="below"),
+  "features": Recipe(1500, 512, 1e-2, (0.9, 0.99), bound="below"),
   "orthogonal": Recipe(2500, 256, 3e-3, (0.9, 0.99), bound="below"),
   "spectral": Recipe(5000, bound="below"),
   "gradient": Recipe(5000),
@@ -63,6 +64,7 @@ RECIPES = {
   "reversed": Recipe(2000, learning_rate=5e-5, inner_steps=5),
 }
 MAP_RATE = 1e-3  # of Adam, of the maps: they must follow the critic
+FEATURES = (128, 128, 64)  # of the network that cones may look through
 TEMPERATURES = (0.3, 0.003)  # of the cones, first and last step
 PENALTIES = {
   "gradient": (10.0, wasserstein.gradient_penalty),
@@ -108,8 +110,8 @@ def make(
     ValueError: no such kind.
   """
   tables.lookup(RECIPES, kind, "critic")
-  if kind == "cones":
-    return _cones(recipe, num_cones, cone_scale)
+  if kind in ("cones", "features"):
+    return _cones(kind, recipe, num_cones, cone_scale)
   if kind in ("max_min", "reversed"):
     return _max_min(recipe, dim, reverse=kind == "reversed")
   net = _network(kind, dim)
@@ -162,14 +164,20 @@ def _optimizer(kind, recipe):
   return optax.adam(rate, *recipe.betas)
 
 
-def _cones(recipe, num_cones, scale):
+def _cones(kind, recipe, num_cones, scale):
+  """Cones on the points, or on what a 1-Lipschitz network makes of them."""
   first, last = TEMPERATURES
   temperature = lambda number: (
     first * (last / first) ** (number / recipe.num_steps)
   )
-  of_at = lambda params, t: (
-    lambda x: lipschitz.cones(params["critic"], x.ravel(), t)
-  )
+  net = lipschitz.Network(FEATURES[:-1], num_outputs=FEATURES[-1])
+
+  def see(params, x):
+    return x.ravel() if params is None else net.apply(params, x)
+
+  def of_at(params, t):
+    seen, cones = params["critic"]
+    return lambda x: lipschitz.cones(cones, see(seen, x), t)
 
   def loss_fn(params, extras, key, batch):
     data, other, t = batch
@@ -177,10 +185,12 @@ def _cones(recipe, num_cones, scale):
     return jnp.mean(jax.vmap(one)(data, other)), ({}, extras)
 
   def init(key, data, other):
-    flat = lambda x: jnp.reshape(x[:num_cones], (len(x[:num_cones]), -1))
-    return {"critic": lipschitz.init_cones(scale * flat(data), flat(other))}
+    seen = net.init(key, data[0]) if kind == "features" else None
+    tips = lambda x: jax.vmap(functools.partial(see, seen))(x[:num_cones])
+    cones = lipschitz.init_cones(scale * tips(data), tips(other))
+    return {"critic": (seen, cones)}
 
-  turn = step.Turn("critic", loss_fn, _optimizer("cones", recipe))
+  turn = step.Turn("critic", loss_fn, _optimizer(kind, recipe))
   return Critic((turn,), init, lambda params: of_at(params, last), temperature)
 
 
@@ -224,18 +234,10 @@ def _max_min(recipe, dim, reverse):
   return Critic(turns, init, of, lambda number: 1.0)
 
 
-def batches(
-  recipe: Recipe, critic: Critic, draw: Callable, key: Any
+def with_temperature(
+  critic: Critic, pairs: Callable[[int], dict[str, Any]]
 ) -> Callable[[int], dict[str, Any]]:
-  """step -> {player: (data [B, D], other [B, D], T [])}.
-
-  Args:
-    recipe, critic: of the game.
-    draw: (key, number) -> (data [number, D], other [number, D]), independent
-      of one another.
-    key: of all draws.
-  """
-  pairs = games.batches(critic.turns, recipe.batch_size, draw, key)
+  """Batches of pairs with T: step -> {player: (data, other [B, D], T [])}."""
 
   def batch_fn(number):
     batch = pairs(number)

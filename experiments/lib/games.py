@@ -20,20 +20,46 @@ def batches(
     key: of all draws.
   """
 
-  def shaped(turn, x):
-    lead = () if turn.num_steps == 1 else (turn.num_steps,)
-    return x.reshape(*lead, batch_size, *x.shape[1:])
-
   def batch_fn(number):
     step_key = jax.random.fold_in(key, number)
     batch = {}
     for i, turn in enumerate(turns):
       size = turn.num_steps * batch_size
       draws = draw(jax.random.fold_in(step_key, i), size)
-      batch[turn.player] = jax.tree.map(lambda x, t=turn: shaped(t, x), draws)
+      batch[turn.player] = _by_inner_step(turn, draws)
     return batch
 
   return batch_fn
+
+
+def zipped(
+  turns: Sequence[step.Turn], batch_size: int, *sets: tuple[Callable, Any]
+) -> Callable[[int], dict[str, Any]]:
+  """The same of data sets: step -> {player: (examples of each)}.
+
+  Args:
+    turns, batch_size: as in `batches`.
+    sets: (batches, key) of each: (key, number) -> (step -> [number, *D]).
+  """
+  parts = {}
+  for i, turn in enumerate(turns):
+    size = turn.num_steps * batch_size
+    parts[turn.player] = [
+      make(jax.random.fold_in(key, i), size) for make, key in sets
+    ]
+  return lambda number: {
+    turn.player: _by_inner_step(
+      turn, tuple(part(number) for part in parts[turn.player])
+    )
+    for turn in turns
+  }
+
+
+def _by_inner_step(turn, draws):
+  if turn.num_steps == 1:
+    return draws
+  lead = turn.num_steps
+  return jax.tree.map(lambda x: x.reshape(lead, -1, *x.shape[1:]), draws)
 
 
 def play(

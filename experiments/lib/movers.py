@@ -9,7 +9,7 @@
 A kind's RECIPE has the steps, batch and rates that it is run with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +31,7 @@ class Recipe(NamedTuple):
     batch_size: draws of each law, never paired.
     learning_rate: of Adam, falling to a hundredth along a cosine.
     features: widths of the hidden layers.
-    decay: of the average that is used.
+    decay: of the average that is used, where no others are asked for.
     inner_steps: of the map's player, where the potential is another.
   """
 
@@ -60,12 +60,14 @@ class Mover(NamedTuple):
     init: (key, x [*D]) -> {player: params}.
     of: params of the map's player -> T, [*D] -> [*D].
     player: which one that is.
+    potential: params of the same -> phi, [*D] -> [], where T is grad phi.
   """
 
   turns: tuple[step.Turn, ...]
   init: Callable
   of: Callable
   player: str
+  potential: Callable | None = None
 
 
 def half_square(x: Any, y: Any) -> Any:
@@ -73,7 +75,14 @@ def half_square(x: Any, y: Any) -> Any:
   return costs.square(x, y) / 2
 
 
-def make(kind: str, recipe: Recipe, dim: int, *, epsilon: float = 1.0) -> Mover:
+def make(
+  kind: str,
+  recipe: Recipe,
+  dim: int,
+  *,
+  epsilon: float = 1.0,
+  averages: Mapping[str, ema.Rule] | None = None,
+) -> Mover:
   """The game of a kind of map.
 
   Args:
@@ -81,31 +90,35 @@ def make(kind: str, recipe: Recipe, dim: int, *, epsilon: float = 1.0) -> Mover:
     recipe: how it is trained.
     dim: D.
     epsilon: of the entropic plan, in the units of |x - y|^2.
+    averages: of the map's player, by name; None: "mean", of the recipe's decay.
 
   Raises:
     ValueError: no such kind.
   """
   tables.lookup(RECIPES, kind, "method")
   if kind == "semi_dual":
-    return _semi_dual(recipe)
-  if kind == "max_min":
-    return _max_min(recipe)
-  if kind == "w2gn":
-    return _w2gn(recipe, dim)
-  return _entropic(recipe, epsilon)
+    game = _semi_dual(recipe)
+  elif kind == "max_min":
+    game = _max_min(recipe)
+  elif kind == "w2gn":
+    game = _w2gn(recipe, dim)
+  else:
+    game = _entropic(recipe, epsilon)
+  kept = {"mean": ema.warmup(recipe.decay)} if averages is None else averages
+  averaged = lambda t: t._replace(averages=kept) if t.player == game.player else t
+  return game._replace(turns=tuple(map(averaged, game.turns)))
 
 
-def _turn(player, recipe, loss, *, sampled=True, inner=1, project=None):
-  """A turn of Adam, with an average where the player is the map's."""
+def _turn(player, recipe, loss, *, inner=1, project=None):
+  """A turn of Adam."""
   steps = inner * recipe.num_steps
   rate = optax.cosine_decay_schedule(recipe.learning_rate, steps, 0.01)
-  averages = {"mean": ema.warmup(recipe.decay)} if sampled else None
 
   def loss_fn(params, extras, key, batch):
     return loss(params, *batch), ({}, extras)
 
   optimizer = optax.adam(rate, b2=0.99)
-  return step.Turn(player, loss_fn, optimizer, inner, project, averages)
+  return step.Turn(player, loss_fn, optimizer, inner, project)
 
 
 def _semi_dual(recipe):
@@ -126,6 +139,7 @@ def _semi_dual(recipe):
     lambda key, x: {"potential": net.init(key, x)},
     lambda params: jax.grad(phi(params)),
     "potential",
+    phi,
   )
 
 
@@ -155,7 +169,7 @@ def _max_min(recipe):
 
   turns = (
     _turn("map", recipe, map_loss, inner=recipe.inner_steps),
-    _turn("potential", recipe, potential_loss, sampled=False),
+    _turn("potential", recipe, potential_loss),
   )
   return Mover(turns, init, move, "map")
 
@@ -177,8 +191,9 @@ def _w2gn(recipe, dim):
     return {"potentials": [net.init(k, x) for k in jax.random.split(key)]}
 
   turn = _turn("potentials", recipe, loss, project=icnn.nonnegative)
-  of = lambda params: jax.grad(lambda x: net.apply(params[0], x))
-  return Mover((turn,), init, of, "potentials")
+  phi = lambda params: lambda x: net.apply(params[0], x)
+  of = lambda params: jax.grad(phi(params))
+  return Mover((turn,), init, of, "potentials", phi)
 
 
 def _entropic(recipe, epsilon):
@@ -215,7 +230,7 @@ def _entropic(recipe, epsilon):
     }
 
   turns = (
-    _turn("duals", recipe, dual_loss, sampled=False),
+    _turn("duals", recipe, dual_loss),
     _turn("map", recipe, map_loss),
   )
   return Mover(turns, init, move, "map")

@@ -228,7 +228,7 @@ def train(
       saver=checkpoint.saver(checkpoints, keep=config.keep),
       log=lambda *record: (write(*record), show(*record)),
       hooks=[
-        (config.snapshot_every, save_snapshot),
+        (getattr(config, "snapshot_every", config.save_every), save_snapshot),
         (config.samples_every, sheet),
       ],
     )

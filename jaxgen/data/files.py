@@ -1,4 +1,4 @@
-"""Images of one's own: an .npz archive, or a folder of PNG and JPEG files.
+"""Data of one's own: archives of images or points, folders of PNG and JPEG.
 
 All is checked when it is read, and each fault is one line that names the file.
 No pickle is read.
@@ -53,6 +53,32 @@ def load_npz(
       f" {', '.join(arrays) or 'nothing'}"
     )
   return _sources(parts, path)
+
+
+def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
+  """The three parts of an archive of points, as numpy.savez writes it.
+
+    points  [N, D], finite numbers
+
+  Args:
+    path: the file.
+
+  Returns:
+    {'train', 'validation', 'test': source of points [B, D], float32}, cut as
+    in loaders.with_held_out.
+
+  Raises:
+    OSError: the file cannot be opened.
+    ValueError: not an archive, or no such points in it.
+  """
+  points = _arrays(path).get("points")
+  if points is None or points.ndim != 2 or not points.size:
+    got = "none" if points is None else f"shape {list(points.shape)}"
+    raise ValueError(f"{path}: expected an array points [N, D], got {got}")
+  if points.dtype.kind not in "fiu" or not np.isfinite(points).all():
+    raise ValueError(f"{path}: expected finite numbers in points")
+  train = {"train": loaders.in_memory(points.astype(np.float32))}
+  return loaders.with_held_out(train, str(path))
 
 
 def load_folder(

@@ -95,37 +95,41 @@ def max_min(h: Float[Array, "N"]) -> Float[Array, "N"]:
 
 
 class Network(nn.Module):
-  """A 1-Lipschitz network of one point: [*D] -> [].
+  """A 1-Lipschitz network of one point: [*D] -> [], or -> [F].
 
   Attributes:
     features: width of each hidden layer.
     constrain: kernel [N, M] -> one of spectral norm 1 at most: orthogonal or
       normalised.
     activation: [N] -> [N], 1-Lipschitz.
+    num_outputs: F, of features that another 1-Lipschitz function reads; None
+      for a scalar.
   """
 
   features: tuple[int, ...] = (128, 128)
   constrain: Callable = orthogonal
   activation: Callable = max_min
+  num_outputs: int | None = None
 
   @nn.compact
-  def __call__(self, x: Float[Array, "*D"]) -> Float[Array, ""]:
+  def __call__(self, x: Float[Array, "*D"]) -> Float[Array, "..."]:
     """The value at one point.
 
     Args:
       x: the point, [*D].
 
     Returns:
-      f(x), [].
+      f(x), [] or [F].
 
     Raises:
       ValueError: a width below 1.
     """
-    if min(self.features, default=1) < 1:
-      raise ValueError(f"features: expected widths >= 1, got {self.features}")
+    widths = (*self.features, self.num_outputs or 1)
+    if min(widths) < 1:
+      raise ValueError(f"features: expected widths >= 1, got {widths}")
     h = x.ravel()
     init = nn.initializers
-    for i, width in enumerate((*self.features, 1)):
+    for i, width in enumerate(widths):
       kernel = self.param(
         f"kernel_{i}", init.orthogonal(), (len(h), width), jnp.float32
       )
@@ -133,7 +137,7 @@ class Network(nn.Module):
       h = h @ self.constrain(kernel) + bias
       if i < len(self.features):
         h = self.activation(h)
-    return h[0]
+    return h[0] if self.num_outputs is None else h
 
 
 class Cones(NamedTuple):

@@ -1,0 +1,102 @@
+"""The settings of experiments.transport_map, and its presets."""
+
+import dataclasses
+from typing import Literal
+
+from experiments.lib import tables
+
+MethodName = Literal["semi_dual", "max_min", "w2gn", "entropic"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Settings of one run; None: as in the method's recipe (lib.movers)."""
+
+  run_dir: str
+  """Where the run's files go; the same settings resume it."""
+  seed: int = 0
+  """Of everything random."""
+  data: str = "eight_gaussians"
+  """Where the map leads: a toy, digits:LABEL, file: or folder:PATH; no labels."""
+  source: str = "gaussian"
+  """Where it starts: gaussian, or any --data of the same shape."""
+  image_size: int = 32
+  """Of photos."""
+  flip: bool = False
+  """Mirror half of the data's training images."""
+  data_dir: str | None = None
+  """Where tfds data sets are prepared."""
+
+  method: MethodName = "semi_dual"
+  """How the map is learned."""
+  epsilon: float = 1.0
+  """Of the entropic plan, in the units of |x - y|^2."""
+  features: tuple[int, ...] | None = None
+  """Widths of the hidden layers, of every network."""
+  shard: tables.ShardName = "replicated"
+  """Parameters, optimizers, averages: on every device, or split over them."""
+
+  num_steps: int | None = None
+  """Steps of the game."""
+  inner_steps: int | None = None
+  """Of max_min's map in each of them."""
+  batch_size: int | None = None
+  """Examples of either law in an inner step, never paired."""
+  learning_rate: float | None = None
+  """Of Adam, falling to a hundredth along a cosine."""
+  ema_decay: tuple[float, ...] | None = None
+  """Of the map's averages; the first is sampled."""
+  ema_length: tuple[float, ...] = ()
+  """Of EDM2's averages, relative to training."""
+  snapshot_every: int = 100
+  """Steps between snapshots of EDM2's averages."""
+
+  log_every: int = 20
+  """Steps between records of metrics.jsonl."""
+  save_every: int = 500
+  """Steps between checkpoints."""
+  keep: int = 2
+  """Checkpoints kept, the latest."""
+  samples_every: int = 500
+  """Steps between small sheets of samples."""
+
+
+PRESETS = {
+  "smoke": (
+    "A Gaussian to eight in seconds: every part runs, nothing is learned.",
+    Config(
+      run_dir="runs/smoke-map",
+      features=(16,),
+      num_steps=20,
+      batch_size=32,
+      log_every=5,
+      save_every=10,
+      samples_every=10,
+    ),
+  ),
+  "pair": (
+    "A Gaussian to eight, by the semi-dual with exact conjugates.",
+    Config(run_dir="runs/map-pair"),
+  ),
+  "neural-ot": (
+    "The same by a map that plays against a potential.",
+    Config(run_dir="runs/neural-ot", method="max_min"),
+  ),
+  "w2gn": (
+    "The same by two convex potentials, inverse to one another.",
+    Config(run_dir="runs/w2gn", method="w2gn"),
+  ),
+  "entropic": (
+    "The same by the means of an entropic plan, which fall short of the data.",
+    Config(run_dir="runs/entropic", method="entropic"),
+  ),
+  "zero-to-eight": (
+    "The digit 0 to the digit 8.",
+    Config(
+      run_dir="runs/map-digits",
+      data="digits:8",
+      source="digits:0",
+      method="max_min",
+    ),
+  ),
+}

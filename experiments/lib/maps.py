@@ -1,0 +1,314 @@
+"""The parts of experiments.transport_map: its method, batches, measures."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.lib import datasets, figures, flows, movers, report, tables
+from experiments.lib import run as runs
+from jaxgen import fields, samplers
+from jaxgen.metrics import transport
+
+plt = figures.plt
+RESULT = "result.json"
+NUM_TIMES = 9  # states of a displacement
+NUM_CLOUD = 1000  # points of an exact assignment
+NUM_ARROWS = 300
+COUNTS = (
+  "num_steps",
+  "inner_steps",
+  "batch_size",
+  "log_every",
+  "save_every",
+  "snapshot_every",
+  "samples_every",
+  "keep",
+)
+
+
+class Method(NamedTuple):
+  """A map of one data set to another, which samples by one evaluation.
+
+  Attributes:
+    game: that learns it.
+    source: where the map starts.
+    shape: of an example, *D.
+    times: of a displacement, from 0 to 1.
+  """
+
+  game: movers.Mover
+  source: flows.Source
+  shape: tuple[int, ...]
+  times: Any
+  num_calls = 1  # of the map, whatever the number of states
+  from_noise = False
+
+  @property
+  def player(self) -> str:
+    """Whose parameters are sampled."""
+    return self.game.player
+
+  def players(self, key: jax.Array) -> dict[str, Any]:
+    """{player: parameters} that training starts from."""
+    return self.game.init(key, jnp.zeros(self.shape))
+
+  def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
+    """The states of a displacement [T, *D] and the data [*D] of one key."""
+    start_key, solver_key = jax.random.split(key)
+    x = self.source.draw(start_key)
+    field = fields.from_transport_map(self.game.of(params), x)
+    states = samplers.trajectory(
+      samplers.euler(), field, x, self.times, solver_key
+    )
+    return states, states[-1]
+
+
+def resolve(config: Any) -> Any:
+  """The configuration with its method's recipe where it was left open.
+
+  Raises:
+    ValueError: no such method.
+  """
+  recipe = tables.lookup(movers.RECIPES, config.method, "method")
+  values = recipe._asdict() | dict(ema_decay=(recipe.decay,))
+  del values["decay"]
+  left_open = {n: v for n, v in values.items() if getattr(config, n) is None}
+  return dataclasses.replace(config, **left_open)
+
+
+def make_game(
+  config: Any, data: datasets.Data, averages: Mapping | None = None
+) -> movers.Mover:
+  """The game of the configuration's method."""
+  recipe = movers.RECIPES[config.method]
+  asked = {n: getattr(config, n) for n in recipe._fields if n != "decay"}
+  return movers.make(
+    config.method,
+    recipe._replace(**asked),
+    math.prod(data.shape),
+    epsilon=config.epsilon,
+    averages=averages,
+  )
+
+
+def make_method(config: Any, data: datasets.Data) -> Method:
+  """What the configuration says, as objects.
+
+  Raises:
+    ValueError: settings that cannot be, or no such name.
+  """
+  config = resolve(config)
+  check(config, data)
+  return Method(
+    make_game(config, data),
+    flows.source(config, data),
+    data.shape,
+    jnp.linspace(0.0, 1.0, NUM_TIMES),
+  )
+
+
+def check(config: Any, data: datasets.Data) -> None:
+  """Refuses settings that cannot be.
+
+  Raises:
+    ValueError: which, and why.
+  """
+  runs.at_least(config, **dict.fromkeys(COUNTS, 1))
+  if min(config.features, default=0) < 1:
+    raise ValueError(
+      f"features: expected widths of at least 1, got {config.features}"
+    )
+  if config.inner_steps > 1 and config.method != "max_min":
+    raise ValueError(
+      f"inner_steps: expected 1 but for max_min, got {config.inner_steps}"
+    )
+  for name in ("epsilon", "learning_rate"):
+    if not 0 < getattr(config, name) < math.inf:
+      raise ValueError(
+        f"{name}: expected a positive number, got {getattr(config, name)}"
+      )
+  if data.num_classes:
+    raise ValueError(
+      f"data: expected no labels, which a map does not keep, {config.data} has"
+      f" {data.num_classes} classes; digits:LABEL is one alone"
+    )
+
+
+def batches(
+  config: Any, data: datasets.Data, key: jax.Array
+) -> Callable[[int], dict[str, Any]]:
+  """step -> {player: (source, data)}, [B, *D] or [inner, B, *D], unpaired."""
+  source = flows.source(config, data)
+  draws = {}
+  for i, turn in enumerate(make_game(config, data).turns):
+    source_key, data_key = jax.random.split(jax.random.fold_in(key, i))
+    number = turn.num_steps * config.batch_size
+    lead = () if turn.num_steps == 1 else (turn.num_steps,)
+    draws[turn.player] = (
+      (*lead, config.batch_size, *data.shape),
+      source.batches(source_key, number),
+      data.batches(data_key, number),
+    )
+
+  def batch_fn(number):
+    return {
+      player: (
+        np.reshape(source_fn(number), shape),
+        np.reshape(data_fn(number)[0], shape),
+      )
+      for player, (shape, source_fn, data_fn) in draws.items()
+    }
+
+  return batch_fn
+
+
+def held_out(config: Any, method: Method, number: int) -> np.ndarray:
+  """Examples of the source that were not trained on, [N, *D].
+
+  Of a set each of its validation split once, number at most; of a law draws.
+  """
+  if config.source != "gaussian":
+    found = datasets.load_data(
+      config.source, image_size=config.image_size, data_dir=config.data_dir
+    )
+    if found.law is None:
+      return np.asarray(found.real[0][:number])
+  key = jax.random.fold_in(jax.random.key(config.seed), 1000)
+  draw = jax.jit(jax.vmap(method.source.draw))
+  return np.asarray(draw(jax.random.split(key, number)))
+
+
+def measure(
+  config: Any, params: Any, method: Method, data: datasets.Data
+) -> dict[str, Any]:
+  """What the map costs and where it leads, in squared distances.
+
+  Returns:
+    number: N, of the held-out examples of each law.
+    cost: mean |x - T(x)|^2 over the source's.
+    w2_source_real: W2^2 of theirs and the data's: what N points say of the
+      least cost.
+    w2_mapped_real: W2^2 of T(x) and the data's; 0 is not to be had, but
+    w2_real_real: W2^2 of training and held-out data, as many.
+  """
+  real = np.asarray(data.real[0])[:NUM_CLOUD]
+  x = held_out(config, method, len(real))
+  real = real[: len(x)]
+  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
+  other = np.asarray(data.batches(key, len(x))(0)[0])
+  mapped = np.asarray(jax.jit(jax.vmap(method.game.of(params)))(x))
+  squared = lambda a, b: transport.wasserstein(a, b) ** 2
+  moved = np.asarray(mapped, np.float64) - x
+  return dict(
+    number=len(x),
+    cost=float((moved**2).sum() / len(x)),
+    w2_source_real=squared(x, real),
+    w2_mapped_real=squared(mapped, real),
+    w2_real_real=squared(other, real),
+  )
+
+
+def table(found: dict[str, Any]) -> str:
+  """The measures as lines of text."""
+  return "\n".join(
+    (
+      f"{found['number']} held-out examples of each, squared distances",
+      f"E|x - T(x)|^2      {found['cost']:9.4f}",
+      f"W2^2 source, real  {found['w2_source_real']:9.4f}",
+      f"W2^2 mapped, real  {found['w2_mapped_real']:9.4f}",
+      f"W2^2 real, real    {found['w2_real_real']:9.4f}  the floor",
+    )
+  )
+
+
+def pictures(
+  config: Any,
+  run_dir: pathlib.Path,
+  draw: Callable,
+  method: Method,
+  data: datasets.Data,
+) -> list[str]:
+  """samples.png, trajectory.png, of points also paths.png and map.png; and
+  result.json, printed.
+  """
+  drawn = draw()
+  found = measure(config, drawn.params, method, data)
+  runs.write_text(run_dir / RESULT, json.dumps(found, indent=2) + "\n")
+  print(table(found))
+  states, times = drawn.states, np.asarray(method.times)
+  trajectory = run_dir / "trajectory.png"
+  if len(data.shape) == 3:
+    report.image_samples(run_dir, drawn.samples, data)
+    figures.image_trajectory(trajectory, states[:10], "t", list(times[:-1]))
+    return ["samples.png", trajectory.name, RESULT]
+  figures.point_samples(run_dir / "samples.png", drawn.samples, data.real[0])
+  few = states[:, ::2].swapaxes(0, 1)
+  figures.point_trajectory(trajectory, few, "t", list(times[:-1:2]))
+  figures.point_paths(run_dir / "paths.png", states, "t", list(times[:-1]))
+  draw_map(run_dir / "map.png", drawn, method, data.real[0])
+  return ["samples.png", trajectory.name, "paths.png", "map.png", RESULT]
+
+
+def draw_map(
+  path: pathlib.Path, drawn: report.Drawn, method: Method, real: np.ndarray
+) -> None:
+  """Displacements of source points, over the potential that they climb where
+  the map is the gradient of one; and the mapped points on the real ones.
+
+    T(x) - x = grad (phi(x) - |x|^2 / 2)
+  """
+  starts, ends = drawn.states[:, 0], drawn.states[:, -1]
+  limit = 1.08 * np.abs(np.concatenate([starts, ends, real])).max()
+  figure, axes = plt.subplots(
+    1, 2, figsize=(10.5, 5.3), sharex=True, sharey=True, layout="constrained"
+  )
+  left, right = axes
+  title = "x to T(x)"
+  if method.game.potential is not None:
+    _contours(left, method.game.potential(drawn.params), starts, limit)
+    title += ", up the contours of phi(x) - |x|^2 / 2"
+  few = slice(NUM_ARROWS)
+  moved = ends[few] - starts[few]
+  length = np.linalg.norm(moved, axis=1)
+  left.quiver(
+    *starts[few].T,
+    *moved.T,
+    length,
+    cmap="viridis",
+    angles="xy",
+    scale_units="xy",
+    scale=1,
+    width=0.003,
+  )
+  left.scatter(*starts[few].T, s=5, color="0.2", linewidths=0, zorder=3)
+  left.set_title(title, fontsize=10)
+  shown = real[: len(ends)]
+  right.scatter(*shown.T, s=5, color="0.7", linewidths=0, label="real")
+  right.scatter(*ends.T, s=3, color="C3", linewidths=0, label="T(x)")
+  right.legend(markerscale=3, frameon=False, loc="upper right")
+  right.set_title("where it leads", fontsize=10)
+  for axis in axes:
+    axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  figures.save(figure, path)
+
+
+def _contours(axis, potential, starts, limit):
+  """Of phi(x) - |x|^2 / 2, at equal steps over the source's points."""
+  level = jax.jit(
+    jax.vmap(lambda x: potential(x) - jnp.vdot(x, x) / 2)
+  )
+  side = np.linspace(-limit, limit, 161, dtype=np.float32)
+  grid = np.stack(np.meshgrid(side, side), -1)
+  values = np.asarray(level(grid.reshape(-1, 2))).reshape(grid.shape[:2])
+  low, high = np.quantile(np.asarray(level(starts)), (0.0, 1.0))
+  levels = np.linspace(low, high, 16)
+  axis.contour(
+    side, side, values, levels=levels, cmap="Blues", linewidths=0.8, alpha=0.8
+  )
