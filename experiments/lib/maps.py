@@ -301,9 +301,7 @@ def draw_map(
 
 def _contours(axis, potential, starts, limit):
   """Of phi(x) - |x|^2 / 2, at equal steps over the source's points."""
-  level = jax.jit(
-    jax.vmap(lambda x: potential(x) - jnp.vdot(x, x) / 2)
-  )
+  level = jax.jit(jax.vmap(lambda x: potential(x) - jnp.vdot(x, x) / 2))
   side = np.linspace(-limit, limit, 161, dtype=np.float32)
   grid = np.stack(np.meshgrid(side, side), -1)
   values = np.asarray(level(grid.reshape(-1, 2))).reshape(grid.shape[:2])

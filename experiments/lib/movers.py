@@ -105,7 +105,9 @@ def make(
   else:
     game = _entropic(recipe, epsilon)
   kept = {"mean": ema.warmup(recipe.decay)} if averages is None else averages
-  averaged = lambda t: t._replace(averages=kept) if t.player == game.player else t
+  averaged = lambda t: (
+    t._replace(averages=kept) if t.player == game.player else t
+  )
   return game._replace(turns=tuple(map(averaged, game.turns)))
 
 

@@ -1,0 +1,175 @@
+"""experiments.wasserstein: two laws in, a value with its side, and rays."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import wasserstein
+from experiments.lib import clouds, critics, distances, games, tables
+from experiments.lib import run as runs
+from jaxgen.training import checkpoint, loop
+
+SMOKE = wasserstein.PRESETS["smoke"][1]
+
+
+def _config(path, **changes):
+  return dataclasses.replace(SMOKE, run_dir=str(path), **changes)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+  """Two clouds on a line, 2 apart, as archives."""
+  folder = tmp_path_factory.mktemp("points")
+  rng = np.random.default_rng(0)
+  for name, mean in (("a", 2.0), ("b", 0.0)):
+    np.savez(folder / f"{name}.npz", points=rng.normal(mean, 1, (2000, 1)))
+  return folder
+
+
+def test_a_shift_is_measured_from_both_sides(files, tmp_path):
+  config = _config(
+    tmp_path / "run",
+    data=str(files / "a.npz"),
+    other=str(files / "b.npz"),
+    num_cones=32,
+    num_steps=150,
+    batch_size=256,
+  )
+  wasserstein.run(config)
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  data, other = (np.load(files / f"{n}.npz")["points"] for n in "ab")
+  assert result["bounds_from"] == "below"
+  assert result["held_out"] == [200, 200] and result["clouds_size"] == 200
+  # Of the same held-out draws: the critic's value cannot lie above.
+  assert 1.7 < result["value"] <= result["clouds"] + 1e-4
+  whole = stats.wasserstein_distance(data[:, 0], other[:, 0])
+  np.testing.assert_allclose(result["clouds"], whole, atol=0.35)
+  assert (tmp_path / "run" / "potential.png").exists()
+
+
+def test_the_exact_distance_is_scipys(files):
+  config = _config("", data=str(files / "a.npz"), other=str(files / "b.npz"))
+  data, other = distances.load(config)
+  found = distances.held_out(data, other)
+  truth = stats.wasserstein_distance(found.data[:, 0], found.other[:, 0])
+  np.testing.assert_allclose(found.lengths.mean(), truth, rtol=1e-5)
+
+
+def test_a_stopped_run_ends_as_the_unbroken_one(tmp_path, monkeypatch):
+  whole = wasserstein.run(_config(tmp_path / "whole"))
+  original = loop.run
+
+  def stopped(train_step, now, batch_fn, **how):
+    original(train_step, now, batch_fn, **how | dict(num_steps=10))
+    raise loop.Interrupted(10, 15)
+
+  monkeypatch.setattr(loop, "run", stopped)
+  with pytest.raises(loop.Interrupted):
+    wasserstein.run(_config(tmp_path / "run"))
+  monkeypatch.setattr(loop, "run", original)
+  assert checkpoint.steps(runs.checkpoints(tmp_path / "run")) == [10]
+  again = wasserstein.run(_config(tmp_path / "run"))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    again.players["critic"].params,
+    whole.players["critic"].params,
+  )
+  results = [
+    (tmp_path / n / "result.json").read_text() for n in ("run", "whole")
+  ]
+  assert results[0] == results[1]
+
+
+def test_rays_leave_along_the_critic_and_are_as_long_as_asked():
+  x = np.random.default_rng(0).normal(size=(5, 2)).astype("f")
+  found = distances.HeldOut(x + 1, x, (x + 1, x), np.full(5, 2.0))
+  states = distances.rays(lambda x: 3 * x[0] + 4 * x[1], found, 5)
+  np.testing.assert_allclose(
+    states[:, -1] - states[:, 0], np.tile([1.2, 1.6], (5, 1)), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize("kind", critics.RECIPES)
+def test_every_critic_plays_and_bounds_as_it_says(kind):
+  recipe = critics.RECIPES[kind]._replace(num_steps=3, batch_size=8)
+  game = critics.make(kind, recipe, 2, num_cones=4)
+  draw = lambda key, number: tuple(
+    jax.random.normal(k, (number, 2)) for k in jax.random.split(key)
+  )
+  pairs = games.batches(game.turns, 8, draw, jax.random.key(0))
+  batch_fn = critics.with_temperature(game, pairs)
+  params = game.init(jax.random.key(1), *draw(jax.random.key(2), 8))
+  now = games.play(game.turns, params, batch_fn, 3, jax.random.key(3))
+  critic_fn = game.of({k: p.params for k, p in now.players.items()})
+  x, y = 3 * draw(jax.random.key(4), 64)[0], draw(jax.random.key(5), 64)[1]
+  values = jax.jit(jax.vmap(critic_fn))
+  assert values(x).shape == (64,)
+  if recipe.bound == "below":
+    apart = jnp.linalg.norm(x - y, axis=1)
+    assert np.all(np.abs(values(x) - values(y)) <= apart * (1 + 1e-4))
+
+
+def test_the_table_of_names_is_that_of_the_critics():
+  assert set(tables.CRITICS) == set(critics.RECIPES)
+
+
+def test_temperatures_fall_to_what_the_value_is_measured_at():
+  game = critics.make("cones", critics.RECIPES["cones"], 2)
+  assert game.temperature(0) == critics.TEMPERATURES[0]
+  last = game.temperature(critics.RECIPES["cones"].num_steps)
+  np.testing.assert_allclose(last, critics.TEMPERATURES[1])
+
+
+def test_noise_is_added_and_fresh():
+  config = _config("")
+  noised, plain = clouds.load("moons+0.5", config), clouds.load("moons", config)
+  noisy = noised.batches(jax.random.key(0), 4000)
+  data_key, _ = jax.random.split(jax.random.key(0))
+  clean = plain.batches(data_key, 4000)
+  first, second = (np.asarray(noisy(n) - clean(n)) for n in (1, 2))
+  np.testing.assert_allclose(first.std(), 0.5, rtol=0.05)
+  assert abs(np.mean(first * second)) < 0.02
+
+
+@pytest.mark.parametrize(
+  "changes, match",
+  [
+    (dict(data="mooons"), "data: expected PATH.npz"),
+    (dict(other="digits"), r"other: expected examples \[2\]"),
+    (dict(data="moons+"), "data: expected"),
+    (dict(critic="conez"), "critic: expected one of cones"),
+    (dict(num_cones=0), "num_cones: expected at least 1"),
+    (dict(learning_rate=-1.0), "learning_rate: expected a positive"),
+    (dict(cone_scale=0.0), "cone_scale: expected a positive"),
+    (dict(num_steps=0), "num_steps: expected at least 1"),
+    (dict(shard="half"), "shard: expected one of"),
+  ],
+)
+def test_bad_settings_write_nothing(tmp_path, changes, match):
+  with pytest.raises(ValueError, match=match):
+    wasserstein.run(_config(tmp_path / "run", **changes))
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+  "arrays, match",
+  [
+    (dict(x=np.zeros((4, 2))), "expected an array points"),
+    (dict(points=np.zeros(4)), r"points \[N, D\], got shape \[4\]"),
+    (dict(points=np.zeros((0, 2))), r"got shape \[0, 2\]"),
+    (dict(points=np.full((9, 2), np.nan)), "finite numbers"),
+    (dict(points=np.zeros((2, 2))), "expected at least 3 examples"),
+  ],
+)
+def test_bad_files_are_one_line(tmp_path, arrays, match):
+  path = tmp_path / "points.npz"
+  np.savez(path, **arrays)
+  with pytest.raises(ValueError, match=match):
+    clouds.load(str(path), _config(""))
+  with pytest.raises(FileNotFoundError):
+    clouds.load(str(tmp_path / "none.npz"), _config(""))
