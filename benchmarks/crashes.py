@@ -41,7 +41,12 @@ DIGITS = (
 )
 
 
-def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path):
+def start(
+  flags: str,
+  run_dir: pathlib.Path,
+  cache: pathlib.Path,
+  module: str = "experiments.edm",
+):
   """The process of a run, its standard error in RUN_DIR.log."""
   settings = {
     "PYTHONPATH": str(ROOT),
@@ -50,7 +55,7 @@ def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path):
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
   }
-  command = [sys.executable, "-m", "experiments.edm", *flags.split()]
+  command = [sys.executable, "-m", module, *flags.split()]
   with open(f"{run_dir}.log", "w") as log:
     return subprocess.Popen(
       [*command, "--run-dir", str(run_dir)],
@@ -65,9 +70,14 @@ def last_line(run_dir: pathlib.Path) -> str:
   return pathlib.Path(f"{run_dir}.log").read_text().strip().splitlines()[-1]
 
 
-def finish(flags: str, run_dir: pathlib.Path, cache: pathlib.Path) -> None:
+def finish(
+  flags: str,
+  run_dir: pathlib.Path,
+  cache: pathlib.Path,
+  module: str = "experiments.edm",
+) -> None:
   """Runs the command to its end; RuntimeError if it fails."""
-  code = start(flags, run_dir, cache).wait()
+  code = start(flags, run_dir, cache, module).wait()
   if code:
     raise RuntimeError(f"{run_dir}: code {code}: {last_line(run_dir)}")
 

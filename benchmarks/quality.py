@@ -2,7 +2,7 @@
 
   python -m benchmarks.quality digits      three trainings: 5 minutes
   python -m benchmarks.quality curve       one long training, metrics by step
-  python -m benchmarks.quality flow score corrected   the other two scripts
+  python -m benchmarks.quality flow score corrected gan   the other scripts
   python -m benchmarks.quality dit photos  the other presets
   python -m benchmarks.quality methods     five methods: 8 minutes
 
@@ -55,6 +55,9 @@ TRAININGS = {
   },
   "corrected": {
     "predictor, corrector": ("score-pc", "score_matching digits-pc"),
+  },
+  "gan": {
+    f"seed {n}": (f"r3gan-{n}", f"gan r3gan --seed {n}") for n in range(3)
   },
   "methods": {
     "EDM": ("digits-0", "edm digits --seed 0"),
@@ -138,7 +141,7 @@ def evaluated(run_dir: pathlib.Path, config: evaluate.Config) -> dict:
   if record.get("step") == last and asked.items() <= record.items():
     own = {"solver", "sample_steps", "grid"} - asked.keys()
     config_of = runs.read_config(run_dir)
-    if all(record[name] == config_of[name] for name in own):
+    if all(record[name] == config_of.get(name) for name in own):
       return record
   return evaluate.run(str(run_dir), config)
 

@@ -40,14 +40,6 @@ def test_commands_parse(words, monkeypatch, tmp_path):
   if words[0] == "make":
     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     return
-  from experiments import (
-    edm,
-    encode,
-    evaluate,
-    flow_matching,
-    sample,
-    score_matching,
-  )
   from experiments.lib import build
   from experiments.lib import run as runs
 
@@ -66,17 +58,13 @@ def test_commands_parse(words, monkeypatch, tmp_path):
       importlib.import_module(words[2]).main()
     assert len(seen) == 1
     return
-  name = words[2].removeprefix("experiments.")
-  trains = dict(
-    edm=edm, flow_matching=flow_matching, score_matching=score_matching
-  )
-  if name in trains:
-    script = trains[name]
+  script = importlib.import_module(words[2])
+  if hasattr(script, "PRESETS"):
     runs.main(words[2], script.PRESETS, seen.append)
-    data = build.load_data(seen[0])
-    script.make_method(build.resolve(seen[0], data), data)
+    if hasattr(script, "make_method"):
+      data = build.load_data(seen[0])
+      script.make_method(build.resolve(seen[0], data), data)
   else:
-    script = dict(encode=encode, sample=sample, evaluate=evaluate)[name]
     monkeypatch.setattr(script, "run", lambda *given: seen.append(given))
     script.main()
   assert len(seen) == 1

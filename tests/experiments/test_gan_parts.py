@@ -1,0 +1,279 @@
+"""The parts of experiments.gan: batches, losses, weights, and its refusals."""
+
+import collections
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import gan
+from experiments.lib import datasets, figures, gans, tables
+from jaxgen.training import state, step
+
+RING = gan.Config(
+  run_dir="", data="ring", width=8, num_blocks=1, num_steps=40, batch_size=8
+)
+DIGITS = dataclasses.replace(RING, data="digits", latent=4)
+PAIRS = list(
+  zip(
+    tables.OBJECTIVES,
+    itertools.cycle(tables.PENALTIES),
+    range(99),
+    strict=False,
+  )
+)
+
+
+def game(config):
+  """(turns, step -> batches, state at the start)."""
+  data = datasets.load_data(config.data)
+  method = gans.make_method(config, data)
+  turns = gan.make_turns(config, method, data)
+  batch_fn = gans.batches(config, data, jax.random.key(1))
+  players = method.players(jax.random.key(2))
+  return turns, batch_fn, state.init(jax.random.key(3), players, turns)
+
+
+@pytest.mark.parametrize("inner", [1, 3])
+@pytest.mark.parametrize("config", [RING, DIGITS], ids=["ring", "digits"])
+def test_batches_have_the_inner_steps_in_front(config, inner):
+  config = dataclasses.replace(config, critic_steps=inner)
+  data = datasets.load_data(config.data)
+  key = jax.random.key(0)
+  batch_fn = gans.batches(config, data, key)
+  batch, lead = batch_fn(5), () if inner == 1 else (inner,)
+  assert set(batch) == {"discriminator", "generator"}
+  examples, labels, weights = batch["discriminator"]
+  assert examples.shape == (*lead, 8, *data.shape)
+  assert weights.shape == lead and weights.dtype == np.float32
+  own, own_labels = batch["generator"]
+  assert own.shape == (8, *data.shape)
+  if config is RING or not data.num_classes:
+    assert labels is None and own_labels is None
+  else:
+    assert labels.shape == (*lead, 8) and own_labels.shape == (8,)
+  # A function of the step and the key; every inner step sees others.
+  for one, two in zip(*map(jax.tree.leaves, (batch, batch_fn(5))), strict=True):
+    np.testing.assert_array_equal(one, two)
+  other = gans.batches(config, data, jax.random.key(9))(5)
+  for again in (batch_fn(6), other):
+    assert np.any(again["discriminator"][0] != examples)
+    assert np.any(again["generator"][0] != own)
+  rows = np.concatenate([examples.reshape(-1, *data.shape), own])
+  flat = rows.reshape(len(rows), -1)
+  seen = collections.Counter(map(tuple, flat.tolist()))
+  assert len(seen) > 0.9 * len(flat)
+
+
+def weights(**changes):
+  config = dataclasses.replace(RING, **changes)
+  data = datasets.load_data(config.data)
+  batch_fn = gans.batches(config, data, jax.random.key(0))
+  return np.array([batch_fn(n)["discriminator"][2] for n in range(40)])
+
+
+def test_the_penaltys_weight_is_as_documented():
+  """Falls geometrically in the first half; lazily, as many times as much."""
+  np.testing.assert_array_equal(weights(penalty_weight=7.0), 7)
+  np.testing.assert_array_equal(weights(penalty="none"), 0)
+  found = weights(penalty_weight=8.0, penalty_last=0.5)
+  first, later = found[:20], found[20:]
+  truth = np.geomspace(8, 0.5, 21)
+  np.testing.assert_allclose(first, truth[:-1], rtol=1e-6)
+  np.testing.assert_allclose(later, 0.5, rtol=1e-6)
+  lazy = weights(penalty_weight=8.0, penalty_last=0.5, penalty_every=4)
+  np.testing.assert_allclose(lazy[::4], 4 * found[::4], rtol=1e-6)
+  assert np.count_nonzero(lazy) == 10
+  inner = weights(penalty_weight=2.0, penalty_every=2, critic_steps=3)
+  np.testing.assert_array_equal(inner, np.tile([[4.0], [0.0]], (20, 3)))
+
+
+def test_shifted_is_numpys_pad_and_slice():
+  image = np.float32(np.random.default_rng(0).uniform(-1, 1, (4, 5, 2)))
+  wide = np.pad(image, ((1, 1), (1, 1), (0, 0)), constant_values=-1)
+  moved = {
+    wide[i : i + 4, j : j + 5].tobytes(): (i - 1, j - 1)
+    for i in range(3)
+    for j in range(3)
+  }
+  keys = jax.random.split(jax.random.key(0), 1800)
+  run = jax.jit(jax.vmap(gans.shifted, (0, None, None)))
+  for share in (0.0, 0.5, 1.0):
+    found = np.asarray(run(keys, image, share))
+    assert found.shape == (1800, 4, 5, 2) and found.dtype == np.float32
+    counts = collections.Counter(moved[one.tobytes()] for one in found)
+    still = 1 - share * 8 / 9
+    for way in moved.values():
+      part = still if way == (0, 0) else share / 9
+      spread = 5 * np.sqrt(part * (1 - part) / 1800)
+      assert abs(counts[way] / 1800 - part) <= spread, (share, way)
+
+
+def test_shifted_passes_the_gradient_of_what_stays():
+  image = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, 4, 1)))
+  seen = jax.grad(lambda x, key: gans.shifted(key, x, 1.0).sum())
+  keys = jax.random.split(jax.random.key(1), 50)
+  many = np.asarray(jax.vmap(seen, (None, 0))(image, keys))
+  assert set(many.sum((1, 2, 3)).tolist()) == {9.0, 12.0, 16.0}
+
+
+@pytest.mark.parametrize("objective, penalty, number", PAIRS)
+def test_every_objective_and_penalty_trains_both(objective, penalty, number):
+  config = dataclasses.replace(
+    DIGITS if number % 2 else RING,
+    objective=objective,
+    penalty=penalty,
+    shift=0.5 if number % 2 else 0.0,
+    learning_rate=1e-3,
+  )
+  turns, batch_fn, start = game(config)
+  before = jax.tree.map(
+    np.asarray, {k: p.params for k, p in start.players.items()}
+  )
+  now, metrics = step.make_train_step(turns)(start, batch_fn(0))
+  assert all(np.isfinite(value) for value in metrics.values())
+  assert penalty == "none" or metrics["discriminator/penalty"] > 0
+  for name, player in now.players.items():
+    pairs = zip(
+      jax.tree.leaves(player.params), jax.tree.leaves(before[name]), strict=True
+    )
+    assert all(np.isfinite(new).all() for new, _ in pairs)
+    kernel = lambda params: params["params"]["hidden_0"]["kernel"]
+    assert np.any(kernel(player.params) != kernel(before[name]))
+
+
+def test_losses_of_a_discriminator_that_knows_nothing():
+  """Scores 0: log 2 of the relativistic game, no gap, no slope."""
+  turns, batch_fn, start = game(DIGITS)
+  params = {name: player.params for name, player in start.players.items()}
+  params["discriminator"] = jax.tree.map(
+    jnp.zeros_like, params["discriminator"]
+  )
+  for turn in turns:
+    value, (metrics, extras) = jax.jit(turn.loss_fn)(
+      params, {}, jax.random.key(0), batch_fn(0)[turn.player]
+    )
+    np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
+    assert extras == {} and not any(metrics.values())
+
+
+def test_the_penalty_enters_with_its_weight():
+  turns, batch_fn, start = game(RING)
+  params = {name: player.params for name, player in start.players.items()}
+  examples, labels, _ = batch_fn(0)["discriminator"]
+  loss_fn, found = jax.jit(turns[0].loss_fn), {}
+  for weight in (0.0, 1.0, 2.5):
+    batch = examples, labels, jnp.float32(weight)
+    value, (metrics, _) = loss_fn(params, {}, jax.random.key(0), batch)
+    found[weight] = value, metrics["penalty"]
+  assert found[0.0][1] == 0 < found[1.0][1] == found[2.5][1]
+  for weight in (1.0, 2.5):
+    gain = found[weight][0] - found[0.0][0]
+    np.testing.assert_allclose(gain, weight * found[1.0][1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("inner", [1, 3])
+def test_each_turn_is_compiled_once(inner):
+  """Over steps with the penalty and without it."""
+  config = dataclasses.replace(
+    RING, critic_steps=inner, penalty_every=2, clip=0.05
+  )
+  turns, batch_fn, now = game(config)
+  traces = collections.Counter()
+
+  def counted(turn):
+    def loss_fn(*args):
+      traces[turn.player] += 1
+      return turn.loss_fn(*args)
+
+    return turn._replace(loss_fn=loss_fn)
+
+  train_step = step.make_train_step(tuple(map(counted, turns)))
+  penalties = []
+  for number in range(4):
+    now, metrics = train_step(now, batch_fn(number))
+    penalties.append(float(metrics["discriminator/penalty"]))
+  assert traces == {"discriminator": 1, "generator": 1}
+  assert penalties[0] > 0 < penalties[2] and penalties[1] == penalties[3] == 0
+  largest = {
+    name: max(np.abs(x).max() for x in jax.tree.leaves(player.params))
+    for name, player in now.players.items()
+  }
+  assert largest["discriminator"] <= 0.05 < largest["generator"]
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"objective": "wassertein"}, "objective: expected one of original"),
+    ({"penalty": "r3"}, "penalty: expected one of none"),
+    ({"latent": 0}, "latent: expected at least 1, got 0"),
+    ({"shift": 0.5}, "shift: expected 0 for points, got 0.5"),
+    ({"data": "digits", "shift": 2.0}, "shift: expected 0 to 1, got 2.0"),
+    ({"data": "digits", "shift": float("nan")}, "shift: expected 0 to 1"),
+    ({"clip": -1.0}, "clip: expected a positive number, got -1.0"),
+    ({"clip": 0.0}, "clip: expected a positive number, got 0.0"),
+    ({"penalty_every": 0}, "penalty_every: expected at least 1, got 0"),
+    ({"penalty_weight": 0.0}, "penalty_weight: expected a positive number"),
+    ({"penalty_last": -1.0}, "penalty_last: expected a positive number"),
+    ({"critic_steps": 0}, "critic_steps: expected at least 1, got 0"),
+    ({"num_blocks": 0}, "num_blocks: expected at least 1, got 0"),
+    ({"width": 0}, "width: expected at least 1, got 0"),
+    ({"num_steps": 0}, "num_steps: expected at least 1, got 0"),
+    ({"keep": 0}, "keep: expected at least 1, got 0"),
+    ({"learning_rate": float("nan")}, "learning_rate: expected a positive"),
+    ({"learning_rate": float("inf")}, "learning_rate: expected a positive"),
+    ({"last_rate": 1.0}, "last_rate: expected 0 to below 1, got 1.0"),
+    ({"adam_b1": -0.1}, "adam_b1: expected 0 to below 1, got -0.1"),
+    ({"adam_b2": 1.0}, "adam_b2: expected 0 to below 1, got 1.0"),
+    ({"ema_decay": ()}, "ema_decay: expected at least one average"),
+    ({"ema_decay": (1.5,)}, "decay: expected"),
+    ({"data": "rign"}, "data: expected one of"),
+    ({"shard": "half"}, "shard: expected one of"),
+    ({"data": "digits", "batch_size": 9999}, "batch_size: expected"),
+  ],
+  ids=str,
+)
+def test_bad_values_are_refused_before_anything_is_written(
+  tmp_path, change, message
+):
+  config = dataclasses.replace(RING, run_dir=str(tmp_path / "run"), **change)
+  with pytest.raises(ValueError, match=message) as caught:
+    gan.run(config)
+  assert "\n" not in str(caught.value)
+  assert not any(tmp_path.iterdir())
+
+
+def test_presets_can_be():
+  for _, config in gan.PRESETS.values():
+    turns, batch_fn, start = game(dataclasses.replace(config, width=8))
+    jax.eval_shape(step.make_train_step(turns), start, batch_fn(0))
+
+
+@pytest.mark.parametrize("names", [("loss",), ("discriminator", "generator")])
+def test_curves_have_a_panel_a_player(names, tmp_path, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(
+    figures, "save", lambda figure, path: drawn.append(figure)
+  )
+  keys = names if names == ("loss",) else [f"{name}/loss" for name in names]
+  records = [
+    {"step": 5 * i, "seconds": 0.1 * i, "discriminator/gap": 0.0}
+    | {name: (-1) ** k / i for k, name in enumerate(keys)}
+    for i in range(1, 8)
+  ]
+  figures.curves(tmp_path / "curves.png", records)
+  (figure,) = drawn
+  *losses, speed = figure.axes
+  labels = [axis.get_ylabel() for axis in losses]
+  assert labels == [name.replace("/", ": ") for name in keys]
+  for k, axis in enumerate(losses):
+    steps, values = axis.lines[0].get_data()
+    np.testing.assert_array_equal(steps, 5 * np.arange(1, 8))
+    np.testing.assert_allclose(values, (-1) ** k / np.arange(1, 8))
+    assert axis.get_yscale() == ("linear" if k else "log")
+  np.testing.assert_allclose(speed.lines[0].get_ydata(), 50)
+  figures.plt.close(figure)
