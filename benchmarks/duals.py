@@ -16,7 +16,11 @@ import pathlib
 from benchmarks import cells, duals_page, results, ring, w1, w2
 
 TABLES = {"w1": w1, "w2": w2, "ring": ring}
-PAGES = {"w1": duals_page.w1, "w2": duals_page.w2, "ring": duals_page.ring}
+PAGES = {
+  "w1": duals_page.of_w1,
+  "w2": duals_page.of_w2,
+  "ring": duals_page.of_ring,
+}
 
 
 def positive(text: str) -> float:

@@ -28,7 +28,6 @@ FLAGS: dict[str, dict] = {
 }
 METHODS = ("truth", *FLAGS)
 NUM_SAMPLES = 10_000
-RADIUS, STD = 2.0, 0.1
 
 
 def rows(column: str) -> tuple[str, ...]:
@@ -69,15 +68,17 @@ def samples(method: str, seed: int, how: dict) -> np.ndarray:
 
 
 def score(points: np.ndarray) -> dict:
-  """Modes found, share within 3 std, smallest and largest share of a mode."""
-  angle = np.arange(8) * np.pi / 4
-  modes = RADIUS * np.stack([np.cos(angle), np.sin(angle)], 1)
-  apart = np.linalg.norm(points[:, None] - modes, axis=-1)
-  good = apart.min(1) < 3 * STD
-  shares = np.bincount(apart.argmin(1)[good], minlength=8) / len(points)
+  """Modes found, share within 3 std, smallest and largest share of a mode, and
+  the std of those within, per coordinate.
+  """
+  law = build.load_data(gan.PRESETS["ring"][1]).law
+  shares = gans.mode_shares(points, law.mixture)
+  apart = np.linalg.norm(points[:, None] - law.mixture.means, axis=-1).min(1)
+  within = apart[apart < 3 * law.mixture.stds[0]]
   return dict(
+    std=float(np.sqrt(np.mean(within**2) / 2)) if len(within) else 0.0,
     modes=int(np.sum(shares >= 1 / 32)),
-    good=float(good.mean()),
+    good=float(shares.sum()),
     least=float(shares.min()),
     most=float(shares.max()),
   )

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from benchmarks import cells
+from benchmarks import cells, w1_digits
 from experiments.lib import critics, games
 from jaxgen.data import transport as laws
 from jaxgen.metrics import transport
@@ -22,7 +23,7 @@ OUTSIDE = (
   "D16 shifted",
   "D16 scaled",
 )
-COLUMNS = (*FUNNELS, *OUTSIDE)
+COLUMNS = (*FUNNELS, *OUTSIDE, w1_digits.COLUMN)
 METHODS = (
   "cones",
   "gradient",
@@ -42,6 +43,8 @@ NUM_FRESH = 4096
 
 def rows(column: str) -> tuple[str, ...]:
   """The methods of a column."""
+  if column == w1_digits.COLUMN:
+    return w1_digits.METHODS
   return METHODS if column in FUNNELS else BESIDE
 
 
@@ -50,7 +53,7 @@ def settings(column: str, method: str, budget: float) -> dict:
   recipe = critics.RECIPES[method]._asdict()
   recipe["num_steps"] = max(1, round(budget * recipe["num_steps"]))
   recipe["betas"] = list(recipe["betas"])
-  if method == "cones":
+  if method == "cones" and column != w1_digits.COLUMN:
     recipe["num_cones"] = 64 if column == "D2 N4" else 512
   return recipe
 
@@ -114,6 +117,8 @@ def value(critic_fn, data, other) -> float:
 
 def measure(cell: cells.Cell, how: dict) -> dict:
   """Cosine, L2 and W1 of a critic on fresh draws, beside the truth."""
+  if cell.column == w1_digits.COLUMN:
+    return w1_digits.measure(cell, how)
   pair = make_pair(cell.column, cell.seed)
   cpu, wall = time.process_time(), time.perf_counter()
   critic_fn = fit(pair, cell.method, cell.seed, how)
@@ -124,7 +129,7 @@ def measure(cell: cells.Cell, how: dict) -> dict:
   slopes = jax.jit(jax.vmap(jax.grad(critic_fn)))(data)
   truth = jax.jit(jax.vmap(jax.grad(pair.potential)))(data)
   return dict(
-    cosine=transport.cosine(slopes, truth),
+    cosine=transport.cosine(np.asarray(slopes), np.asarray(truth)),
     l2=float(jnp.mean(jnp.sum((slopes - truth) ** 2, axis=1))),
     w1=value(critic_fn, data, other),
     true=float(jnp.mean(jax.vmap(pair.cost)(data, paired))),

@@ -79,7 +79,8 @@ def measure(cell: cells.Cell, how: dict) -> dict:
   cpu = time.process_time() - cpu
   key = jax.random.key(1000 + cell.seed)
   x, y = jax.jit(jax.vmap(pair.sample))(jax.random.split(key, NUM_FRESH))
-  moved = jax.jit(jax.vmap(map_fn))(x)
+  moved = np.asarray(jax.jit(jax.vmap(map_fn))(x))
+  x, y = np.asarray(x), np.asarray(y)
   return dict(
     uvp=transport.unexplained_variance(moved, y),
     cosine=transport.cosine(moved - x, y - x),

@@ -14,7 +14,7 @@ class Config:
   """Where everything is written; an existing run is resumed."""
   data: str = "digits"
   """digits, digits:LABEL, photos, gaussian, eight_gaussians, moons, s_curve,
-  checkerboard, swiss_roll, pinwheel, tfds:NAME, file:PATH.npz or
+  checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz or
   folder:PATH."""
   image_size: int = 32
   """Sides of photos' crops; other data have their own."""

@@ -48,7 +48,7 @@ class Config:
   shard: tables.ShardName = "replicated"
   """Parameters, optimizers, averages: on every device, or split over them."""
 
-  num_steps: int = 6000
+  num_steps: int = 8000
   """Steps of the generator."""
   batch_size: int = 128
   """Examples of a step."""

@@ -177,10 +177,57 @@ def batches(
 def pictures(
   run_dir: pathlib.Path, draw: Callable, method: Any, data: datasets.Data
 ) -> list[str]:
-  """samples.png; of points also modes.png, where the generated ones lie."""
+  """samples.png; of a mixture on the plane also modes.png: what each mode gets,
+  and where the discriminator would have more.
+  """
   drawn = draw()
   if len(data.shape) == 3:
     report.image_samples(run_dir, drawn.samples, data)
     return ["samples.png"]
   figures.point_samples(run_dir / "samples.png", drawn.samples, data.real[0])
-  return ["samples.png"]
+  if data.law is None or data.law.mixture is None:
+    return ["samples.png"]
+  params = drawn.players["discriminator"]
+  critic_fn = lambda x: method.discriminator.apply(params, x)
+  path = run_dir / "modes.png"
+  _modes(path, critic_fn, drawn.samples, data.law.mixture)
+  return ["samples.png", path.name]
+
+
+def mode_shares(points: np.ndarray, mixture: Any) -> np.ndarray:
+  """The share of the points that lies within 3 std of each mode, [K].
+
+  Args:
+    points: [N, 2].
+    mixture: of isotropic Gaussians, means [K, 2] and stds [K].
+  """
+  apart = np.linalg.norm(points[:, None] - mixture.means, axis=-1)
+  nearest = apart.argmin(1)
+  good = apart.min(1) < 3 * np.asarray(mixture.stds)[nearest]
+  counts = np.bincount(nearest[good], minlength=len(mixture.means))
+  return counts / len(points)
+
+
+def _modes(path, critic_fn, points, mixture):
+  shares = mode_shares(points, mixture)
+  figure, (left, right) = plt.subplots(
+    1, 2, figsize=(11, 4.8), layout="constrained", width_ratios=(1.25, 1)
+  )
+  limit = 1.35 * np.abs(mixture.means).max()
+  side = np.linspace(-limit, limit, 121, dtype=np.float32)
+  grid = np.stack(np.meshgrid(side, side), -1)
+  values = jax.jit(jax.vmap(jax.vmap(critic_fn)))(grid)
+  filled = left.contourf(side, side, values, 24, cmap="Blues")
+  figure.colorbar(filled, ax=left, label="discriminator")
+  arrows = jax.jit(jax.vmap(jax.vmap(jax.grad(critic_fn))))(grid[6::12, 6::12])
+  at = side[6::12]
+  left.quiver(at, at, arrows[..., 0], arrows[..., 1], color="0.35", width=0.003)
+  left.scatter(*points.T, s=3, color="C1", linewidths=0, label="generated")
+  left.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  left.legend(loc="upper right", fontsize=8)
+  right.bar(np.arange(len(shares)), shares, color="C1")
+  for n, weight in enumerate(np.asarray(mixture.weights)):
+    right.hlines(weight, n - 0.4, n + 0.4, color="0.2")
+  right.set(xlabel="mode", ylabel="share within 3 std; line: its weight")
+  right.set_title(f"{shares.sum():.3f} of {len(points)} within 3 std of a mode")
+  figures.save(figure, path)

@@ -57,19 +57,25 @@ class Drawn(NamedTuple):
     states: at method.times, [N, T, *D].
     samples: [N, *D].
     params: of the model.
+    players: parameters of all players as they are, by name.
   """
 
   states: np.ndarray
   samples: np.ndarray
   params: Any
+  players: dict[str, Any]
 
 
 def draw(
-  sampler: Callable, params: Any, data: datasets.Data, key: Array
+  sampler: Callable,
+  params: Any,
+  data: datasets.Data,
+  key: Array,
+  players: dict[str, Any],
 ) -> Drawn:
   """Samples of these parameters, with the keys and labels of `draws`."""
   states, samples = sampler(params, *draws(data, key))
-  return Drawn(np.asarray(states), np.asarray(samples), params)
+  return Drawn(np.asarray(states), np.asarray(samples), params, players)
 
 
 def pictures(
@@ -90,7 +96,7 @@ def pictures(
   Returns:
     The names of the files.
   """
-  states, samples, params = draw()
+  states, samples, params, _ = draw()
   if len(data.shape) == 3:
     _of_images(run_dir, states, samples, method, data)
     return ["samples.png", "trajectory.png"]

@@ -153,8 +153,9 @@ def run(
     now = train(
       run_dir, config, start, turns, batch_fn, save_sheet, method.player
     )
+    players = {name: player.params for name, player in now.players.items()}
     draw = functools.partial(
-      report.draw, sampler, sampled(now), data, sample_key
+      report.draw, sampler, sampled(now), data, sample_key, players
     )
     names = pictures(run_dir, draw, method, data)
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
@@ -204,8 +205,8 @@ def train(
   if checkpoint.steps(checkpoints):
     now = checkpoint.restore(checkpoints, now)
   done = int(now.step)
-  for name, player in now.players.items():
-    size = sum(leaf.size for leaf in jax.tree.leaves(player.params))
+  for name, of_name in now.players.items():
+    size = sum(leaf.size for leaf in jax.tree.leaves(of_name.params))
     print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
   print(f"{run_dir}: from step {done}", file=sys.stderr)
 

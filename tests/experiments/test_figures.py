@@ -149,7 +149,9 @@ def test_a_report_gives_each_class_its_row(tmp_path):
 
   marks = "noise ratio", np.array([80.0, 5.0, 0.3, 0.002])
   method = types.SimpleNamespace(scales=np.ones(4), marks=marks)
-  drawn = report.Drawn(*sample(*report.draws(data, jax.random.key(0))), None)
+  drawn = report.Drawn(
+    *sample(*report.draws(data, jax.random.key(0))), None, {}
+  )
   names = report.pictures(tmp_path, lambda: drawn, method, data)
   assert names == ["samples.png", "trajectory.png"]
   _assert_drawn(tmp_path / "samples.png", ink=0.3)
