@@ -40,7 +40,7 @@ def make_turns(
 
 def run(config: Config) -> state.State:
   """Trains, samples, draws and measures; resumes the run directory."""
-  config = maps.resolve(config)
+  config = map_settings.resolve(config)
   return training.run(
     MODULE,
     config,

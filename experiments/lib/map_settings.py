@@ -1,11 +1,23 @@
 """The settings of experiments.transport_map, and its presets."""
 
 import dataclasses
+import math
 from typing import Literal
 
-from experiments.lib import tables
+from experiments.lib import datasets, movers, tables
+from experiments.lib import run as runs
 
 MethodName = Literal["semi_dual", "max_min", "w2gn", "entropic"]
+COUNTS = (
+  "num_steps",
+  "inner_steps",
+  "batch_size",
+  "log_every",
+  "save_every",
+  "snapshot_every",
+  "samples_every",
+  "keep",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +29,7 @@ class Config:
   seed: int = 0
   """Of everything random."""
   data: str = "eight_gaussians"
-  """Where the map leads: a toy, digits:LABEL, file: or folder:PATH; no labels."""
+  """Where the map leads: a toy, digits:LABEL, or others without labels."""
   source: str = "gaussian"
   """Where it starts: gaussian, or any --data of the same shape."""
   image_size: int = 32
@@ -59,6 +71,46 @@ class Config:
   """Checkpoints kept, the latest."""
   samples_every: int = 500
   """Steps between small sheets of samples."""
+
+
+def resolve(config: Config) -> Config:
+  """The configuration with its method's recipe where it was left open.
+
+  Raises:
+    ValueError: no such method.
+  """
+  recipe = tables.lookup(movers.RECIPES, config.method, "method")
+  values = recipe._asdict() | dict(ema_decay=(recipe.decay,))
+  del values["decay"]
+  left_open = {n: v for n, v in values.items() if getattr(config, n) is None}
+  return dataclasses.replace(config, **left_open)
+
+
+def check(config: Config, data: datasets.Data) -> None:
+  """Refuses settings that cannot be.
+
+  Raises:
+    ValueError: which, and why.
+  """
+  runs.at_least(config, **dict.fromkeys(COUNTS, 1))
+  if min(config.features, default=0) < 1:
+    raise ValueError(
+      f"features: expected widths of at least 1, got {config.features}"
+    )
+  if config.inner_steps > 1 and config.method != "max_min":
+    raise ValueError(
+      f"inner_steps: expected 1 but for max_min, got {config.inner_steps}"
+    )
+  for name in ("epsilon", "learning_rate"):
+    if not 0 < getattr(config, name) < math.inf:
+      raise ValueError(
+        f"{name}: expected a positive number, got {getattr(config, name)}"
+      )
+  if data.num_classes:
+    raise ValueError(
+      f"data: expected none with labels, which a map does not keep, got"
+      f" {config.data} (digits:LABEL is one class)"
+    )
 
 
 PRESETS = {

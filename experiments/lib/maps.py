@@ -1,6 +1,5 @@
 """The parts of experiments.transport_map: its method, batches, measures."""
 
-import dataclasses
 import json
 import math
 import pathlib
@@ -11,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import datasets, figures, flows, movers, report, tables
+from experiments.lib import (
+  datasets,
+  figures,
+  flows,
+  map_settings,
+  movers,
+  report,
+)
 from experiments.lib import run as runs
 from jaxgen import fields, samplers
 from jaxgen.metrics import transport
@@ -21,16 +27,6 @@ RESULT = "result.json"
 NUM_TIMES = 9  # states of a displacement
 NUM_CLOUD = 1000  # points of an exact assignment
 NUM_ARROWS = 300
-COUNTS = (
-  "num_steps",
-  "inner_steps",
-  "batch_size",
-  "log_every",
-  "save_every",
-  "snapshot_every",
-  "samples_every",
-  "keep",
-)
 
 
 class Method(NamedTuple):
@@ -70,19 +66,6 @@ class Method(NamedTuple):
     return states, states[-1]
 
 
-def resolve(config: Any) -> Any:
-  """The configuration with its method's recipe where it was left open.
-
-  Raises:
-    ValueError: no such method.
-  """
-  recipe = tables.lookup(movers.RECIPES, config.method, "method")
-  values = recipe._asdict() | dict(ema_decay=(recipe.decay,))
-  del values["decay"]
-  left_open = {n: v for n, v in values.items() if getattr(config, n) is None}
-  return dataclasses.replace(config, **left_open)
-
-
 def make_game(
   config: Any, data: datasets.Data, averages: Mapping | None = None
 ) -> movers.Mover:
@@ -104,41 +87,14 @@ def make_method(config: Any, data: datasets.Data) -> Method:
   Raises:
     ValueError: settings that cannot be, or no such name.
   """
-  config = resolve(config)
-  check(config, data)
+  config = map_settings.resolve(config)
+  map_settings.check(config, data)
   return Method(
     make_game(config, data),
     flows.source(config, data),
     data.shape,
     jnp.linspace(0.0, 1.0, NUM_TIMES),
   )
-
-
-def check(config: Any, data: datasets.Data) -> None:
-  """Refuses settings that cannot be.
-
-  Raises:
-    ValueError: which, and why.
-  """
-  runs.at_least(config, **dict.fromkeys(COUNTS, 1))
-  if min(config.features, default=0) < 1:
-    raise ValueError(
-      f"features: expected widths of at least 1, got {config.features}"
-    )
-  if config.inner_steps > 1 and config.method != "max_min":
-    raise ValueError(
-      f"inner_steps: expected 1 but for max_min, got {config.inner_steps}"
-    )
-  for name in ("epsilon", "learning_rate"):
-    if not 0 < getattr(config, name) < math.inf:
-      raise ValueError(
-        f"{name}: expected a positive number, got {getattr(config, name)}"
-      )
-  if data.num_classes:
-    raise ValueError(
-      f"data: expected no labels, which a map does not keep, {config.data} has"
-      f" {data.num_classes} classes; digits:LABEL is one alone"
-    )
 
 
 def batches(
@@ -246,7 +202,10 @@ def pictures(
   trajectory = run_dir / "trajectory.png"
   if len(data.shape) == 3:
     report.image_samples(run_dir, drawn.samples, data)
-    figures.image_trajectory(trajectory, states[:10], "t", list(times[:-1]))
+    # Held-out examples are drawn more than once: a row each.
+    flat = states[:, 0].reshape(len(states), -1)
+    rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])[:10]
+    figures.image_trajectory(trajectory, states[rows], "t", list(times[:-1]))
     return ["samples.png", trajectory.name, RESULT]
   figures.point_samples(run_dir / "samples.png", drawn.samples, data.real[0])
   few = states[:, ::2].swapaxes(0, 1)
@@ -265,37 +224,33 @@ def draw_map(
     T(x) - x = grad (phi(x) - |x|^2 / 2)
   """
   starts, ends = drawn.states[:, 0], drawn.states[:, -1]
-  limit = 1.08 * np.abs(np.concatenate([starts, ends, real])).max()
-  figure, axes = plt.subplots(
-    1, 2, figsize=(10.5, 5.3), sharex=True, sharey=True, layout="constrained"
+  limit = 1.05 * np.abs(np.concatenate([starts, ends, real])).max()
+  figure, (left, right) = plt.subplots(
+    1, 2, figsize=(10.4, 5.7), sharex=True, sharey=True, layout="constrained"
   )
-  left, right = axes
   title = "x to T(x)"
   if method.game.potential is not None:
     _contours(left, method.game.potential(drawn.params), starts, limit)
-    title += ", up the contours of phi(x) - |x|^2 / 2"
+    title += r", uphill of $\phi(x) - |x|^2 / 2$"
   few = slice(NUM_ARROWS)
   moved = ends[few] - starts[few]
-  length = np.linalg.norm(moved, axis=1)
   left.quiver(
     *starts[few].T,
     *moved.T,
-    length,
-    cmap="viridis",
+    color="C1",
     angles="xy",
     scale_units="xy",
     scale=1,
-    width=0.003,
+    width=0.0025,
+    alpha=0.6,
   )
-  left.scatter(*starts[few].T, s=5, color="0.2", linewidths=0, zorder=3)
-  left.set_title(title, fontsize=10)
-  shown = real[: len(ends)]
-  right.scatter(*shown.T, s=5, color="0.7", linewidths=0, label="real")
-  right.scatter(*ends.T, s=3, color="C3", linewidths=0, label="T(x)")
+  left.scatter(*starts[few].T, s=5, color="0.15", linewidths=0, zorder=3)
+  right.scatter(*real[: len(ends)].T, s=6, color="0.72", lw=0, label="real")
+  right.scatter(*ends.T, s=4, color="C3", lw=0, alpha=0.7, label="T(x)")
   right.legend(markerscale=3, frameon=False, loc="upper right")
-  right.set_title("where it leads", fontsize=10)
-  for axis in axes:
+  for axis, name in ((left, title), (right, "T(x) on real data")):
     axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+    axis.set_title(name, fontsize=11)
   figures.save(figure, path)
 
 
@@ -305,8 +260,8 @@ def _contours(axis, potential, starts, limit):
   side = np.linspace(-limit, limit, 161, dtype=np.float32)
   grid = np.stack(np.meshgrid(side, side), -1)
   values = np.asarray(level(grid.reshape(-1, 2))).reshape(grid.shape[:2])
-  low, high = np.quantile(np.asarray(level(starts)), (0.0, 1.0))
-  levels = np.linspace(low, high, 16)
-  axis.contour(
-    side, side, values, levels=levels, cmap="Blues", linewidths=0.8, alpha=0.8
-  )
+  own = np.asarray(level(starts))
+  levels = np.linspace(own.min(), own.max(), 14)
+  kind = dict(levels=levels, cmap="Blues", zorder=0)
+  axis.contourf(side, side, values, alpha=0.35, **kind)
+  axis.contour(side, side, values, linewidths=0.6, alpha=0.7, **kind)

@@ -160,9 +160,10 @@ def conjugate_point(
 ) -> Float[Array, "D"]:
   """argmin_x phi(x) - <x, y>: where phi's conjugate at y is attained.
 
-  Newton's method with the best of a few step lengths, downhill along the
-  gradient where phi's Hessian is not positive there. Where phi is convex the
-  point x has grad phi(x) = y: the way back of the map grad phi.
+  Newton's method with the best of a few step lengths, along the gradient where
+  none of them goes down. Where phi is convex the point x has grad phi(x) = y:
+  the way back of the map grad phi; in float32 to about 1e-3, as steps are
+  chosen by their values.
 
   Args:
     potential_fn: phi, [D] -> [], twice differentiable.
@@ -177,24 +178,29 @@ def conjugate_point(
   gap = lambda x: costs.value(potential_fn, x) + costs.inner(x, y)
   sizes = jnp.asarray(_SIZES, start.dtype)
 
-  def newton(x, _):
-    slope = jax.grad(gap)(x)
-    factor = jnp.linalg.cholesky(jax.hessian(gap)(x))
-    to = -jax.scipy.linalg.cho_solve((factor, True), slope)
-    # No convexity there: Cholesky says NaN.
-    to = jnp.where(jnp.all(jnp.isfinite(to)), to, -slope)
+  def along(x, to):
+    """The best of the step lengths, and whether it is not 0."""
     tried = x[None] + sizes[:, None] * to[None]
     values = jax.vmap(gap)(tried)
     best = jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))
-    return tried[best], None
+    return tried[best], best < len(sizes) - 1
+
+  def newton(x, _):
+    slope = jax.grad(gap)(x)
+    factor = jnp.linalg.cholesky(jax.hessian(gap)(x))  # NaN: not positive
+    to = -jax.scipy.linalg.cho_solve((factor, True), slope)
+    to = jnp.where(jnp.all(jnp.isfinite(to)), to, -slope)
+    moved, better = along(x, to)
+    # Where no part of Newton's step is downhill, the gradient is.
+    return jnp.where(better, moved, along(x, -slope)[0]), None
 
   return jax.lax.scan(newton, start, None, length=num_steps)[0]
 
 
 def semi_dual(
   potential_fn: Callable,
-  source: Float[Array, "N D"],
-  target: Float[Array, "M D"],
+  source: Float[Array, "N ..."],
+  target: Float[Array, "M ..."],
   *,
   num_steps: int,
 ) -> Float[Array, ""]:

@@ -4,7 +4,6 @@ phi*(y) = max_x <x, y> - phi(x),   attained where grad phi(x) = y
 """
 
 import functools
-import inspect
 
 import chex
 import jax
@@ -102,7 +101,7 @@ def test_without_convexity_it_goes_downhill():
     assert np.all(after < first)
     slope = jax.vmap(jax.grad(double_well))(x) - y
     there = np.abs(slope).max(1) < 1e-8
-    assert there.mean() > 0.9 and np.all(lowest(x[there]) > 0)
+    assert there.mean() > 0.95 and np.all(lowest(x[there]) > 0)
     many = points(double_well, 25)(y, start)
     np.testing.assert_allclose(many, x, atol=1e-9)
 
@@ -270,8 +269,8 @@ def test_bad_input():
     transport.conjugate_point(jnp.sin, x, x, num_steps=1)
   with pytest.raises(ValueError, match=r"^potential: expected a scalar"):
     transport.semi_dual(jnp.sin, x[None], x[None], num_steps=1)
-  # Unwrapped: annotations would refuse what differs in dimension before.
-  semi_dual = inspect.unwrap(transport.semi_dual)
   for source, target in (((2, 3), (2, 2)), ((0, 3), (2, 3)), ((2, 3), (0, 3))):
     with pytest.raises(ValueError, match=r"^target: expected points of the"):
-      semi_dual(double_well, jnp.ones(source), jnp.ones(target), num_steps=1)
+      transport.semi_dual(
+        double_well, jnp.ones(source), jnp.ones(target), num_steps=1
+      )
