@@ -12,7 +12,7 @@ displacement, x + t (T(x) - x), by Euler's method in eight steps, all of one
 evaluation of T: the network once, and its gradient where T is one.
 
 At the end result.json says what the map costs and how far the mapped points lie
-from the data, beside the floor that more data would get.
+from the data, beside the floor: what as many real ones get.
 
 Methods: Amos 2023, arXiv:2210.12153; Korotin et al. 2023, arXiv:2201.12220;
 Korotin et al. 2021, arXiv:1909.13082; Seguy et al. 2018, arXiv:1711.02283.
