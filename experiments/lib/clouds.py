@@ -59,10 +59,7 @@ def load(name: str, config: Any) -> Cloud:
       raise ValueError(f"data: expected {NAMES}, got {name!r}") from None
     raise
 
-  def batches(key, number):
-    batch_fn = data.batches(key, number)
-    return lambda step: batch_fn(step)[0]
-
+  batches = datasets.unlabelled(data)
   return Cloud(data.shape, batches, np.asarray(data.split("test")[0]))
 
 

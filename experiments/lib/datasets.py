@@ -113,6 +113,16 @@ def load_data(
   return image_data(*found, levels=levels, flip=flip)
 
 
+def unlabelled(data: Data) -> Callable:
+  """(key, number) -> (step -> examples [number, *D]), on the host."""
+
+  def batches(key, number):
+    batch_fn = data.batches(key, number)
+    return lambda step: np.asarray(batch_fn(step)[0])
+
+  return batches
+
+
 def _digits_of(label, split):
   """The images of one class, without labels."""
   pixels, labels = digits.load(split)

@@ -48,10 +48,7 @@ def source(config: Any, data: datasets.Data) -> Source:
       f" {list(found.shape)} in {config.source}"
     )
 
-  def batches(key, number):
-    batch_fn = found.batches(key, number)
-    return lambda step: np.asarray(batch_fn(step)[0])
-
+  batches = datasets.unlabelled(found)
   if found.law is not None:
     return Source(found.std, found.law.sample, batches, found.law.mixture)
   held_out = found.real[0]

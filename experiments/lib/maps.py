@@ -14,6 +14,7 @@ from experiments.lib import (
   datasets,
   figures,
   flows,
+  games,
   map_settings,
   movers,
   report,
@@ -101,28 +102,13 @@ def batches(
   config: Any, data: datasets.Data, key: jax.Array
 ) -> Callable[[int], dict[str, Any]]:
   """step -> {player: (source, data)}, [B, *D] or [inner, B, *D], unpaired."""
-  source = flows.source(config, data)
-  draws = {}
-  for i, turn in enumerate(make_game(config, data).turns):
-    source_key, data_key = jax.random.split(jax.random.fold_in(key, i))
-    number = turn.num_steps * config.batch_size
-    lead = () if turn.num_steps == 1 else (turn.num_steps,)
-    draws[turn.player] = (
-      (*lead, config.batch_size, *data.shape),
-      source.batches(source_key, number),
-      data.batches(data_key, number),
-    )
-
-  def batch_fn(number):
-    return {
-      player: (
-        np.reshape(source_fn(number), shape),
-        np.reshape(data_fn(number)[0], shape),
-      )
-      for player, (shape, source_fn, data_fn) in draws.items()
-    }
-
-  return batch_fn
+  source_key, data_key = jax.random.split(key)
+  return games.zipped(
+    make_game(config, data).turns,
+    config.batch_size,
+    (flows.source(config, data).batches, source_key),
+    (datasets.unlabelled(data), data_key),
+  )
 
 
 def held_out(config: Any, method: Method, number: int) -> np.ndarray:
