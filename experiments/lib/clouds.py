@@ -28,12 +28,13 @@ class Cloud(NamedTuple):
   held_out: np.ndarray
 
 
-def load(name: str, config: Any) -> Cloud:
+def load(name: str, config: Any, flag: str = "data") -> Cloud:
   """The law of this name.
 
   Args:
     name: a data set's, or a path of points; with +STD noise is added.
     config: with image_size and data_dir.
+    flag: that gave the name, for the error.
 
   Raises:
     ValueError: no such data, or not usable.
@@ -41,7 +42,7 @@ def load(name: str, config: Any) -> Cloud:
   """
   noisy = re.fullmatch(r"(.+)\+([0-9.]+)", name)
   if noisy:
-    return _noised(load(noisy[1], config), noisy[2])
+    return _noised(load(noisy[1], config, flag), noisy[2], flag)
   if name.endswith(".npz") and ":" not in name:
     parts = files.load_points(name)
     rows = np.arange(parts["test"].size)
@@ -56,19 +57,19 @@ def load(name: str, config: Any) -> Cloud:
     )
   except ValueError as error:
     if str(error).startswith("data: "):
-      raise ValueError(f"data: expected {NAMES}, got {name!r}") from None
+      raise ValueError(f"{flag}: expected {NAMES}, got {name!r}") from None
     raise
 
   batches = datasets.unlabelled(data)
   return Cloud(data.shape, batches, np.asarray(data.split("test")[0]))
 
 
-def _noised(cloud, std):
+def _noised(cloud, std, flag):
   """x + std z, with fresh noise at every step."""
   try:
     std = float(std)
   except ValueError:
-    raise ValueError(f"data: expected NAME+STD, got +{std}") from None
+    raise ValueError(f"{flag}: expected NAME+STD, got +{std}") from None
   noise = jax.jit(lambda key, x: x + std * jax.random.normal(key, x.shape))
 
   def batches(key, number):

@@ -68,7 +68,7 @@ def load(config: Any) -> tuple[clouds.Cloud, clouds.Cloud]:
     OSError: no such file.
   """
   data = clouds.load(config.data, config)
-  other = clouds.load(config.other, config)
+  other = clouds.load(config.other, config, "other")
   if data.shape != other.shape:
     raise ValueError(
       f"other: expected examples {list(data.shape)} as in {config.data}, got"

@@ -142,6 +142,8 @@ def test_noise_is_added_and_fresh():
     (dict(data="mooons"), "data: expected PATH.npz"),
     (dict(other="digits"), r"other: expected examples \[2\]"),
     (dict(data="moons+"), "data: expected"),
+    (dict(other="moons+1.2.3"), r"other: expected NAME\+STD"),
+    (dict(other="mooons"), "other: expected PATH.npz"),
     (dict(critic="conez"), "critic: expected one of cones"),
     (dict(num_cones=0), "num_cones: expected at least 1"),
     (dict(learning_rate=-1.0), "learning_rate: expected a positive"),
