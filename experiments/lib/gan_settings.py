@@ -126,6 +126,7 @@ PRESETS = {
       penalty="gradient",
       penalty_weight=10.0,
       critic_steps=5,
+      num_steps=2000,
       **_RING,
     ),
   ),
