@@ -102,7 +102,7 @@ def point_samples(
 ) -> None:
   """Points [N, 2] and real ones, side by side on the same axes."""
   figure, axes = plt.subplots(
-    1, 2, figsize=(9, 4.6), sharex=True, sharey=True, layout="constrained"
+    1, 2, figsize=(9, 4.9), sharex=True, sharey=True, layout="constrained"
   )
   limit, real = 1.15 * np.abs(real).max(), real[: len(samples)]
   for axis, points, title in zip(
