@@ -36,7 +36,7 @@ class Case(NamedTuple):
     field: what a particle starts with [2] -> its field.
     start: key -> (state [2], length of its time []).
     times: [N + 1], of a particle of length 1.
-    solver: the same for any other.
+    solver: that carries it along.
     closed: (start, field's particle) -> the end, where it is known; None: the
       end of a fine solve.
   """

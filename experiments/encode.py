@@ -85,7 +85,6 @@ class Encoded(NamedTuple):
 def run(run_dir: str, config: Config) -> Encoded:
   """Encodes, decodes, interpolates, writes and returns what is found."""
   _check(config)
-  _require_flow(run_dir)
   asked = types.SimpleNamespace(
     **vars(config), churn=None, sample_steps=config.steps
   )
@@ -189,16 +188,6 @@ def write(path: pathlib.Path, found: Encoded, labels) -> None:
     f" {np.abs(error).max():.1e} at most, {np.sqrt(np.mean(error**2)):.1e} RMS",
     file=sys.stderr,
   )
-
-
-def _require_flow(run_dir):
-  """Refuses runs that no solver samples, before their settings are read."""
-  method = drawing.read(run_dir).method
-  if not isinstance(method, build.Method):
-    raise ValueError(
-      "run_dir: expected a run with a flow to follow up and down,"
-      f" {run_dir} samples by one call"
-    )
 
 
 def _held_out(data, number):

@@ -1,8 +1,11 @@
 """The settings of experiments.wasserstein, and its presets."""
 
 import dataclasses
+from typing import Literal
 
-from experiments.lib import tables
+from experiments.lib import critics, tables
+
+CriticName = Literal[tuple(critics.RECIPES)]  # type: ignore[valid-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Config:
   data_dir: str | None = None
   """Where tfds data sets are prepared."""
 
-  critic: tables.CriticName = "cones"
+  critic: CriticName = "cones"
   """cones, features, orthogonal and spectral are 1-Lipschitz: their value
   bounds from below; gradient, lipschitz, divergence are penalties."""
   num_cones: int = 512

@@ -38,12 +38,17 @@ def read(run_dir: str | os.PathLike, asked: Any = None) -> Run:
   """
   record = runs.read_config(run_dir)
   script = runs.script(record, run_dir)
+  if not hasattr(script, "make_method"):
+    raise ValueError(f"{run_dir}: a run of {script.MODULE} has no samples")
   config = runs.config_from(record, script.Config, run_dir)
   wanted = {name: getattr(asked, name, None) for name in SETTINGS}
   wanted = {name: value for name, value in wanted.items() if value is not None}
   for name in wanted:
     if not hasattr(config, name):
-      raise ValueError(f"{name}: expected none, {run_dir} has no solver")
+      raise ValueError(
+        f"{name}: expected a run that a solver samples, {run_dir} samples by"
+        " one call"
+      )
   config = dataclasses.replace(config, **wanted)
   data = build.load_data(config)
   return Run(config, data, script.make_method(config, data))

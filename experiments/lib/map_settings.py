@@ -7,7 +7,7 @@ from typing import Literal
 from experiments.lib import datasets, movers, tables
 from experiments.lib import run as runs
 
-MethodName = Literal["semi_dual", "max_min", "w2gn", "entropic"]
+MethodName = Literal[tuple(movers.RECIPES)]  # type: ignore[valid-type]
 COUNTS = (
   "num_steps",
   "inner_steps",

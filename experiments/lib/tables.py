@@ -180,22 +180,6 @@ PENALTIES: dict[str, Callable] = {
   ),
 }
 
-# What keeps a critic of W1 in bounds (experiments/lib/critics.py).
-CRITICS = (
-  "cones",
-  "features",
-  "orthogonal",
-  "spectral",
-  "gradient",
-  "lipschitz",
-  "divergence",
-  "quadratic",
-  "clipping",
-  "c_transform",
-  "max_min",
-  "reversed",
-)
-
 # Which axis of a leaf of the state is split over the devices.
 SHARDS: dict[str, sharding.Rule] = {
   "replicated": sharding.replicate,
@@ -212,7 +196,6 @@ CouplingName = Literal[tuple(COUPLINGS)]  # type: ignore[valid-type]
 BridgeName = Literal[tuple(BRIDGES)]  # type: ignore[valid-type]
 ObjectiveName = Literal[tuple(OBJECTIVES)]  # type: ignore[valid-type]
 PenaltyName = Literal[tuple(PENALTIES)]  # type: ignore[valid-type]
-CriticName = Literal[CRITICS]  # type: ignore[valid-type]
 GridName = Literal[tuple(GRIDS)]  # type: ignore[valid-type]
 ShardName = Literal[tuple(SHARDS)]  # type: ignore[valid-type]
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from experiments import wasserstein
-from experiments.lib import clouds, critics, distances, games, tables
+from experiments.lib import clouds, critics, distances, drawing, games
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, loop
 
@@ -50,6 +50,8 @@ def test_a_shift_is_measured_from_both_sides(files, tmp_path):
   whole = stats.wasserstein_distance(data[:, 0], other[:, 0])
   np.testing.assert_allclose(result["clouds"], whole, atol=0.35)
   assert (tmp_path / "run" / "potential.png").exists()
+  with pytest.raises(ValueError, match="has no samples"):
+    drawing.read(tmp_path / "run")
 
 
 def test_the_exact_distance_is_scipys(files):
@@ -112,10 +114,6 @@ def test_every_critic_plays_and_bounds_as_it_says(kind):
   if recipe.bound == "below":
     apart = jnp.linalg.norm(x - y, axis=1)
     assert np.all(np.abs(values(x) - values(y)) <= apart * (1 + 1e-4))
-
-
-def test_the_table_of_names_is_that_of_the_critics():
-  assert set(tables.CRITICS) == set(critics.RECIPES)
 
 
 def test_temperatures_fall_to_what_the_value_is_measured_at():

@@ -143,7 +143,7 @@ def test_subcommands(trained):
   assert sample.run(directory, sample.Config(number=7)).shape == (7, 2)
   record = evaluate.run(directory, evaluate.Config(number=64, draws=2))
   assert record["calls"] == 1 and record["step"] == 4
-  with pytest.raises(ValueError, match="has no solver"):
+  with pytest.raises(ValueError, match="samples by one call"):
     sample.run(directory, sample.Config(solver="heun"))
   with pytest.raises(ValueError, match="samples by one call"):
     encode.run(directory, encode.Config(number=2))
