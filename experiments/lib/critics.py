@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
   Attributes:
     num_steps: of the game; a map moves inner_steps times in each.
     batch_size: draws of each law, never paired.
-    learning_rate: of Adam, falling to 0 along a cosine.
+    learning_rate: of every player's Adam, falling to 0 along a cosine.
     betas: of Adam.
     inner_steps: of the map, where there is one.
     bound: the side that the value bounds W1 from, on fresh draws.
@@ -60,10 +60,9 @@ RECIPES = {
   "quadratic": Recipe(5000),
   "clipping": Recipe(5000, learning_rate=5e-5),
   "c_transform": Recipe(3000, 256),
-  "max_min": Recipe(2000, learning_rate=5e-5, inner_steps=5),
-  "reversed": Recipe(2000, learning_rate=5e-5, inner_steps=5),
+  "max_min": Recipe(2000, inner_steps=10),
+  "reversed": Recipe(2000, inner_steps=10),
 }
-MAP_RATE = 1e-3  # of Adam, of the maps: they must follow the critic
 FEATURES = (128, 128, 64)  # of the network that cones may look through
 TEMPERATURES = (0.3, 0.003)  # of the cones, first and last step
 PENALTIES = {
@@ -225,9 +224,14 @@ def _max_min(recipe, dim, reverse):
       "map": mover.init(map_key, data[0]),
     }
 
-  of_map = _optimizer("max_min", recipe._replace(learning_rate=MAP_RATE))
+  of_map = recipe._replace(num_steps=recipe.inner_steps * recipe.num_steps)
   turns = (
-    step.Turn("map", map_loss, of_map, num_steps=recipe.inner_steps),
+    step.Turn(
+      "map",
+      map_loss,
+      _optimizer("max_min", of_map),
+      num_steps=recipe.inner_steps,
+    ),
     step.Turn("critic", critic_loss, _optimizer("max_min", recipe)),
   )
   of = lambda params: lambda x: sign * potential(params)(x)

@@ -124,9 +124,9 @@ PRESETS = {
       run_dir="runs/wgan-gp",
       objective="wasserstein",
       penalty="gradient",
-      penalty_weight=10.0,
+      penalty_weight=0.1,
       critic_steps=5,
-      num_steps=2000,
+      num_steps=2667,
       **_RING,
     ),
   ),
@@ -145,7 +145,11 @@ PRESETS = {
   "gan": (
     "The non-saturating GAN on the ring, with no penalty: modes go missing.",
     Config(
-      run_dir="runs/gan", objective="non_saturating", penalty="none", **_RING
+      run_dir="runs/gan",
+      objective="non_saturating",
+      penalty="none",
+      learning_rate=1e-3,
+      **_RING,
     ),
   ),
 }

@@ -123,6 +123,25 @@ def test_temperatures_fall_to_what_the_value_is_measured_at():
   np.testing.assert_allclose(last, critics.TEMPERATURES[1])
 
 
+@pytest.mark.parametrize("kind", ["max_min", "reversed"])
+def test_every_player_learns_to_the_end(kind):
+  # A schedule that counts the game's steps alone would rest the map early.
+  recipe = critics.RECIPES[kind]._replace(num_steps=8, inner_steps=4)
+  game = critics.make(kind, recipe, 2)
+  draw = lambda key, number: tuple(jax.random.normal(key, (2, number, 2)))
+  batch_fn = critics.with_temperature(
+    game, games.batches(game.turns, 16, draw, jax.random.key(0))
+  )
+  params = game.init(jax.random.key(1), *draw(jax.random.key(2), 16))
+  after = [
+    games.play(game.turns, params, batch_fn, number, jax.random.key(3)).players
+    for number in (6, 7)
+  ]
+  for name in ("map", "critic"):
+    first, second = (jax.tree.leaves(now[name].params) for now in after)
+    assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True))
+
+
 def test_noise_is_added_and_fresh():
   config = _config("")
   noised, plain = clouds.load("moons+0.5", config), clouds.load("moons", config)
