@@ -142,6 +142,23 @@ def scaled(dim: int, scale: float = 2.0) -> Pair:
   return Pair(dim, sample, costs.distance, lambda x: -sign * costs.norm(x))
 
 
+def exponential() -> Pair:
+  """U[0, 1] and the exponential law of mean 1, on a line: W2^2 = 5/6.
+
+  The map of equal quantiles, optimal for every convex cost of x - y:
+
+    T(x) = -log(1 - x),   phi(x) = x + (1 - x) log(1 - x)
+  """
+  transport = lambda x: -jnp.log1p(-x)
+
+  def sample(key):
+    x = jax.random.uniform(key, (1,))
+    return x, transport(x)
+
+  potential = lambda x: jnp.sum(x - (1 - x) * transport(x))
+  return Pair(1, sample, costs.square, potential, transport)
+
+
 def gaussians(key: Array, dim: int) -> Pair:
   """The W2 benchmark of two random Gaussians, N(0, C) to N(0, S).
 

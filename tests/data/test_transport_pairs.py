@@ -28,6 +28,7 @@ SQUARES = {
   "hard": lambda: transport.log_sum_exp(
     _key(), 8, temperature=0.5, convexity=0.1
   ),
+  "exponential": transport.exponential,
 }
 
 
@@ -129,6 +130,16 @@ def test_known_costs():
   ):
     found = jax.jit(jax.vmap(pair.cost))(*_draws(pair, 20_000)).mean()
     np.testing.assert_allclose(found, cost, rtol=0.01)
+
+
+def test_equal_quantiles_on_a_line():
+  pair = transport.exponential()
+  x, y = (np.asarray(z)[:, 0] for z in _draws(pair, 5000))
+  assert stats.kstest(x, "uniform").pvalue > 0.01
+  assert stats.kstest(y, "expon").pvalue > 0.01
+  grid = (jnp.arange(100_000, dtype=jnp.float32)[:, None] + 0.5) / 100_000
+  cost = jax.vmap(lambda x: pair.cost(x, pair.transport(x)))(grid).mean()
+  np.testing.assert_allclose(cost, 5 / 6, rtol=1e-3)
 
 
 class Variants(chex.TestCase):
