@@ -1,7 +1,7 @@
 """Duals, maps and games where the truth is known.
 
   python -m benchmarks.duals w1      W1: cosine of gradients, value, ten critics
-  python -m benchmarks.duals w2      W2: error of the map, four methods
+  python -m benchmarks.duals w2      W2: error of the map, five methods
   python -m benchmarks.duals ring    GANs: modes of eight Gaussians on a ring
 
 Every cell (pair, method, seed) is stored in runs/tables as it is finished, and

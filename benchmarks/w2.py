@@ -22,7 +22,7 @@ PAIRS = {
   ),
 }
 COLUMNS = tuple(PAIRS)
-METHODS = ("linear", "semi_dual", "max_min", "w2gn")
+METHODS = ("linear", "semi_dual", "max_min", "makkuva", "w2gn")
 NUM_FRESH = 8192
 
 

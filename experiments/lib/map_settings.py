@@ -51,7 +51,7 @@ class Config:
   num_steps: int | None = None
   """Steps of the game."""
   inner_steps: int | None = None
-  """Of max_min's map in each of them."""
+  """Of the map in each of them, where it plays against a potential."""
   batch_size: int | None = None
   """Examples of either law in an inner step, never paired."""
   learning_rate: float | None = None
@@ -97,9 +97,10 @@ def check(config: Config, data: datasets.Data) -> None:
     raise ValueError(
       f"features: expected widths of at least 1, got {config.features}"
     )
-  if config.inner_steps > 1 and config.method != "max_min":
+  if config.inner_steps > 1 and config.method not in movers.GAMES:
     raise ValueError(
-      f"inner_steps: expected 1 but for max_min, got {config.inner_steps}"
+      f"inner_steps: expected 1 but for {' and '.join(movers.GAMES)}, got"
+      f" {config.inner_steps}"
     )
   for name in ("epsilon", "learning_rate"):
     if not 0 < getattr(config, name) < math.inf:
@@ -133,6 +134,10 @@ PRESETS = {
   "neural-ot": (
     "The same by a map that plays against a potential.",
     Config(run_dir="runs/neural-ot", method="max_min"),
+  ),
+  "makkuva": (
+    "The same by two convex potentials that play the conjugate of each other.",
+    Config(run_dir="runs/makkuva", method="makkuva"),
   ),
   "w2gn": (
     "The same by two convex potentials, inverse to one another.",

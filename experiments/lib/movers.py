@@ -3,12 +3,14 @@
   kind       how the map is learned
   semi_dual  grad phi of a smooth potential, conjugates by Newton's method
   max_min    a network that pays |x - T(x)|^2 / 2 against a potential
+  makkuva    the same game of two convex potentials, T = grad psi
   w2gn       grad phi of two convex potentials, inverse to one another
   entropic   the conditional mean of the entropic plan, from two potentials
 
 A kind's RECIPE has the steps, batch and rates that it is run with.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -46,10 +48,13 @@ class Recipe(NamedTuple):
 RECIPES = {
   "semi_dual": Recipe(1000, 1024, 1e-2, (64, 64)),
   "max_min": Recipe(2000, 256, 1e-3, (128, 128), 0.999, 10),
+  "makkuva": Recipe(2000, 256, 1e-2, (64, 64, 64), 0.999, 10),
   "w2gn": Recipe(3000, 512, 1e-2, (64, 64, 64)),
   "entropic": Recipe(2000, 512, 3e-3, (128, 128)),
 }
+GAMES = ("max_min", "makkuva")  # whose map is a player of its own
 NEWTON_STEPS = 4
+NEGATIVITY = 0.1  # weight of makkuva's penalty on psi
 
 
 class Mover(NamedTuple):
@@ -100,6 +105,8 @@ def make(
     game = _semi_dual(recipe)
   elif kind == "max_min":
     game = _max_min(recipe)
+  elif kind == "makkuva":
+    game = _makkuva(recipe)
   elif kind == "w2gn":
     game = _w2gn(recipe, dim)
   else:
@@ -148,32 +155,48 @@ def _semi_dual(recipe):
 def _max_min(recipe):
   net = potentials.Potential(recipe.features, jax.nn.relu)
   mover = potentials.Map(recipe.features, jax.nn.relu, linear=1.0)
-  f = lambda params: lambda y: net.apply(params["potential"], y)
-  move = lambda params: lambda x: mover.apply(params, x)
+  start = dict(map=mover.init, potential=net.init)
+  return _game(recipe, start, net.apply, mover.apply, half_square)
+
+
+def _makkuva(recipe):
+  net = icnn.ICNN(recipe.features)
+  start = dict(map=net.init, potential=net.init)
+  f = lambda params, y: -net.apply(params, y)
+  move = jax.grad(net.apply, argnums=1)
+  soft = lambda params: NEGATIVITY * icnn.negativity(params)
+  return _game(
+    recipe, start, f, move, costs.inner, soft=soft, project=icnn.nonnegative
+  )._replace(potential=lambda params: functools.partial(net.apply, params))
+
+
+def _game(recipe, start, f, move, cost, *, soft=None, project=None):
+  """A map against a potential f; soft is added to the map's loss."""
+  bind = functools.partial
 
   def map_loss(params, source, target):
     one = lambda x: transport.mover(
-      f(params), move(params["map"]), x, cost=half_square
+      bind(f, params["potential"]), bind(move, params["map"]), x, cost=cost
     )
-    return jnp.mean(jax.vmap(one)(source))
+    loss = jnp.mean(jax.vmap(one)(source))
+    return loss if soft is None else loss + soft(params["map"])
 
   def potential_loss(params, source, target):
-    moved = jax.vmap(move(params["map"]))(source)
-    one = lambda y, moved: wasserstein.dual(f(params), y, moved)
+    moved = jax.vmap(bind(move, params["map"]))(source)
+    one = bind(wasserstein.dual, bind(f, params["potential"]))
     return jnp.mean(jax.vmap(one)(target, moved))
 
   def init(key, x):
-    map_key, potential_key = jax.random.split(key)
+    keys = jax.random.split(key)
     return {
-      "map": mover.init(map_key, x),
-      "potential": net.init(potential_key, x),
+      name: fn(k, x) for (name, fn), k in zip(start.items(), keys, strict=True)
     }
 
   turns = (
     _turn("map", recipe, map_loss, inner=recipe.inner_steps),
-    _turn("potential", recipe, potential_loss),
+    _turn("potential", recipe, potential_loss, project=project),
   )
-  return Mover(turns, init, move, "map")
+  return Mover(turns, init, lambda params: bind(move, params), "map")
 
 
 def _w2gn(recipe, dim):

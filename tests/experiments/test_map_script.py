@@ -33,7 +33,7 @@ TINY = transport_map.Config(
   save_every=2,
   samples_every=4,
 )
-METHODS = ("semi_dual", "max_min", "w2gn", "entropic")
+METHODS = ("semi_dual", "max_min", "makkuva", "w2gn", "entropic")
 POINTS = {"samples", "trajectory", "paths", "map", "curves"}
 
 
@@ -175,7 +175,7 @@ def test_every_law_has_draws_of_its_own():
   chex.assert_trees_all_equal(batch_fn(1), second)
 
 
-@pytest.mark.parametrize("method", ("semi_dual", "w2gn"))
+@pytest.mark.parametrize("method", ("semi_dual", "makkuva", "w2gn"))
 def test_the_map_is_the_gradient_of_its_potential(method):
   _, _, made = _method(_tiny(method=method))
   params = made.players(jax.random.key(0))[made.player]
