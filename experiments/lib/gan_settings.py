@@ -131,7 +131,7 @@ PRESETS = {
     ),
   ),
   "wgan": (
-    "WGAN with clipped weights on the ring.",
+    "WGAN with clipped weights on the ring: every mode, blurred.",
     Config(
       run_dir="runs/wgan",
       objective="wasserstein",
