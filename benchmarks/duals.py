@@ -12,6 +12,7 @@ fresh pairs, --budget scales every recipe's steps: 1 is what the pages show.
 import argparse
 import math
 import pathlib
+import shlex
 
 from benchmarks import cells, duals_page, results, ring, w1, w2
 
@@ -62,7 +63,11 @@ def main() -> None:
       values = cells.complete(path, row, how, None if args.stored else measure)
       if values:
         found.setdefault(column, {})[method] = values
+  if not found:
+    parser.error(f"--stored: expected finished cells in {path}, got none")
   flags = f" --seeds {args.seeds} --budget {args.budget:g}"
+  if args.pairs:
+    flags += " --pairs " + " ".join(map(shlex.quote, args.pairs))
   record = dict(
     command=f"python -m benchmarks.duals {args.table}{flags}",
     machine=results.machine(),

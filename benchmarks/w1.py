@@ -37,7 +37,9 @@ METHODS = (
   "reversed",
 )
 BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")  # outside the class
-SCALES = (0.3, 1.0)  # of the cones' starts; the larger dual is kept
+# Scales of the cones' starts: short trials say which law's are drawn together.
+STARTS = ((0.3, 1.0), (1.0, 0.3))
+TRIAL = 0.1  # of the steps, each
 NUM_FRESH = 4096
 
 
@@ -54,7 +56,9 @@ def settings(column: str, method: str, budget: float) -> dict:
   recipe["num_steps"] = max(1, round(budget * recipe["num_steps"]))
   recipe["betas"] = list(recipe["betas"])
   if method == "cones" and column != w1_digits.COLUMN:
-    recipe["num_cones"] = 64 if column == "D2 N4" else 512
+    dim = column.split()[0]
+    recipe["num_cones"] = {"D2": 64, "D16": 512, "D128": 768}[dim]
+    recipe |= dict(starts=[list(start) for start in STARTS], trial=TRIAL)
   return recipe
 
 
@@ -76,37 +80,45 @@ def _many(pair):
   return jax.jit(draw, static_argnums=1)
 
 
+@functools.cache
 def draws(pair: laws.Pair):
   """(key, number) -> draws of both laws, independent of one another."""
   many = _many(pair)
 
-  def draw(key, number):
+  def draw(key, number):  # compiled whole: what is dropped is not computed
     data_key, other_key = jax.random.split(key)
     return many(data_key, number)[0], many(other_key, number)[1]
 
-  return draw
+  return jax.jit(draw, static_argnums=1)
 
 
 def fit(pair: laws.Pair, method: str, seed: int, how: dict):
-  """A trained critic, [D] -> []; of cones the better of SCALES."""
+  """A trained critic, [D] -> []; of cones by the start that is ahead in trials
+  of the dual on fresh draws.
+  """
   how = dict(how, betas=tuple(how["betas"]))
+  starts, trial = how.pop("starts", [(1.0, 1.0)]), how.pop("trial", 1.0)
   cone = {k: how.pop(k) for k in ("num_cones",) if k in how}
   recipe = critics.Recipe(**how)
   draw = draws(pair)
   keys = jax.random.split(jax.random.key(seed), 5)
   start_key, init_key, run_key, data_key, choice_key = keys
-  starts, fresh = draw(start_key, 1024), draw(choice_key, NUM_FRESH)
-  found = []
-  for scale in SCALES if method == "cones" else SCALES[:1]:
-    game = critics.make(method, recipe, pair.dim, cone_scale=scale, **cone)
+  points, fresh = draw(start_key, 1024), draw(choice_key, NUM_FRESH)
+
+  def train(start, num_steps):
+    now = recipe._replace(num_steps=num_steps)
+    game = critics.make(method, now, pair.dim, cone_scales=tuple(start), **cone)
     pairs = games.batches(game.turns, recipe.batch_size, draw, data_key)
     batch_fn = critics.with_temperature(game, pairs)
-    params, num_steps = game.init(init_key, *starts), recipe.num_steps
-    now = games.play(game.turns, params, batch_fn, num_steps, run_key)
-    params = {name: player.params for name, player in now.players.items()}
-    critic_fn = game.of(params)
-    found.append((value(critic_fn, *fresh), critic_fn))
-  return max(found, key=lambda pair: pair[0])[1]
+    params = game.init(init_key, *points)
+    played = games.play(game.turns, params, batch_fn, num_steps, run_key)
+    return game.of({n: p.params for n, p in played.players.items()})
+
+  ahead = starts[0]
+  if len(starts) > 1:
+    short = max(1, round(trial * recipe.num_steps))
+    ahead = max(starts, key=lambda start: value(train(start, short), *fresh))
+  return train(ahead, recipe.num_steps)
 
 
 def value(critic_fn, data, other) -> float:

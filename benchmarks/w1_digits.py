@@ -12,7 +12,6 @@ COLUMN = "digits, noise .5"
 # The first three are 1-Lipschitz: the larger value is the better one. That of a
 # penalty may lie above W1.
 METHODS = ("cones", "features", "orthogonal", "gradient", "lipschitz")
-SCALE = 1.0  # of the cones' starts
 
 
 def measure(cell: cells.Cell, how: dict) -> dict:
@@ -24,9 +23,7 @@ def measure(cell: cells.Cell, how: dict) -> dict:
   data_key, other_key, init_key, run_key = jax.random.split(key, 4)
   dim, number = data.held_out[0].size, config.num_cones
   cpu = time.process_time()
-  game = critics.make(
-    cell.method, recipe, dim, num_cones=number, cone_scale=SCALE
-  )
+  game = critics.make(cell.method, recipe, dim, num_cones=number)
   pairs = games.zipped(
     game.turns,
     recipe.batch_size,

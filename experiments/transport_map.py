@@ -5,17 +5,18 @@
   python -m experiments.transport_map neural-ot --run-dir runs/neural-ot
   python -m experiments.transport_map zero-to-eight --run-dir runs/morph
 
---method says how the map T of --source to --data is learned: semi_dual, w2gn
-(both T = grad phi of a potential phi), max_min or entropic. Time runs from 0,
-the source, to 1, the data: a sample is a draw x of the source moved along its
-displacement, x + t (T(x) - x), by Euler's method in eight steps, all of one
+--method says how the map T of --source to --data is learned: semi_dual, w2gn or
+makkuva (T = grad phi of a potential phi), max_min or entropic. Time runs from
+0, the source, to 1, the data: a sample is a draw x of the source moved along
+its displacement, x + t (T(x) - x), by Euler's method in eight steps, all of one
 evaluation of T: the network once, and its gradient where T is one.
 
 At the end result.json says what the map costs and how far the mapped points lie
 from the data, beside the floor: what as many real ones get.
 
 Methods: Amos 2023, arXiv:2210.12153; Korotin et al. 2023, arXiv:2201.12220;
-Korotin et al. 2021, arXiv:1909.13082; Seguy et al. 2018, arXiv:1711.02283.
+Korotin et al. 2021, arXiv:1909.13082; Makkuva et al. 2020, arXiv:1908.10962;
+Seguy et al. 2018, arXiv:1711.02283.
 """
 
 import functools

@@ -47,7 +47,7 @@ def run(config: Config) -> state.State:
     recipe,
     data.held_out[0].size,
     num_cones=config.num_cones,
-    cone_scale=config.cone_scale,
+    cone_scales=config.cone_scales,
   )
   pairs = games.zipped(
     critic.turns,

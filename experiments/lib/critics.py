@@ -3,12 +3,14 @@
   kind                 what keeps the critic's slope at 1, where it bounds from
   cones, features,
   orthogonal, spectral its form: below (features: cones on an orthogonal net's)
-  clipping, gradient, lipschitz, divergence, quadratic
-                       a penalty or a projection: no bound
+  gradient, lipschitz  a penalty: no bound
+  clipping, divergence, quadratic
+                       another measure than W1
   c_transform          the conjugate over the batch: no bound beyond the batch
   max_min, reversed    a map that plays the conjugate (MM, MM-R): no bound
 
-A kind's RECIPE has the steps, batch and rates that it is run with.
+A kind's RECIPE has the steps, batch and rates that it is run with, WEIGHTS
+what its penalty is multiplied by.
 """
 
 import functools
@@ -20,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import tables
+from experiments.lib import games, tables
 from jaxgen import costs
-from jaxgen.losses import transport, wasserstein
+from jaxgen.losses import wasserstein
 from jaxgen.models import lipschitz, potentials
 from jaxgen.training import step
 
@@ -35,10 +37,12 @@ class Recipe(NamedTuple):
   Attributes:
     num_steps: of the game; a map moves inner_steps times in each.
     batch_size: draws of each law, never paired.
-    learning_rate: of every player's Adam, falling to 0 along a cosine.
+    learning_rate: of every player's Adam, falling to 0 along a cosine; of
+      clipping's RMSProp, where it stays.
     betas: of Adam.
     inner_steps: of the map, where there is one.
-    bound: the side that the value bounds W1 from, on fresh draws.
+    bound: the side that the value bounds W1 from, on fresh draws: below,
+      neither side, or nothing where it measures something else.
   """
 
   num_steps: int
@@ -56,20 +60,17 @@ RECIPES = {
   "spectral": Recipe(5000, bound="below"),
   "gradient": Recipe(5000),
   "lipschitz": Recipe(5000),
-  "divergence": Recipe(5000),
-  "quadratic": Recipe(5000),
-  "clipping": Recipe(5000, learning_rate=5e-5),
+  "divergence": Recipe(5000, bound="nothing"),
+  "quadratic": Recipe(5000, bound="nothing"),
+  "clipping": Recipe(5000, learning_rate=5e-5, bound="nothing"),
   "c_transform": Recipe(3000, 256),
   "max_min": Recipe(2000, inner_steps=10),
   "reversed": Recipe(2000, inner_steps=10),
 }
 FEATURES = (128, 128, 64)  # of the network that cones may look through
-TEMPERATURES = (0.3, 0.003)  # of the cones, first and last step
-PENALTIES = {
-  "gradient": (10.0, wasserstein.gradient_penalty),
-  "lipschitz": (10.0, wasserstein.lipschitz_penalty),
-  "divergence": (2.0, wasserstein.divergence_penalty),
-}
+# Of the cones in the first step, and over sqrt(D) in the last.
+TEMPERATURES = (0.3, 0.003)
+WEIGHTS = {"gradient": 10.0, "lipschitz": 10.0, "divergence": 2.0}
 
 
 class Critic(NamedTuple):
@@ -94,7 +95,7 @@ def make(
   dim: int,
   *,
   num_cones: int = 512,
-  cone_scale: float = 0.3,
+  cone_scales: tuple[float, float] = (1.0, 1.0),
 ) -> Critic:
   """The game of a kind of critic, batches (data [B, D], other [B, D], T []).
 
@@ -103,14 +104,15 @@ def make(
     recipe: how it is trained.
     dim: D.
     num_cones: of each of the two families.
-    cone_scale: of the draws of data that falling cones start at.
+    cone_scales: of the draws of data that falling cones start at, and of those
+      of other that rising ones do, about their means.
 
   Raises:
     ValueError: no such kind.
   """
   tables.lookup(RECIPES, kind, "critic")
   if kind in ("cones", "features"):
-    return _cones(kind, recipe, num_cones, cone_scale)
+    return _cones(kind, recipe, dim, num_cones, cone_scales)
   if kind in ("max_min", "reversed"):
     return _max_min(recipe, dim, reverse=kind == "reversed")
   net = _network(kind, dim)
@@ -140,9 +142,9 @@ def _pair_loss(kind, critic_fn, data, other, mix):
   if kind == "quadratic":
     return wasserstein.quadratic(critic_fn, data, other)
   loss = wasserstein.dual(critic_fn, data, other)
-  if kind in PENALTIES:
-    scale, penalty = PENALTIES[kind]
-    loss += scale * penalty(critic_fn, wasserstein.between(data, other, mix))
+  if kind in WEIGHTS:
+    penalty_fn = tables.PENALTIES[kind]
+    loss += WEIGHTS[kind] * penalty_fn(critic_fn, data, other, mix)
   return loss
 
 
@@ -163,9 +165,10 @@ def _optimizer(kind, recipe):
   return optax.adam(rate, *recipe.betas)
 
 
-def _cones(kind, recipe, num_cones, scale):
+def _cones(kind, recipe, dim, num_cones, scales):
   """Cones on the points, or on what a 1-Lipschitz network makes of them."""
-  first, last = TEMPERATURES
+  seen_dim = FEATURES[-1] if kind == "features" else dim
+  first, last = TEMPERATURES[0], TEMPERATURES[1] * seen_dim**0.5
   temperature = lambda number: (
     first * (last / first) ** (number / recipe.num_steps)
   )
@@ -181,12 +184,17 @@ def _cones(kind, recipe, num_cones, scale):
   def loss_fn(params, extras, key, batch):
     data, other, t = batch
     one = functools.partial(wasserstein.dual, of_at(params, t))
-    return jnp.mean(jax.vmap(one)(data, other)), ({}, extras)
+    return games.mean(one, data, other), ({}, extras)
 
   def init(key, data, other):
     seen = net.init(key, data[0]) if kind == "features" else None
-    tips = lambda x: jax.vmap(functools.partial(see, seen))(x[:num_cones])
-    cones = lipschitz.init_cones(scale * tips(data), tips(other))
+
+    def tips(x, scale):
+      x = jax.vmap(functools.partial(see, seen))(x[:num_cones])
+      mean = jnp.mean(x, axis=0, keepdims=True)
+      return mean + scale * (x - mean)
+
+    cones = lipschitz.init_cones(*map(tips, (data, other), scales))
     return {"critic": (seen, cones)}
 
   turn = step.Turn("critic", loss_fn, _optimizer(kind, recipe))
@@ -201,21 +209,16 @@ def _max_min(recipe, dim, reverse):
   net = potentials.Potential(features, relu)
   mover = potentials.Map(features, relu, linear=1.0)
   sign = -1.0 if reverse else 1.0
-  potential = lambda params: lambda x: net.apply(params["critic"], x)
-  move = lambda params: lambda x: mover.apply(params["map"], x)
-  ends = lambda batch: batch[:2][::-1] if reverse else batch[:2]
 
-  def map_loss(params, extras, key, batch):
-    _, start = ends(batch)
-    how = dict(cost=costs.distance)
-    one = lambda x: transport.mover(potential(params), move(params), x, **how)
-    return jnp.mean(jax.vmap(one)(start)), ({}, extras)
+  losses = games.against(net.apply, mover.apply, costs.distance)
 
-  def critic_loss(params, extras, key, batch):
-    target, start = ends(batch)
-    moved = jax.vmap(move(params))(start)
-    one = functools.partial(wasserstein.dual, potential(params))
-    return jnp.mean(jax.vmap(one)(target, moved)), ({}, extras)
+  def loss(index, params, extras, key, batch):
+    data, other, _ = batch
+    source, target = (data, other) if reverse else (other, data)
+    both = params["map"], params["critic"]
+    return losses[index](*both, source, target), ({}, extras)
+
+  map_loss, critic_loss = (functools.partial(loss, i) for i in (0, 1))
 
   def init(key, data, other):
     critic_key, map_key = jax.random.split(key)
@@ -234,7 +237,7 @@ def _max_min(recipe, dim, reverse):
     ),
     step.Turn("critic", critic_loss, _optimizer("max_min", recipe)),
   )
-  of = lambda params: lambda x: sign * potential(params)(x)
+  of = lambda params: lambda x: sign * net.apply(params["critic"], x)
   return Critic(turns, init, of, lambda number: 1.0)
 
 

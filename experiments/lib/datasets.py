@@ -74,6 +74,7 @@ def load_data(
   image_size: int = 32,
   flip: bool = False,
   data_dir: str | None = None,
+  option: str = "data",
 ) -> Data:
   """The data set of this name.
 
@@ -83,6 +84,7 @@ def load_data(
     image_size: of photos; the others have their own.
     flip: mirror half of the training images.
     data_dir: of tfds.
+    option: that gave the name, for the error.
 
   Raises:
     ValueError: no such data set, or one that cannot be trained on.
@@ -109,7 +111,7 @@ def load_data(
         raise ValueError(f"flip: expected images, got {name}")
       return toy_data(TOYS[law]())
     case _:
-      raise ValueError(f"data: expected one of {DATA}, got {name!r}")
+      raise ValueError(f"{option}: expected one of {DATA}, got {name!r}")
   return image_data(*found, levels=levels, flip=flip)
 
 

@@ -31,14 +31,15 @@ class Config:
   bounds from below; gradient, lipschitz, divergence are penalties."""
   num_cones: int = 512
   """Of each of the two families."""
-  cone_scale: float = 1.0
-  """Where falling cones start: this times draws of the data."""
+  cone_scales: tuple[float, float] = (1.0, 1.0)
+  """Falling cones start at the data, rising ones at the other law, spread
+  about its mean by so much."""
   num_steps: int | None = None
   """Training steps; None for the critic's own, as are the next two."""
   batch_size: int | None = None
   """Draws of each law in a step."""
   learning_rate: float | None = None
-  """Of Adam, falling to 0."""
+  """Of Adam, falling to 0; of clipping's RMSProp."""
   shard: tables.ShardName = "replicated"
   """Parameters and optimizer: on every device, or split over them."""
 

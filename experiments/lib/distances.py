@@ -52,11 +52,14 @@ def resolve(config: Any) -> tuple[Any, critics.Recipe]:
   least = dict.fromkeys(("num_steps", "batch_size", "num_cones", "keep"), 1)
   every = dict.fromkeys(("log_every", "save_every", "samples_every"), 1)
   runs.at_least(config, **least, **every)
-  for name in ("learning_rate", "cone_scale"):
-    if not 0 < getattr(config, name) < math.inf:
-      raise ValueError(
-        f"{name}: expected a positive number, got {getattr(config, name)}"
-      )
+  if not 0 < config.learning_rate < math.inf:
+    raise ValueError(
+      f"learning_rate: expected a positive number, got {config.learning_rate}"
+    )
+  if not all(0 <= scale < math.inf for scale in config.cone_scales):
+    raise ValueError(
+      f"cone_scales: expected numbers of at least 0, got {config.cone_scales}"
+    )
   return config, recipe
 
 
@@ -104,15 +107,28 @@ def measure(critic, now, found: HeldOut, bound: str) -> dict[str, Any]:
   """The dual's value, its standard error, and the clouds' own distance."""
   values = jax.jit(jax.vmap(_critic_fn(critic, now)))
   data, other = (np.asarray(values(x), np.float64) for x in found[:2])
-  error = math.sqrt(data.var() / len(data) + other.var() / len(other))
   return dict(
     value=float(data.mean() - other.mean()),
-    standard_error=error,
+    standard_error=standard_error(data, other),
     bounds_from=bound,
     clouds=float(found.lengths.mean()),
     clouds_size=len(found.lengths),
     held_out=[len(data), len(other)],
   )
+
+
+def standard_error(data: np.ndarray, other: np.ndarray) -> float:
+  """Of mean(data) - mean(other), [N] and [M]; NaN of a single draw.
+
+  As many of each are taken for draws of pairs, dependent or not: one set may be
+  the other with noise.
+  """
+  if min(len(data), len(other)) < 2:
+    return math.nan
+  if len(data) == len(other):
+    return float(np.std(data - other, ddof=1) / math.sqrt(len(data)))
+  parts = (x.var(ddof=1) / len(x) for x in (data, other))
+  return math.sqrt(sum(parts))
 
 
 def write(run_dir: pathlib.Path, result: dict[str, Any]) -> None:
@@ -122,12 +138,17 @@ def write(run_dir: pathlib.Path, result: dict[str, Any]) -> None:
 
 def line(config: Any, result: dict[str, Any]) -> str:
   """What was found, as a line."""
-  sign = ">=" if result["bounds_from"] == "below" else "about"
+  pair, bound = f"({config.data}, {config.other})", result["bounds_from"]
+  head = {
+    "below": f"W1{pair} >=",
+    "neither side": f"W1{pair} about",
+    "nothing": f"{config.critic}{pair}, another measure than W1:",
+  }[bound]
   return (
-    f"W1({config.data}, {config.other}) {sign} {result['value']:.4g} +-"
-    f" {result['standard_error']:.2g} (dual on held-out draws, {config.critic}:"
-    f" bounds from {result['bounds_from']}); {result['clouds']:.4g} between"
-    f" {result['clouds_size']} of each, which lies above on average"
+    f"{head} {result['value']:.4g} +- {result['standard_error']:.2g} (dual on"
+    f" held-out draws, {config.critic}: bounds from {bound});"
+    f" {result['clouds']:.4g} between {result['clouds_size']} of each, which"
+    " lies above W1 on average"
   )
 
 

@@ -40,7 +40,10 @@ def source(config: Any, data: datasets.Data) -> Source:
   if config.source == "gaussian":
     return _noise(data.shape)
   found = datasets.load_data(
-    config.source, image_size=config.image_size, data_dir=config.data_dir
+    config.source,
+    image_size=config.image_size,
+    data_dir=config.data_dir,
+    option="source",
   )
   if found.shape != data.shape:
     raise ValueError(

@@ -1,11 +1,17 @@
-"""What games of two laws share: their batches, and playing them through."""
+"""What games of two laws share: batches, losses, and playing them through."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from jaxgen import costs
+from jaxgen.losses import transport, wasserstein
 from jaxgen.training import state, step
+
+PART = 128  # examples that `mean` takes at once
 
 
 def batches(
@@ -53,6 +59,54 @@ def zipped(
     )
     for turn in turns
   }
+
+
+def against(
+  potential_fn: Callable, move_fn: Callable, cost: costs.Cost
+) -> tuple[Callable, Callable]:
+  """A map against a potential: the losses of both, in this order.
+
+    max_f min_T  E [c(x, T(x)) - f(T(x))] + E f(y)
+
+  Args:
+    potential_fn: (params, y [*D]) -> f(y) [], high on the target.
+    move_fn: (params, x [*D]) -> T(x) [*D].
+    cost: c.
+
+  Returns:
+    Two of (map's params, potential's, source [B, *D], target [B, *D]) -> [].
+  """
+  bind = functools.partial
+
+  def of_map(moves, values, source, target):
+    f, move = bind(potential_fn, values), bind(move_fn, moves)
+    one = lambda x: transport.mover(f, move, x, cost=cost)
+    return jnp.mean(jax.vmap(one)(source))
+
+  def of_potential(moves, values, source, target):
+    moved = jax.vmap(bind(move_fn, moves))(source)
+    one = bind(wasserstein.dual, bind(potential_fn, values))
+    return jnp.mean(jax.vmap(one)(target, moved))
+
+  return of_map, of_potential
+
+
+def mean(fn: Callable, *batch: Any) -> Any:
+  """mean_i fn(x_i, y_i, ...) [], a part of the batch at a time.
+
+  The memory is that of PART examples, forth and back; on a CPU, where a part
+  then fits the cache, cones take a third of the time. A part has examples of
+  every device's share of the batch.
+
+  Args:
+    fn: (x, y, ...) of one example each -> [].
+    batch: arrays [B, ...]; all at once if PART does not divide B.
+  """
+  number = len(batch[0])
+  size = number if number % PART else PART
+  apart = lambda x: jnp.moveaxis(x.reshape(size, -1, *x.shape[1:]), 1, 0)
+  part = jax.checkpoint(lambda part: jnp.mean(jax.vmap(fn)(*part)))
+  return jnp.mean(jax.lax.map(part, tuple(map(apart, batch))))
 
 
 def _by_inner_step(turn, draws):

@@ -154,7 +154,7 @@ def batches(
   lead = () if inner == 1 else (inner,)
 
   def weight(number):
-    if config.penalty == "none" or number % config.penalty_every:
+    if config.penalty == "none" or (number + 1) % config.penalty_every:
       return 0.0
     share = min(1.0, 2 * number / config.num_steps)
     now = config.penalty_weight * (last / config.penalty_weight) ** share

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.lib import tables
+from experiments.lib import games, tables
 from jaxgen import costs
 from jaxgen.losses import transport, wasserstein
 from jaxgen.models import icnn, potentials
@@ -153,7 +153,7 @@ def _semi_dual(recipe):
 
 
 def _max_min(recipe):
-  net = potentials.Potential(recipe.features, jax.nn.relu)
+  net = potentials.Potential(recipe.features, jax.nn.relu, quadratic=0.0)
   mover = potentials.Map(recipe.features, jax.nn.relu, linear=1.0)
   start = dict(map=mover.init, potential=net.init)
   return _game(recipe, start, net.apply, mover.apply, half_square)
@@ -172,19 +172,14 @@ def _makkuva(recipe):
 
 def _game(recipe, start, f, move, cost, *, soft=None, project=None):
   """A map against a potential f; soft is added to the map's loss."""
-  bind = functools.partial
+  of_map, of_potential = games.against(f, move, cost)
 
   def map_loss(params, source, target):
-    one = lambda x: transport.mover(
-      bind(f, params["potential"]), bind(move, params["map"]), x, cost=cost
-    )
-    loss = jnp.mean(jax.vmap(one)(source))
+    loss = of_map(params["map"], params["potential"], source, target)
     return loss if soft is None else loss + soft(params["map"])
 
   def potential_loss(params, source, target):
-    moved = jax.vmap(bind(move, params["map"]))(source)
-    one = bind(wasserstein.dual, bind(f, params["potential"]))
-    return jnp.mean(jax.vmap(one)(target, moved))
+    return of_potential(params["map"], params["potential"], source, target)
 
   def init(key, x):
     keys = jax.random.split(key)
@@ -196,7 +191,8 @@ def _game(recipe, start, f, move, cost, *, soft=None, project=None):
     _turn("map", recipe, map_loss, inner=recipe.inner_steps),
     _turn("potential", recipe, potential_loss, project=project),
   )
-  return Mover(turns, init, lambda params: bind(move, params), "map")
+  of = lambda params: functools.partial(move, params)
+  return Mover(turns, init, of, "map")
 
 
 def _w2gn(recipe, dim):

@@ -115,7 +115,16 @@ def swapped(pair: Pair) -> Pair:
 
 
 def shifted(dim: int, shift: float = 2.0) -> Pair:
-  """N(0, I) and N(shift e, I), e = 1 / sqrt(D): W1 = |shift|, f = -<e, x>."""
+  """N(0, I) and N(shift e, I), e = 1 / sqrt(D): W1 = |shift|, f = -+<e, x>.
+
+  Args:
+    dim: D, at least 1.
+    shift: of the mean, along the diagonal; of either sign.
+
+  Raises:
+    ValueError: no dimension.
+  """
+  _at_least(1, dim=dim)
   along = jnp.full((dim,), dim**-0.5)
 
   def sample(key):
@@ -130,7 +139,15 @@ def scaled(dim: int, scale: float = 2.0) -> Pair:
   """N(0, I) and N(0, scale^2 I): rays from the origin, f = -+|x|.
 
   W1 = |scale - 1| E |x|
+
+  Args:
+    dim: D, at least 1.
+    scale: positive.
+
+  Raises:
+    ValueError: a number out of range.
   """
+  _at_least(1, dim=dim)
   if not scale > 0:
     raise ValueError(f"scale: expected above 0, got {scale}")
 

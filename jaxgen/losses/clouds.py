@@ -67,13 +67,14 @@ def entropic(
     cost: c, ([*D], [*D]) -> [].
     a: weights of x, [N], that sum to one.
     b: weights of y, [M], that sum to one.
-    threshold: the error at which the iteration ends.
-    max_iterations: at which it ends in any case: see the error. The smaller
-      epsilon beside the costs, the more are needed.
+    threshold: the error of one marginal at which ott-jax ends the iteration.
+    max_iterations: at least 1, rounded up to tens, at which it ends in any
+      case: see the error. The smaller epsilon beside the costs, the more.
 
   Raises:
     ValueError: points of different shape, an empty cloud, an epsilon that is
-      not positive, weights of another number, or known not to be weights.
+      not positive, no iterations, weights of another number, or known not to
+      be weights.
 
   Reference: Cuturi 2013, arXiv:1306.0895; Feydy et al. 2019, arXiv:1810.08278,
   eq. 4 and 6.
@@ -81,6 +82,10 @@ def entropic(
   _check(x, y)
   if not epsilon > 0:
     raise ValueError(f"epsilon: expected positive, got {epsilon}")
+  if max_iterations < 1:
+    raise ValueError(
+      f"max_iterations: expected at least 1, got {max_iterations}"
+    )
   a, b = _weights("a", a, x), _weights("b", b, y)
   paid = jax.vmap(lambda x: jax.vmap(lambda y: cost(x, y))(y))(x)
   held = jax.lax.stop_gradient((paid, a, b))

@@ -171,10 +171,15 @@ def conjugate_point(
     start: where to begin, [D].
     num_steps: of Newton, at least 1; three to six from a near start.
 
+  Raises:
+    ValueError: no steps, y and start of different size or no points, or phi is
+      no scalar.
+
   Reference: Amos 2023, arXiv:2210.12153, section 3 (refined conjugates).
   """
   if num_steps < 1:
     raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+  _require_points(y=y[None], start=start[None])
   gap = lambda x: costs.value(potential_fn, x) + costs.inner(x, y)
   sizes = jnp.asarray(_SIZES, start.dtype)
 
@@ -220,16 +225,12 @@ def semi_dual(
     num_steps: of Newton.
 
   Raises:
-    ValueError: empty clouds, or of different dimension.
+    ValueError: empty clouds, of different dimension, or not of points [D].
 
   Reference: Amos 2023, arXiv:2210.12153, eq. 7; Taghvaei and Jalali 2019,
   arXiv:1902.07197.
   """
-  if source.shape[1:] != target.shape[1:] or not len(source) or not len(target):
-    raise ValueError(
-      "target: expected points of the source's dimension, one of each at least,"
-      f" got {list(source.shape)} and {list(target.shape)}"
-    )
+  _require_points(source=source, target=target)
   held = jax.lax.stop_gradient
   values = held(jax.vmap(lambda x: costs.value(potential_fn, x))(source))
   starts = source[jnp.argmax(target @ source.T - values[None], axis=1)]
@@ -266,6 +267,18 @@ def barycentric(
   costs.require_alike(x=x, y=y)
   held = jax.lax.stop_gradient(density)
   return held * costs.square(_moved(transport_fn, x), y)
+
+
+def _require_points(**clouds):
+  """Two clouds [N, D] and [M, D]."""
+  (first, x), (second, y) = clouds.items()
+  if (
+    not x.ndim == y.ndim == 2 or x.shape[1] != y.shape[1] or not x.size * y.size
+  ):
+    raise ValueError(
+      f"{first}, {second}: expected points of one dimension D, one of each at"
+      f" least, got {list(x.shape)} and {list(y.shape)}"
+    )
 
 
 def _moved(transport_fn, x):

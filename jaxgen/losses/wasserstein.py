@@ -152,7 +152,7 @@ def quadratic(
   Args:
     critic_fn: f, [*D] -> [].
     data: an example, [*D].
-    generated: one of the other law, [*D], which does not equal it.
+    generated: one of the other law, [*D].
     scale: lambda, positive.
 
   Raises:
@@ -164,7 +164,8 @@ def quadratic(
     raise ValueError(f"scale: expected positive, got {scale}")
   gain = -dual(critic_fn, data, generated)
   apart = jnp.mean(jnp.abs(data - generated))
-  return -gain + gain**2 / (2 * scale * apart)
+  # Where the two meet T is 0, and so is the loss.
+  return -gain + gain**2 / (2 * scale * jnp.where(apart > 0, apart, 1.0))
 
 
 def semi_dual(

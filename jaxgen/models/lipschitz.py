@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Numeric
 
-_SQUARINGS = 6  # of the Gram matrix: 64 power iterations
+_SQUARINGS = 8  # of the Gram matrix: its 256th power
 _ITERATIONS = 12  # of Bjorck's
 _FEW = 8  # dimensions up to which distances are sums of squared differences
 
@@ -36,24 +36,32 @@ def _product(a, b):
 
 
 def spectral_norm(kernel: Float[Array, "N M"]) -> Float[Array, ""]:
-  """The largest singular value, by powers of the Gram matrix.
+  """The largest singular value, from above, by a power of the Gram matrix.
 
-  Each squaring doubles the number of power iterations, so that no vector has to
-  be carried from step to step. Never above the true norm; singular values
-  within 1 % of each other cost a relative 3e-3 at most.
+    |(W^T W)^m|_F^(1/2m),   m = 256, by eight squarings
+
+  So no vector has to be carried from step to step. But for rounding it is never
+  below the norm, and above it by r^(1/4m) at most where r singular values are
+  as large: .5 % of 128. Its gradient is that of |W v| at the power's largest
+  column v.
 
   Args:
     kernel: [N, M].
   """
   narrow = kernel if kernel.shape[0] >= kernel.shape[1] else kernel.T
   powers = jax.lax.stop_gradient(_product(narrow.T, narrow))
+  log_scale = jnp.zeros((), powers.dtype)
   for _ in range(_SQUARINGS):
-    powers = powers / jnp.maximum(jnp.linalg.norm(powers), 1e-30)
-    powers = _product(powers, powers)
+    size = jnp.maximum(jnp.linalg.norm(powers), 1e-30)
+    powers = _product(powers / size, powers / size)
+    log_scale = 2 * (log_scale + jnp.log(size))
+  log_scale = log_scale + jnp.log(jnp.maximum(jnp.linalg.norm(powers), 1e-30))
+  bound = jnp.exp(log_scale / 2 ** (_SQUARINGS + 1))
   lengths = jnp.linalg.norm(powers, axis=0)
   top = powers[:, jnp.argmax(lengths)]
   top = top / jnp.maximum(jnp.linalg.norm(top), 1e-30)
-  return jnp.linalg.norm(_product(narrow, top))
+  norm = jnp.linalg.norm(_product(narrow, top))
+  return norm * (bound / jnp.maximum(jax.lax.stop_gradient(norm), 1e-30))
 
 
 def normalised(kernel: Float[Array, "N M"]) -> Float[Array, "N M"]:
@@ -163,23 +171,22 @@ class Cones(NamedTuple):
   mix: Array
 
 
-def init_cones(
-  high: Float[Array, "K ..."], low: Float[Array, "L ..."]
-) -> Cones:
+def init_cones(high: Float[Array, "..."], low: Float[Array, "..."]) -> Cones:
   """Cones of equal share with their tips at these points, offsets 0.
 
   Args:
-    high: where the critic shall be high: draws of the data, as a rule shrunk
-      toward their mean (about .3 for funnels, 1 else).
-    low: where it shall be low, likewise.
+    high: where the critic shall be high, [K, D]: draws of the data, perhaps
+      shrunk toward their mean.
+    low: where it shall be low, likewise, [L, D].
 
   Raises:
     ValueError: points of different dimension, or none.
   """
-  if high.shape[1:] != low.shape[1:] or not len(high) or not len(low):
+  flat = high.ndim == low.ndim == 2
+  if not flat or high.shape[1] != low.shape[1] or not high.size or not low.size:
     raise ValueError(
-      "low: expected points of high's dimension, one of each at least, got"
-      f" {list(high.shape)} and {list(low.shape)}"
+      "low: expected points [L, D] of high's dimension, one of each at least,"
+      f" got {list(high.shape)} and {list(low.shape)}"
     )
   zeros = lambda x: jnp.zeros(len(x), x.dtype)
   return Cones(high, zeros(high), low, zeros(low), jnp.zeros((), high.dtype))

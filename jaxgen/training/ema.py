@@ -1,6 +1,7 @@
 """Exponential moving averages of parameters.
 
-  ema <- ema + rate(i) (params - ema),   i = 0, 1, 2, ... the step
+  ema <- ema + rate(i) (params - ema),   i = 0, 1, 2, ... the player's
+                                             updates, of inner steps too
 
 A rule is a function i -> rate = 1 - decay: the rate, as a small difference
 from 1 would lose its digits in float32. The average is kept in float32 at

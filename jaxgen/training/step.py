@@ -35,7 +35,8 @@ class Turn(NamedTuple):
     as it is.
   project: params -> params after each update, such as weight clipping.
   averages: {name: rule of `ema`}, the averages of the player's parameters,
-    updated after each step of the optimizer; None keeps none.
+    updated after each step of the optimizer, inner ones too, which the rules
+    count; None keeps none.
   """
 
   player: str
@@ -133,7 +134,8 @@ def _program(turns, index, shardings):
     key = jax.random.fold_in(state.key, state.step)
     key = jax.random.fold_in(jax.random.fold_in(key, index), inner)
     batch = _own_batch(turns, turn, batches, inner)
-    player, extras, metrics = _play(turn, state, key, batch, shardings)
+    count = state.step * turn.num_steps + inner  # of the player's updates
+    player, extras, metrics = _play(turn, state, count, key, batch, shardings)
     if len(turns) > 1:
       metrics = {f"{turn.player}/{name}": m for name, m in metrics.items()}
     players = state.players | {turn.player: player}
@@ -145,7 +147,7 @@ def _program(turns, index, shardings):
   return jax.jit(inner_step, donate_argnums=0, out_shardings=places)
 
 
-def _play(turn, state, key, batch, shardings):
+def _play(turn, state, count, key, batch, shardings):
   """One update of the turn's player: (player, extras, metrics)."""
   player = state.players[turn.player]
   everyone = {name: p.params for name, p in state.players.items()}
@@ -168,7 +170,7 @@ def _play(turn, state, key, batch, shardings):
   if turn.project is not None:
     params = turn.project(params)
   means = {
-    name: ema.update(player.ema[name], params, rule(state.step))
+    name: ema.update(player.ema[name], params, rule(count))
     for name, rule in (turn.averages or {}).items()
   }
   return Player(params, opt_state, means), extras, {"loss": loss} | metrics

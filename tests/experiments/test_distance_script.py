@@ -164,7 +164,7 @@ def test_noise_is_added_and_fresh():
     (dict(critic="conez"), "critic: expected one of cones"),
     (dict(num_cones=0), "num_cones: expected at least 1"),
     (dict(learning_rate=-1.0), "learning_rate: expected a positive"),
-    (dict(cone_scale=0.0), "cone_scale: expected a positive"),
+    (dict(cone_scales=(1.0, -1.0)), "cone_scales: expected numbers"),
     (dict(num_steps=0), "num_steps: expected at least 1"),
     (dict(shard="half"), "shard: expected one of"),
   ],

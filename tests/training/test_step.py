@@ -90,7 +90,11 @@ def _saddle(num_steps=5):
 
   return (
     step.Turn(
-      "y", y_loss, optax.sgd(0.1), num_steps, None, {"half": ema.constant(0.5)}
+      "y",
+      y_loss,
+      optax.sgd(0.1),
+      num_steps,
+      averages={"half": ema.constant(0.5), "all": ema.power(12**-0.5)},
     ),
     step.Turn("x", x_loss, optax.sgd(0.2)),
   )
@@ -102,7 +106,7 @@ def test_two_players_equal_the_recursion():
   train_step = step.make_train_step(turns)
   params = {"x": jnp.float32(1.0), "y": jnp.float32(-0.5)}
   now = state.init(jax.random.key(0), params, turns, {"count": jnp.int32(0)})
-  x, y, mean = 1.0, -0.5, -0.5
+  x, y, mean, updates = 1.0, -0.5, -0.5, []
   for i in range(4):
     scales = np.linspace(0.5, 1.5, 5, dtype="f") * (i + 1)
     now, metrics = train_step(now, {"x": jnp.zeros(()), "y": scales})
@@ -110,6 +114,7 @@ def test_two_players_equal_the_recursion():
       y_before, y_loss = y, -b * x * y
       y += 0.1 * b * x
       mean = 0.5 * (mean + y)
+      updates.append(y)
     x_loss = x * y
     x -= 0.2 * y
     expected = {"y/loss": y_loss, "y/y": y_before, "x/loss": x_loss}
@@ -119,6 +124,9 @@ def test_two_players_equal_the_recursion():
   np.testing.assert_allclose(now.players["x"].params, x, rtol=1e-5)
   np.testing.assert_allclose(now.players["y"].params, y, rtol=1e-5)
   np.testing.assert_allclose(now.players["y"].ema["half"], mean, rtol=1e-5)
+  # The plain mean of all twenty updates: rules count the inner steps.
+  found = now.players["y"].ema["all"]
+  np.testing.assert_allclose(found, np.mean(updates), rtol=1e-5)
   assert now.players["x"].ema == {}
   assert int(now.extras["count"]) == 20 and int(now.step) == 4
 
