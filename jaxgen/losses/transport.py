@@ -154,7 +154,7 @@ def non_minimax(
 def conjugate_point(
   potential_fn: Callable,
   y: Float[Array, "D"],
-  start: Float[Array, "D"],
+  start: Float[Array, "..."],
   *,
   num_steps: int,
 ) -> Float[Array, "D"]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +121,7 @@ def test_temperatures_fall_to_what_the_value_is_measured_at():
   game = critics.make("cones", critics.RECIPES["cones"], 2)
   assert game.temperature(0) == critics.TEMPERATURES[0]
   last = game.temperature(critics.RECIPES["cones"].num_steps)
-  np.testing.assert_allclose(last, critics.TEMPERATURES[1])
+  np.testing.assert_allclose(last, critics.TEMPERATURES[1] * 2**0.5)
 
 
 @pytest.mark.parametrize("kind", ["max_min", "reversed"])
@@ -140,6 +141,35 @@ def test_every_player_learns_to_the_end(kind):
   for name in ("map", "critic"):
     first, second = (jax.tree.leaves(now[name].params) for now in after)
     assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True))
+
+
+def test_the_error_is_that_of_the_draws_dependent_or_not():
+  rng = np.random.default_rng(0)
+  first, second = rng.normal(size=(2, 500, 4000))
+  truth = lambda x, y: np.std(x.mean(1) - y.mean(1))
+  for x, y in ((first, second), (first, first + 0.1 * second)):
+    found = np.mean(
+      [distances.standard_error(*each) for each in zip(x, y, strict=True)]
+    )
+    np.testing.assert_allclose(found, truth(x, y), rtol=0.1)
+  found = distances.standard_error(first[0], second[0, :1000])
+  np.testing.assert_allclose(found, np.sqrt(1 / 4000 + 1 / 1000), rtol=0.05)
+  assert np.isnan(distances.standard_error(first[0, :1], second[0, :1]))
+
+
+@pytest.mark.parametrize(
+  "bound, said",
+  [
+    ("below", r"^W1\(a, b\) >= 2 \+- 0.1 "),
+    ("neither side", r"^W1\(a, b\) about 2 "),
+    ("nothing", r"^divergence\(a, b\), another measure than W1: 2 "),
+  ],
+)
+def test_the_line_says_what_was_measured(bound, said):
+  config = _config("", data="a", other="b", critic="divergence")
+  result = dict(value=2.0, standard_error=0.1, clouds=2.5, clouds_size=9)
+  line = distances.line(config, result | dict(bounds_from=bound))
+  assert re.search(said, line) and "2.5 between 9 of each" in line
 
 
 def test_noise_is_added_and_fresh():
@@ -182,6 +212,7 @@ def test_bad_settings_write_nothing(tmp_path, changes, match):
     (dict(points=np.zeros(4)), r"points \[N, D\], got shape \[4\]"),
     (dict(points=np.zeros((0, 2))), r"got shape \[0, 2\]"),
     (dict(points=np.full((9, 2), np.nan)), "finite numbers"),
+    (dict(points=np.full((9, 2), 1e39)), "finite numbers of float32"),
     (dict(points=np.zeros((2, 2))), "expected at least 3 examples"),
   ],
 )

@@ -225,7 +225,7 @@ def test_a_known_map_is_found(tmp_path, monkeypatch):
   "changes, match",
   [
     (dict(source="digits:0"), r"source: expected examples \[2\]"),
-    (dict(source="mons"), "data: expected one of"),
+    (dict(source="mons"), "source: expected one of"),
     (dict(data="digits", source="digits"), "data: expected none with labels"),
     (dict(method="semidual"), "method: expected one of"),
     (dict(epsilon=0.0), "epsilon: expected a positive"),

@@ -276,6 +276,8 @@ def test_bad_input():
     clouds.sliced_wasserstein(jax.random.PRNGKey(0), x, x, 5)
   with pytest.raises(ValueError, match="num_directions: expected 1 at least"):
     clouds.sliced_wasserstein(key, x, x, 0)
+  with pytest.raises(ValueError, match="max_iterations: expected at least 1"):
+    clouds.entropic(x, x, epsilon=0.5, max_iterations=0)
   for loss in (clouds.entropic, clouds.sinkhorn_divergence):
     for bad in (0.0, -1.0, float("nan")):
       with pytest.raises(ValueError, match="epsilon: expected positive, got"):

@@ -269,8 +269,13 @@ def test_bad_input():
     transport.conjugate_point(jnp.sin, x, x, num_steps=1)
   with pytest.raises(ValueError, match=r"^potential: expected a scalar"):
     transport.semi_dual(jnp.sin, x[None], x[None], num_steps=1)
-  for source, target in (((2, 3), (2, 2)), ((0, 3), (2, 3)), ((2, 3), (0, 3))):
-    with pytest.raises(ValueError, match=r"^target: expected points of the"):
+  with pytest.raises(ValueError, match="y, start: expected points of one dim"):
+    transport.conjugate_point(double_well, x, x[:1], num_steps=1)
+  shapes = [((2, 3), (2, 2)), ((0, 3), (2, 3)), ((2, 3), (0, 3))]
+  for source, target in (*shapes, ((2, 3, 3), (2, 3, 3))):
+    with pytest.raises(
+      ValueError, match=r"^source, target: expected points of"
+    ):
       transport.semi_dual(
         double_well, jnp.ones(source), jnp.ones(target), num_steps=1
       )
