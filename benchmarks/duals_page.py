@@ -68,8 +68,12 @@ def of_w1(record: dict) -> str:
     "either law's tips drawn together: two trials of a tenth of the steps say",
     "which, by the dual on fresh draws; their seconds count.",
     "",
-    "**The truth of these pairs is a minimum of cones, and so lies in the",
-    "class of the mix of cones.** Below are pairs whose truth does not.",
+    "**The truth of the funnels is a maximum of falling cones, and so lies in",
+    "the class of the mix of cones. That of the swapped pairs is a minimum of",
+    "rising ones, which the mix's other half holds, and that of the scaled",
+    "pair a single cone. Outside the class are the shifted pair (a plane), the",
+    "stretched one (four axes of sixteen scaled: a cone with an edge) and the",
+    "images.**",
   ]
   for column, methods in record["cells"].items():
     lines += _w1_column(column, methods)
@@ -94,8 +98,12 @@ def _w1_column(column, methods):
     said = ""
     if column in w1.FUNNELS and method in PUBLISHED:
       said = PUBLISHED[method][list(w1.FUNNELS).index(column)]
+    fewer = len(values) < len(any_row)
+    name = NAMES[method] + (
+      f", {len(values)} of {len(any_row)} seeds" if fewer else ""
+    )
     lines.append(
-      f"| {NAMES[method]} | {mean(values, 'cosine'):.3f} ±"
+      f"| {name} | {mean(values, 'cosine'):.3f} ±"
       f" {spread(values, 'cosine'):.3f} | {mean(values, 'l2'):.3g} |"
       f" {mean(values, 'w1'):.3f} | {mean(values, 'cpu'):.0f} | {said} |"
     )

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,13 @@ from jaxgen.metrics import transport
 # Column: dimension and number of funnels of the benchmark's four pairs.
 FUNNELS = {"D2 N4": (2, 4), "D16 N4": (16, 4), "D16 N64": (16, 64)}
 FUNNELS |= {"D128 N64": (128, 64)}
-# Whose potentials are no minimum of cones.
-OUTSIDE = (
-  "D16 N64 swapped",
-  "D128 N64 swapped",
-  "D16 shifted",
-  "D16 scaled",
-)
-COLUMNS = (*FUNNELS, *OUTSIDE, w1_digits.COLUMN)
+GAUSSIANS: dict[str, Callable[[], laws.Pair]] = {
+  "D16 scaled": lambda: laws.scaled(16),
+  "D16 shifted": lambda: laws.shifted(16),
+  "D16 stretched": lambda: laws.scaled(16, num_axes=4),
+}
+SWAPPED = ("D16 N64 swapped", "D128 N64 swapped")
+COLUMNS = (*FUNNELS, *SWAPPED, *GAUSSIANS, w1_digits.COLUMN)
 METHODS = (
   "cones",
   "gradient",
@@ -36,7 +35,7 @@ METHODS = (
   "max_min",
   "reversed",
 )
-BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")  # outside the class
+BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")
 # Scales of the cones' starts: short trials say which law's are drawn together.
 STARTS = ((0.3, 1.0), (1.0, 0.3))
 TRIAL = 0.1  # of the steps, each
@@ -64,11 +63,11 @@ def settings(column: str, method: str, budget: float) -> dict:
 
 def make_pair(column: str, seed: int) -> laws.Pair:
   """A fresh pair of the column's law."""
-  name, _, kind = column.partition(" swapped")
-  if name in FUNNELS:
-    pair = laws.funnels(jax.random.key(100 + seed), *FUNNELS[name])
-    return laws.swapped(pair) if kind or column != name else pair
-  return laws.shifted(16) if column == "D16 shifted" else laws.scaled(16)
+  if column in GAUSSIANS:
+    return GAUSSIANS[column]()
+  name = column.removesuffix(" swapped")
+  pair = laws.funnels(jax.random.key(100 + seed), *FUNNELS[name])
+  return pair if column == name else laws.swapped(pair)
 
 
 @functools.cache

@@ -135,28 +135,35 @@ def shifted(dim: int, shift: float = 2.0) -> Pair:
   return Pair(dim, sample, costs.distance, lambda x: -sign * jnp.sum(along * x))
 
 
-def scaled(dim: int, scale: float = 2.0) -> Pair:
-  """N(0, I) and N(0, scale^2 I): rays from the origin, f = -+|x|.
+def scaled(
+  dim: int, scale: float = 2.0, *, num_axes: int | None = None
+) -> Pair:
+  """N(0, I) and N(0, scale^2 on some axes, 1 on the others): f = -+|P x|.
 
-  W1 = |scale - 1| E |x|
+  Rays leave the axes that stay at right angles; P x are the others, and W1 =
+  |scale - 1| E |P x|.
 
   Args:
     dim: D, at least 1.
     scale: positive.
+    num_axes: how many are scaled, the first; None: all.
 
   Raises:
     ValueError: a number out of range.
   """
-  _at_least(1, dim=dim)
+  num_axes = dim if num_axes is None else num_axes
+  _at_least(1, dim=dim, num_axes=num_axes)
   if not scale > 0:
     raise ValueError(f"scale: expected above 0, got {scale}")
+  those = (jnp.arange(dim) < num_axes).astype(jnp.float32)
 
   def sample(key):
     x = jax.random.normal(key, (dim,))
-    return x, scale * x
+    return x, x + (scale - 1) * those * x
 
   sign = jnp.sign(scale - 1)
-  return Pair(dim, sample, costs.distance, lambda x: -sign * costs.norm(x))
+  potential = lambda x: -sign * costs.norm(those * x)
+  return Pair(dim, sample, costs.distance, potential)
 
 
 def exponential() -> Pair:

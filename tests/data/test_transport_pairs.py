@@ -21,6 +21,7 @@ DISTANCES = {
   "swapped": lambda: transport.swapped(transport.funnels(_key(), 2, 4)),
   "shifted": lambda: transport.shifted(8, -1.5),
   "scaled": lambda: transport.scaled(8, 0.5),
+  "stretched": lambda: transport.scaled(8, num_axes=3),
 }
 SQUARES = {
   "gaussians": lambda: transport.gaussians(_key(), 8),
@@ -127,6 +128,7 @@ def test_known_costs():
   for pair, cost in (
     (transport.shifted(8, -1.5), 1.5),
     (transport.scaled(8, 3.0), 2 * stats.chi(8).mean()),
+    (transport.scaled(8, num_axes=3), stats.chi(3).mean()),
   ):
     found = jax.jit(jax.vmap(pair.cost))(*_draws(pair, 20_000)).mean()
     np.testing.assert_allclose(found, cost, rtol=0.01)
@@ -163,6 +165,8 @@ class Variants(chex.TestCase):
     (lambda: transport.funnels(_key(), 2, 4, power=0.5), "power: expected"),
     (lambda: transport.funnels(_key(), 2, 4, half_width=0.0), "half_width"),
     (lambda: transport.scaled(2, -1.0), "scale: expected above 0"),
+    (lambda: transport.scaled(2, num_axes=0), "num_axes: expected at least 1"),
+    (lambda: transport.shifted(0), "dim: expected at least 1"),
     (lambda: transport.gaussians(_key(), 0), "dim: expected at least 1"),
     (lambda: transport.log_sum_exp(_key(), 2, num_planes=0), "num_planes"),
     (
