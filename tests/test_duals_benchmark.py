@@ -13,7 +13,7 @@ from jaxgen.metrics import transport
 
 
 def test_every_column_has_its_own_pair_and_seeds_differ():
-  for column in (*w1.FUNNELS, *w1.OUTSIDE):
+  for column in w1.COLUMNS[:-1]:
     first, second = (w1.make_pair(column, seed) for seed in (0, 1))
     key = jax.random.key(0)
     draw = np.stack(jax.jit(first.sample)(key))
@@ -67,7 +67,7 @@ def test_every_game_of_the_ring_is_one_that_can_be_played(method):
   tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in how.items()}
   config = gan.Config(**tuples)
   updates = config.num_steps * (1 + config.critic_steps)
-  assert abs(updates - gan.PRESETS["ring"][1].num_steps) < 4
+  assert abs(updates - gan.PRESETS["ring"][1].num_steps) <= 4
   gan.make_method(config, build.load_data(config))
 
 
