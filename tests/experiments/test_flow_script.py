@@ -181,7 +181,7 @@ def test_from_noise_any_solver_samples_and_labels_stay_with_their_images():
   "changes, match",
   [
     (dict(source="digits"), r"source: expected examples \[2\]"),
-    (dict(source="mons"), "data: expected one of"),
+    (dict(source="mons"), "source: expected one of"),
     (dict(coupling="conditional"), "conditional expects labels"),
     (dict(coupling="entropic"), "entropic expects bridge brownian"),
     (dict(coupling="nearest"), "coupling: expected one of"),
