@@ -52,7 +52,8 @@ RECIPES = {
   "w2gn": Recipe(3000, 512, 1e-2, (64, 64, 64)),
   "entropic": Recipe(2000, 512, 3e-3, (128, 128)),
 }
-GAMES = ("max_min", "makkuva")  # whose map is a player of its own
+# Whose map is a player of its own.
+GAMES = [name for name, recipe in RECIPES.items() if recipe.inner_steps > 1]
 NEWTON_STEPS = 4
 NEGATIVITY = 0.1  # weight of makkuva's penalty on psi
 

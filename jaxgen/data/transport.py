@@ -146,13 +146,14 @@ def scaled(
   Args:
     dim: D, at least 1.
     scale: positive.
-    num_axes: how many are scaled, the first; None: all.
+    num_axes: how many are scaled, the first, at most D; None: all.
 
   Raises:
     ValueError: a number out of range.
   """
   num_axes = dim if num_axes is None else num_axes
-  _at_least(1, dim=dim, num_axes=num_axes)
+  _at_least(1, num_axes=num_axes)
+  _at_least(num_axes, dim=dim)
   if not scale > 0:
     raise ValueError(f"scale: expected above 0, got {scale}")
   those = (jnp.arange(dim) < num_axes).astype(jnp.float32)

@@ -1,11 +1,11 @@
 """Exponential moving averages of parameters.
 
-  ema <- ema + rate(i) (params - ema),   i = 0, 1, 2, ... the player's
-                                             updates, of inner steps too
+  ema <- ema + rate(i) (params - ema),   i = 0, 1, 2, ...
 
-A rule is a function i -> rate = 1 - decay: the rate, as a small difference
-from 1 would lose its digits in float32. The average is kept in float32 at
-least: in half precision a small step would round to nothing.
+i counts the player's updates, those of inner steps too. A rule is a function
+i -> rate = 1 - decay: the rate, as a small difference from 1 would lose its
+digits in float32. The average is kept in float32 at least: in half precision a
+small step would round to nothing.
 
 Power-function averages (`power`) remember a part of the training so far, not
 a number of steps. Two of them, stored now and then, recombine after training

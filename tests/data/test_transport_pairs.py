@@ -166,6 +166,7 @@ class Variants(chex.TestCase):
     (lambda: transport.funnels(_key(), 2, 4, half_width=0.0), "half_width"),
     (lambda: transport.scaled(2, -1.0), "scale: expected above 0"),
     (lambda: transport.scaled(2, num_axes=0), "num_axes: expected at least 1"),
+    (lambda: transport.scaled(2, num_axes=3), "dim: expected at least 3"),
     (lambda: transport.shifted(0), "dim: expected at least 1"),
     (lambda: transport.gaussians(_key(), 0), "dim: expected at least 1"),
     (lambda: transport.log_sum_exp(_key(), 2, num_planes=0), "num_planes"),
