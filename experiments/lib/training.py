@@ -25,12 +25,14 @@ METRICS = "metrics.jsonl"
 def make_optimizer(config: Any) -> optax.GradientTransformation:
   """Adam with warm-up, gradients clipped."""
   rate, warmup = config.learning_rate, config.warmup_steps
+  # Without steps to warm up in, optax stays at the first rate for ever.
+  first = 0.0 if warmup else rate
   if config.schedule == "cosine":
     schedule = optax.warmup_cosine_decay_schedule(
-      0.0, rate, warmup, config.num_steps
+      first, rate, warmup, config.num_steps
     )
   else:
-    schedule = optax.warmup_constant_schedule(0.0, rate, warmup)
+    schedule = optax.warmup_constant_schedule(first, rate, warmup)
   clip = optax.clip_by_global_norm(config.clip_norm)
   return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
 
