@@ -39,7 +39,7 @@ def constant(decay: float) -> Rule:
   Raises:
     ValueError: decay outside [0, 1].
   """
-  _check(decay)
+  decay = _checked(decay)
   return lambda step: 1 - decay
 
 
@@ -57,7 +57,7 @@ def warmup(decay: float) -> Rule:
   Raises:
     ValueError: decay outside [0, 1].
   """
-  _check(decay)
+  decay = _checked(decay)
   return lambda step: jnp.maximum(1 - decay, 9.0 / (10.0 + step))
 
 
@@ -110,7 +110,7 @@ def exponent(length: float) -> float:
     raise ValueError(
       f"length: expected above 0, at most {_LONGEST:.4f}, got {length}"
     )
-  t = length**-2
+  t = float(length) ** -2
   roots = np.roots([1, 7, 16 - t, 12 - t])
   return max(0.0, float(roots.real.max()))
 
@@ -166,7 +166,8 @@ def recombination(
 
 
 def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
-  """sum_n w_n ema_n on the host, in float64; one average is held at a time.
+  """sum_n w_n ema_n on the host, in float64 (complex leaves in complex128);
+  one average is held at a time.
 
   Args:
     weights: w, [N], of `recombination`.
@@ -182,7 +183,7 @@ def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
   total, like = None, None
   for weight, mean in zip(weights, averages, strict=True):
     like = like or jax.tree.map(lambda x: np.asarray(x).dtype, mean)
-    part = jax.tree.map(lambda x: weight * np.asarray(x, np.float64), mean)
+    part = jax.tree.map(lambda x: weight * _wide(x), mean)
     total = part if total is None else jax.tree.map(np.add, total, part)
   if total is None:
     raise ValueError("averages: expected at least one, got none")
@@ -222,10 +223,18 @@ def _product(p, q):
   return (a + 1) * (b + 1) / short * math.exp(log)
 
 
+def _wide(x):
+  """On the host, in double precision."""
+  x = np.asarray(x)
+  return x.astype(np.promote_types(x.dtype, np.float64))
+
+
 def _dtype(p):
   return jnp.promote_types(jnp.asarray(p).dtype, jnp.float32)
 
 
-def _check(decay):
+def _checked(decay):
+  """The number in double precision, as a NumPy or JAX scalar may be of less."""
   if not 0 <= decay <= 1:
     raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
+  return float(decay)
