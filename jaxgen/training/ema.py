@@ -16,6 +16,7 @@ Reference: Karras et al. 2024, arXiv:2312.02696, section 3 and appendix C.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ Rule = Callable[[Int[Array, ""]], ArrayLike]
 _LONGEST = 12**-0.5  # the relative length of the plain mean, gamma = 0
 
 
-def constant(decay: float) -> Rule:
+def constant(decay: SupportsFloat) -> Rule:
   """The same decay at every step; remembers about 1 / (1 - decay) steps.
 
   Args:
@@ -39,11 +40,11 @@ def constant(decay: float) -> Rule:
   Raises:
     ValueError: decay outside [0, 1].
   """
-  decay = _checked(decay)
-  return lambda step: 1 - decay
+  rest = 1 - _checked(decay)
+  return lambda step: rest
 
 
-def warmup(decay: float) -> Rule:
+def warmup(decay: SupportsFloat) -> Rule:
   """Follows the parameters at first, so that no bias needs correcting.
 
     1 - rate(i) = min(decay, (1 + i) / (10 + i))
@@ -57,11 +58,11 @@ def warmup(decay: float) -> Rule:
   Raises:
     ValueError: decay outside [0, 1].
   """
-  decay = _checked(decay)
-  return lambda step: jnp.maximum(1 - decay, 9.0 / (10.0 + step))
+  rest = 1 - _checked(decay)
+  return lambda step: jnp.maximum(rest, 9.0 / (10.0 + step))
 
 
-def power(length: float) -> Rule:
+def power(length: SupportsFloat) -> Rule:
   """A power of the training time: the profile only stretches as it goes on.
 
     ema(n) = integral_0^n p(tau) params(tau) dtau,
@@ -92,7 +93,7 @@ def power(length: float) -> Rule:
   return rule
 
 
-def exponent(length: float) -> float:
+def exponent(length: SupportsFloat) -> float:
   """gamma of a power-function average of this relative length.
 
     length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))
@@ -106,11 +107,12 @@ def exponent(length: float) -> float:
   Raises:
     ValueError: a length out of range.
   """
-  if not 0 < length <= _LONGEST:
+  value = float(length)
+  if not 0 < value <= _LONGEST:
     raise ValueError(
-      f"length: expected above 0, at most {_LONGEST:.4f}, got {length}"
+      f"length: expected above 0, at most {_LONGEST:.4f}, got {value}"
     )
-  t = float(length) ** -2
+  t = value**-2
   roots = np.roots([1, 7, 16 - t, 12 - t])
   return max(0.0, float(roots.real.max()))
 
@@ -235,6 +237,7 @@ def _dtype(p):
 
 def _checked(decay):
   """The number in double precision, as a NumPy or JAX scalar may be of less."""
-  if not 0 <= decay <= 1:
-    raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
-  return float(decay)
+  value = float(decay)
+  if not 0 <= value <= 1:
+    raise ValueError(f"decay: expected a number in [0, 1], got {value}")
+  return value
