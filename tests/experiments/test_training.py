@@ -1,5 +1,6 @@
 """What every training script does, without a run."""
 
+import dataclasses
 import types
 
 import jax
@@ -8,7 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from experiments import edm, transport_map, wasserstein
 from experiments.lib import critics, gans, movers, training
+from jaxgen.training import sharding, step
 
 STEPS, RATE = 12, 0.25
 
@@ -80,3 +83,43 @@ def test_the_learning_rate_of_a_map(kind):
     steps = 2 * turn.num_steps
     truth = _rates("cosine", 0, steps, 0.01)
     np.testing.assert_allclose(_updates(turn.optimizer, steps), truth, 1e-5)
+
+
+class _Traced(Exception):
+  """The first step was traced."""
+
+
+SCRIPTS = {
+  edm: {"multipliers": (1,), "attention": ()},
+  wasserstein: {},
+  transport_map: {"method": "makkuva"},
+}
+
+
+@pytest.mark.parametrize("module", SCRIPTS)
+def test_with_float64_enabled_a_run_trains_in_float32(
+  monkeypatch, tmp_path, module
+):
+  """JAX_ENABLE_X64: batches, parameters, optimizer, averages; and a run that
+  fails in its first step leaves no directory.
+  """
+
+  def traced(run_dir, config, start, turns, batch_fn, *rest):
+    assert (run_dir / "config.json").exists()
+    before = jax.eval_shape(start)
+    batches = training._place(turns, sharding.mesh(), batch_fn(0))
+    train_step = step.make_train_step(tuple(turns))
+    after, _ = jax.eval_shape(train_step, before, batches)
+    assert after == before
+    trees = before.step, before.players, batches
+    wide = [x for x in jax.tree.leaves(trees) if x.dtype.itemsize > 4]
+    assert not wide
+    raise _Traced
+
+  monkeypatch.setattr(training, "train", traced)
+  config = dataclasses.replace(
+    module.PRESETS["smoke"][1], run_dir=str(tmp_path / "run"), **SCRIPTS[module]
+  )
+  with jax.enable_x64(True), pytest.raises(_Traced):
+    module.run(config)
+  assert not any(tmp_path.iterdir())
