@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from experiments.lib import averages, build, drawing, figures, tables
+from experiments.lib import averages, build, checks, drawing, figures, tables
 from experiments.lib import run as runs
 from jaxgen import samplers
 from jaxgen.training import sharding
@@ -84,6 +84,7 @@ class Encoded(NamedTuple):
 
 def run(run_dir: str, config: Config) -> Encoded:
   """Encodes, decodes, interpolates, writes and returns what is found."""
+  config = checks.settings(config)
   _check(config)
   asked = types.SimpleNamespace(
     **vars(config), churn=None, sample_steps=config.steps

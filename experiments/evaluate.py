@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
-from experiments.lib import drawing, plots, quality, tables
+from experiments.lib import checks, drawing, plots, quality, tables
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
 
@@ -60,6 +61,7 @@ class Config:
 
 def run(run_dir: str, config: Config) -> dict[str, Any]:
   """Measures, writes and returns the record of one split."""
+  config = checks.settings(config)
   _check(config)
   features = load_features(config.features)
   settings, data, method = read = drawing.read(run_dir, config)
@@ -91,6 +93,10 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
 def load_features(place: str | None) -> Callable | None:
   """The function that module:function names, or None.
 
+  Returns:
+    images [N, *D] -> [N, K], float64; raises ValueError where the function
+    fails or finds other than finite numbers.
+
   Raises:
     ValueError: there is none.
   """
@@ -98,11 +104,34 @@ def load_features(place: str | None) -> Callable | None:
     return None
   module, _, name = place.partition(":")
   try:
-    return getattr(importlib.import_module(module), name)
-  except (ImportError, AttributeError, ValueError) as error:
+    fn = getattr(importlib.import_module(module), name)
+  except Exception as error:  # of whatever code is imported
     raise ValueError(
-      f"features: expected module:function, got {place!r} ({error})"
-    ) from None
+      f"features: expected module:function, got {place!r} ({_line(error)})"
+    ) from error
+  if not callable(fn):
+    raise ValueError(f"features: expected a function, got {place} = {fn!r}")
+
+  def features(images):
+    shape = list(np.shape(images))
+    try:
+      found = np.asarray(fn(images), np.float64)
+    except Exception as error:  # of the user's own code
+      raise ValueError(
+        f"features: {place} fails on images {shape} ({_line(error)})"
+      ) from error
+    if not np.isfinite(found).all():
+      raise ValueError(
+        f"features: expected finite numbers from {place} of images {shape}"
+      )
+    return found
+
+  return features
+
+
+def _line(error):
+  said = (str(error).splitlines() or [""])[0]
+  return f"{type(error).__name__}: {said[:200]}"
 
 
 def table(record: dict[str, Any]) -> str:
@@ -166,8 +195,8 @@ def write(
 
 def _check(config):
   runs.at_least(config, draws=1, chunk=1)
-  if config.number is not None and config.number <= 5:
-    raise ValueError(f"number: expected more than 5, got {config.number}")
+  if config.number is not None:
+    runs.at_least(config, number=6)  # more than the neighbours of a metric
   tables.lookup(dict.fromkeys(("validation", "test")), config.split, "split")
 
 

@@ -21,7 +21,14 @@ Seguy et al. 2018, arXiv:1711.02283.
 
 import functools
 
-from experiments.lib import averages, datasets, map_settings, maps, training
+from experiments.lib import (
+  averages,
+  checks,
+  datasets,
+  map_settings,
+  maps,
+  training,
+)
 from experiments.lib import run as runs
 from jaxgen.training import state, step
 
@@ -41,7 +48,7 @@ def make_turns(
 
 def run(config: Config) -> state.State:
   """Trains, samples, draws and measures; resumes the run directory."""
-  config = map_settings.resolve(config)
+  config = map_settings.resolve(checks.settings(config))
   return training.run(
     MODULE,
     config,

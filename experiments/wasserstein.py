@@ -21,6 +21,7 @@ import sys
 import jax
 
 from experiments.lib import (
+  checks,
   critics,
   distance_settings,
   distances,
@@ -38,7 +39,7 @@ PRESETS = distance_settings.PRESETS
 
 def run(config: Config) -> state.State:
   """Trains, measures and draws; resumes the run directory if it has begun."""
-  config, recipe = distances.resolve(config)
+  config, recipe = distances.resolve(checks.settings(config))
   data, other = distances.load(config)
   keys = jax.random.split(jax.random.key(config.seed), 4)
   data_key, other_key, init_key, run_key = keys
@@ -60,7 +61,7 @@ def run(config: Config) -> state.State:
   start = lambda: state.init(
     run_key, critic.init(init_key, *starts), critic.turns
   )
-  training.check(config, start)
+  training.check(config, start, critic.turns)
   held_out = distances.held_out(data, other)
   show = functools.partial(distances.picture, critic, held_out)
   with runs.open_directory(config.run_dir, config, MODULE) as run_dir:

@@ -84,7 +84,9 @@ def starts(data, other, key, number):
   """Draws of both laws that a critic may start from, [number, *D] each."""
   keys = jax.random.split(jax.random.fold_in(key, 1))
   sides = zip((data, other), keys, strict=True)
-  return tuple(np.asarray(side.batches(k, number)(0)) for side, k in sides)
+  return tuple(
+    np.asarray(side.batches(k, number)(0), np.float32) for side, k in sides
+  )
 
 
 def held_out(data: clouds.Cloud, other: clouds.Cloud) -> HeldOut:

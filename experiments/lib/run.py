@@ -8,8 +8,9 @@
   *.png             pictures
 
 A directory belongs to one configuration: the same one resumes it, another one
-is refused. It belongs to one process at a time. Nothing in it is executed:
-what is read back is JSON and arrays.
+is refused. It belongs to one process at a time. A run that fails before it has
+recorded anything leaves no directory. Nothing in it is executed: what is read
+back is JSON and arrays.
 """
 
 import contextlib
@@ -26,10 +27,13 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxgen.training import loop
+import jax
+
+from jaxgen.training import checkpoint, loop
 
 CONFIG = "config.json"
 LOCK = "lock"
+MAX_COUNT = 2**31 - 1  # steps, examples and samples are counted in int32
 
 
 @contextlib.contextmanager
@@ -39,7 +43,8 @@ def open_directory(
   """Makes the directory of a new run, or finds that of the same run, locked.
 
   The lock is the kernel's (flock): it goes when the process does, however
-  that ends.
+  that ends. Where the context fails and has recorded nothing in a new
+  directory, the directory is removed.
 
   Args:
     run_dir: where; its own place is no part of the configuration.
@@ -55,8 +60,10 @@ def open_directory(
   """
   path = pathlib.Path(run_dir)
   wanted = _record(config, experiment)
-  if not _unbegun(path):
+  new = _unbegun(path)
+  if not new:
     _require_same(path, wanted)
+  absent = [p for p in (path, *path.parents) if not p.exists()]
   path.mkdir(parents=True, exist_ok=True)
   with (path / LOCK).open("a") as file:  # closing it unlocks
     try:
@@ -70,7 +77,12 @@ def open_directory(
       _require_same(path, wanted)
     else:
       write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
-    yield path
+    try:
+      yield path
+    except BaseException:
+      if new:
+        _remove_unrecorded(path, absent)
+      raise
 
 
 def _unbegun(path):
@@ -79,6 +91,19 @@ def _unbegun(path):
     return True
   left = {LOCK, f"{CONFIG}.part"}
   return path.is_dir() and {child.name for child in path.iterdir()} <= left
+
+
+def _remove_unrecorded(path, absent):
+  """Removes a run that has recorded nothing, and the folders made for it."""
+  with contextlib.suppress(OSError):  # not empty: something was recorded
+    for folder in (checkpoints(path), snapshots(path)):
+      if folder.exists():
+        folder.rmdir()
+    if {child.name for child in path.iterdir()} <= {LOCK, CONFIG}:
+      (path / CONFIG).unlink(missing_ok=True)
+      (path / LOCK).unlink()
+      for folder in absent:
+        folder.rmdir()
 
 
 def _require_same(path, wanted):
@@ -163,12 +188,15 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
 
 
 def at_least(config: Any, **least: int) -> None:
-  """Raises ValueError where one of the settings lies below its least value."""
+  """Raises ValueError where one of the settings, which are counts, lies below
+  its least value or above MAX_COUNT.
+  """
   for name, low in least.items():
-    if getattr(config, name) < low:
-      raise ValueError(
-        f"{name}: expected at least {low}, got {getattr(config, name)}"
-      )
+    value = getattr(config, name)
+    if value < low:
+      raise ValueError(f"{name}: expected at least {low}, got {value}")
+    if value > MAX_COUNT:
+      raise ValueError(f"{name}: expected at most {MAX_COUNT}, got {value}")
 
 
 def bare_name(name: str) -> None:
@@ -185,9 +213,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def command_line(module: str) -> Iterator[None]:
-  """Turns bad input, a full disk and a diverged run into one line and exit
-  code 2, an interrupted run into how to resume it (128 + the signal's number).
+def command_line(module: str, run_dir: str) -> Iterator[None]:
+  """Turns bad input, a full disk, too little memory and a diverged run into one
+  line and exit code 2, an interrupted run into how to resume it (128 + the
+  signal's number).
   """
   try:
     yield
@@ -197,17 +226,28 @@ def command_line(module: str) -> Iterator[None]:
     print(f"{said}; resume with: {command}", file=sys.stderr)
     sys.exit(128 + getattr(stop, "signal_number", signal.SIGINT))
   except loop.Diverged as error:
-    print(
-      f"error: {error}; the last good checkpoint is kept: lower"
-      " --learning-rate or change the loss, in a new --run-dir",
-      file=sys.stderr,
+    kept = checkpoint.steps(checkpoints(run_dir))
+    last = "no checkpoint was saved before it"
+    if kept:
+      last = f"the checkpoint of step {kept[-1]} is kept"
+    _fail(
+      f"{error}; {last}: lower --learning-rate or change the loss, in a new"
+      " --run-dir"
     )
-    sys.exit(2)
   except (ValueError, ImportError, OSError) as error:
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     advice = "; free space and run the same command again" if full else ""
-    print(f"error: {error}{advice}", file=sys.stderr)
-    sys.exit(2)
+    _fail(f"{error}{advice}")
+  except (MemoryError, jax.errors.JaxRuntimeError) as error:
+    said = str(error).partition("\n")[0]
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in said:
+      raise
+    _fail(f"out of memory ({said}); lower the sizes among the flags")
+
+
+def _fail(said):
+  print(f"error: {said}", file=sys.stderr)
+  sys.exit(2)
 
 
 def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
@@ -217,7 +257,7 @@ def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
   config = tyro.extras.overridable_config_cli(
     presets, prog=f"python -m {module}"
   )
-  with command_line(module):
+  with command_line(module, config.run_dir):
     run(config)
 
 
@@ -226,7 +266,7 @@ def main_of_run(module: str, page: str | None, kind: type, run: Callable):
   import tyro
 
   def command(run_dir: tyro.conf.Positional[str], config: Any) -> None:
-    with command_line(module):
+    with command_line(module, run_dir):
       run(run_dir, config)
 
   command.__annotations__["config"] = kind

@@ -14,7 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import averages, build, datasets, figures, report, tables
+from experiments.lib import (
+  averages,
+  build,
+  checks,
+  datasets,
+  figures,
+  report,
+  tables,
+)
 from experiments.lib import run as runs
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop, sharding, state, step
@@ -25,12 +33,14 @@ METRICS = "metrics.jsonl"
 def make_optimizer(config: Any) -> optax.GradientTransformation:
   """Adam with warm-up, gradients clipped."""
   rate, warmup = config.learning_rate, config.warmup_steps
+  # Without steps to warm up in, optax stays at the first rate for ever.
+  first = 0.0 if warmup else rate
   if config.schedule == "cosine":
     schedule = optax.warmup_cosine_decay_schedule(
-      0.0, rate, warmup, config.num_steps
+      first, rate, warmup, config.num_steps
     )
   else:
-    schedule = optax.warmup_constant_schedule(0.0, rate, warmup)
+    schedule = optax.warmup_constant_schedule(first, rate, warmup)
   clip = optax.clip_by_global_norm(config.clip_norm)
   return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
 
@@ -52,8 +62,8 @@ def batch_loss(
   def loss_fn(params, key, batch):
     examples, labels, *rest = batch
     t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
-    t = method.draw(t_key, (len(examples),))
-    noise = jax.random.normal(noise_key, examples.shape)
+    t = method.draw(t_key, (len(examples),)).astype(examples.dtype)
+    noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
     if labels is not None and config.label_dropout:
       drop = jax.random.bernoulli(label_key, config.label_dropout, labels.shape)
       labels = jnp.where(drop, num_classes, labels)
@@ -130,6 +140,7 @@ def run(
   Returns:
     The state at the last step.
   """
+  config = checks.settings(config)
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = make_method(config, data)
@@ -139,7 +150,7 @@ def run(
   batch_fn = make_batches(config, data, data_key)
   start = lambda: state.init(run_key, method.players(init_key), turns)
   sampler = build.make_sampler(method)
-  check(config, start)
+  check(config, start, turns)
   sampled = functools.partial(averages.sampled, config, method)
   if not method.from_noise:  # where not every solver can run
     params = sampled(jax.eval_shape(start))
@@ -162,8 +173,16 @@ def run(
   return now
 
 
-def check(config: Any, start: Callable[[], state.State]) -> None:
+def check(
+  config: Any, start: Callable[[], state.State], turns: Sequence[step.Turn]
+) -> None:
   """Refuses what devices, models or players cannot be, before any file is."""
+  most = runs.MAX_COUNT // max(turn.num_steps for turn in turns)
+  if config.num_steps > most:
+    raise ValueError(
+      f"num_steps: expected at most {most}, as a player's updates are counted"
+      f" in int32, got {config.num_steps}"
+    )
   jax.eval_shape(start)
   sharding.check_batch_size(config.batch_size, sharding.mesh())
   tables.lookup(tables.SHARDS, config.shard, "shard")
@@ -241,6 +260,7 @@ def train(
 def _place(turns, mesh, batches):
   """Batches on the mesh: their examples split, what has no axis of them whole.
 
+  Their numbers are in float32, as parameters are, with JAX_ENABLE_X64 too.
   A turn of several inner steps has an axis of these before the examples'.
   """
   placed = {}
@@ -249,6 +269,10 @@ def _place(turns, mesh, batches):
     where = lambda x, axis=axis: (
       sharding.split(mesh, axis) if np.ndim(x) > axis else sharding.whole(mesh)
     )
-    batch = batches[turn.player]
+    batch = jax.tree.map(_single, batches[turn.player])
     placed[turn.player] = jax.device_put(batch, jax.tree.map(where, batch))
   return placed
+
+
+def _single(x):
+  return x.astype(np.float32) if x.dtype == np.float64 else x

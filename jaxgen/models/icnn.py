@@ -52,7 +52,9 @@ class ICNN(nn.Module):
       z = smooth(h + _Convex(width, name=f"convex_{i}")(z))
     f = _Convex(1, name="convex_out")(z)
     f = f + nn.Dense(1, use_bias=False, name="affine_out")(x)
-    factor = self.param("factor", lambda _, size: jnp.eye(size), x.size)
+    factor = self.param(
+      "factor", lambda _, size: jnp.eye(size, dtype=jnp.float32), x.size
+    )
     square = jnp.sum((factor @ x) ** 2) + self.strength * jnp.sum(x**2)
     return f[0] + square / 2
 
@@ -73,7 +75,9 @@ class _Convex(nn.Module):
   @nn.compact
   def __call__(self, z):
     start = nn.initializers.uniform(2 / z.size)
-    return z @ self.param("nonnegative", start, (z.size, self.width))
+    return z @ self.param(
+      "nonnegative", start, (z.size, self.width), jnp.float32
+    )
 
 
 def nonnegative(params: PyTree) -> PyTree:

@@ -188,8 +188,8 @@ class GroupNorm(nn.Module):
       )
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     wide = x.astype(dtype)
-    gain = self.param("scale", nn.initializers.ones, (channels,))
-    bias = self.param("bias", nn.initializers.zeros, (channels,))
+    gain = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
     mean, variance = group_moments(wide, groups)
     scale = jnp.ones((), dtype) if scale is None else 1 + scale
     shift = jnp.zeros((), dtype) if shift is None else shift

@@ -79,5 +79,5 @@ def _linear(module, x, start):
   """M x of the module's own M; 0 where it has none."""
   if start is None:
     return jnp.zeros_like(x)
-  identity = lambda _, size: start * jnp.eye(size)
+  identity = lambda _, size: start * jnp.eye(size, dtype=jnp.float32)
   return module.param("matrix", identity, x.size) @ x

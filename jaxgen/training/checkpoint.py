@@ -10,18 +10,14 @@ directory appears by one rename, whole or not at all, however a run ends.
 
 import contextlib
 import functools
-import gc
-import logging
 import pathlib
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from jaxgen.training import leaves
+from jaxgen.training import leaves, storage
 from jaxgen.training.state import State
 
 _ITEMS = ("state", "ema")
@@ -56,14 +52,14 @@ def saver(
   Raises:
     ValueError: keep below 1, other items; from save, nothing to store.
     OSError: a checkpoint could not be written (full disk): from the save
-      after it, or on leaving. Those before it are whole.
+      after it, or on leaving. Those before it, if any, are whole.
   """
   if keep is not None and keep < 1:
     raise ValueError(f"keep: expected at least 1, got {keep}")
   if not items or set(items) - set(_ITEMS):
     raise ValueError(f"items: expected some of {_ITEMS}, got {tuple(items)}")
   path, there = _absolute(directory), set(steps(directory))
-  written = lambda call: _attempt(
+  written = lambda call: storage.attempt(
     call, functools.partial(_unwritten, directory)
   )
 
@@ -84,7 +80,7 @@ def saver(
 
   checkpointer = written(lambda: _open_to_write(path, keep))
   try:
-    with _quiet_log():  # of the thread that writes
+    with storage.quiet_log():  # of the thread that writes
       yield save
   finally:
     written(checkpointer.close)
@@ -181,9 +177,13 @@ def _open_to_write(path, keep):
 
 
 def _unwritten(directory, reason):
+  before = steps(directory)
+  kept = "there is no earlier one"
+  if before:
+    kept = f"that of step {before[-1]} is whole"
   return OSError(
-    f"{directory}: a checkpoint could not be written ({reason}); those before"
-    " it are whole: free space and run the same command again"
+    f"{directory}: a checkpoint could not be written ({reason}); {kept}: free"
+    " space and run the same command again"
   )
 
 
@@ -212,7 +212,7 @@ def _load(directory, items, step):
       return checkpointer.load_checkpointables(step, expected)
 
   expected = {name: leaves.abstract(tree) for name, tree in items.items()}
-  stored, record = _attempt(look, damaged)
+  stored, record = storage.attempt(look, damaged)
   if ("state" in items and "state" not in stored) or set(stored) - set(_ITEMS):
     raise ValueError(
       f"{path}: expected the items of a State, found {sorted(stored)}; "
@@ -222,7 +222,7 @@ def _load(directory, items, step):
     if not isinstance(stored.get(name, {}), Mapping):
       raise damaged("its own record is damaged")
     _check(path, expected.get(name, {}), stored.get(name, {}))
-  loaded = _attempt(load, damaged)
+  loaded = storage.attempt(load, damaged)
   for name in items:
     sums = ((record or {}).get("crc32") or {}).get(name) or {}
     for leaf, crc in leaves.checksums(loaded[name]).items():
@@ -245,50 +245,3 @@ def _check(path, expected, stored):
 
 def _absolute(directory):
   return pathlib.Path(directory).absolute()
-
-
-def _attempt(call, to_error):
-  """call(), where whatever the storage layer raises becomes one line."""
-  hook = sys.unraisablehook
-  if not (isinstance(hook, functools.partial) and hook.func is _unless_late):
-    sys.unraisablehook = functools.partial(_unless_late, hook)
-  with _quiet_log(), warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    try:
-      value = call()
-    except Exception as error:
-      reason = _reason(error)
-    else:
-      sys.unraisablehook = hook
-      return value
-    gc.collect()  # now, as tasks that failed tell of it when they go
-  raise to_error(reason)
-
-
-def _unless_late(hook, unraisable):
-  """Reads under way beside one that failed find no one to tell, even later."""
-  text = str(unraisable.exc_value)
-  if not ("loop is closed" in text or "reading array index" in text):
-    hook(unraisable)
-
-
-def _reason(error):
-  """The end of what the storage layer says, where the cause is."""
-  text = getattr(error, "strerror", None) or str(error)
-  text = text.splitlines()[0] if text else ""
-  text = text.split(" [tensorstore_spec")[0].rpartition('": ')[2]
-  return f"{type(error).__name__}: {text[-200:]}"
-
-
-@contextlib.contextmanager
-def _quiet_log() -> Iterator[None]:
-  """Keeps the storage layer's notes off the screen; its errors still raise."""
-  loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-  levels = [logger.level for logger in loggers]
-  for logger in loggers:
-    logger.setLevel(logging.CRITICAL)
-  try:
-    yield
-  finally:
-    for logger, level in zip(loggers, levels, strict=True):
-      logger.setLevel(level)

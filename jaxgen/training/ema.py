@@ -16,6 +16,7 @@ Reference: Karras et al. 2024, arXiv:2312.02696, section 3 and appendix C.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ Rule = Callable[[Int[Array, ""]], ArrayLike]
 _LONGEST = 12**-0.5  # the relative length of the plain mean, gamma = 0
 
 
-def constant(decay: float) -> Rule:
+def constant(decay: SupportsFloat) -> Rule:
   """The same decay at every step; remembers about 1 / (1 - decay) steps.
 
   Args:
@@ -39,11 +40,11 @@ def constant(decay: float) -> Rule:
   Raises:
     ValueError: decay outside [0, 1].
   """
-  _check(decay)
-  return lambda step: 1 - decay
+  rest = 1 - _checked(decay)
+  return lambda step: rest
 
 
-def warmup(decay: float) -> Rule:
+def warmup(decay: SupportsFloat) -> Rule:
   """Follows the parameters at first, so that no bias needs correcting.
 
     1 - rate(i) = min(decay, (1 + i) / (10 + i))
@@ -57,11 +58,11 @@ def warmup(decay: float) -> Rule:
   Raises:
     ValueError: decay outside [0, 1].
   """
-  _check(decay)
-  return lambda step: jnp.maximum(1 - decay, 9.0 / (10.0 + step))
+  rest = 1 - _checked(decay)
+  return lambda step: jnp.maximum(rest, 9.0 / (10.0 + step))
 
 
-def power(length: float) -> Rule:
+def power(length: SupportsFloat) -> Rule:
   """A power of the training time: the profile only stretches as it goes on.
 
     ema(n) = integral_0^n p(tau) params(tau) dtau,
@@ -92,7 +93,7 @@ def power(length: float) -> Rule:
   return rule
 
 
-def exponent(length: float) -> float:
+def exponent(length: SupportsFloat) -> float:
   """gamma of a power-function average of this relative length.
 
     length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))
@@ -106,11 +107,12 @@ def exponent(length: float) -> float:
   Raises:
     ValueError: a length out of range.
   """
-  if not 0 < length <= _LONGEST:
+  value = float(length)
+  if not 0 < value <= _LONGEST:
     raise ValueError(
-      f"length: expected above 0, at most {_LONGEST:.4f}, got {length}"
+      f"length: expected above 0, at most {_LONGEST:.4f}, got {value}"
     )
-  t = length**-2
+  t = value**-2
   roots = np.roots([1, 7, 16 - t, 12 - t])
   return max(0.0, float(roots.real.max()))
 
@@ -166,7 +168,8 @@ def recombination(
 
 
 def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
-  """sum_n w_n ema_n on the host, in float64; one average is held at a time.
+  """sum_n w_n ema_n on the host, in float64 (complex leaves in complex128);
+  one average is held at a time.
 
   Args:
     weights: w, [N], of `recombination`.
@@ -182,7 +185,7 @@ def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
   total, like = None, None
   for weight, mean in zip(weights, averages, strict=True):
     like = like or jax.tree.map(lambda x: np.asarray(x).dtype, mean)
-    part = jax.tree.map(lambda x: weight * np.asarray(x, np.float64), mean)
+    part = jax.tree.map(lambda x: weight * _wide(x), mean)
     total = part if total is None else jax.tree.map(np.add, total, part)
   if total is None:
     raise ValueError("averages: expected at least one, got none")
@@ -222,10 +225,19 @@ def _product(p, q):
   return (a + 1) * (b + 1) / short * math.exp(log)
 
 
+def _wide(x):
+  """On the host, in double precision."""
+  x = np.asarray(x)
+  return x.astype(np.promote_types(x.dtype, np.float64))
+
+
 def _dtype(p):
   return jnp.promote_types(jnp.asarray(p).dtype, jnp.float32)
 
 
-def _check(decay):
-  if not 0 <= decay <= 1:
-    raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
+def _checked(decay):
+  """The number in double precision, as a NumPy or JAX scalar may be of less."""
+  value = float(decay)
+  if not 0 <= value <= 1:
+    raise ValueError(f"decay: expected a number in [0, 1], got {value}")
+  return value

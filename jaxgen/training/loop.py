@@ -2,13 +2,15 @@
 
 import contextlib
 import math
+import operator
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
+import optax
 
 from jaxgen.training.state import State
 
@@ -30,6 +32,10 @@ class Diverged(Exception):
   """A run whose loss or parameters are no longer finite; nothing was saved
   of that step or after it.
 
+  A loss that is not finite is let pass where the player's optimizer skips such
+  updates (optax.apply_if_finite, optax.zero_nans, or optax.MultiSteps with
+  should_skip_update_fn) and the player's parameters are still finite.
+
   player: whose they are; step: steps done, counted from one.
   """
 
@@ -44,12 +50,12 @@ def run(
   state: State,
   batch_fn: Callable[[int], Any],
   *,
-  num_steps: int,
-  log_every: int,
-  save_every: int,
+  num_steps: SupportsIndex,
+  log_every: SupportsIndex,
+  save_every: SupportsIndex,
   saver: contextlib.AbstractContextManager[Callable[[State], object]],
   log: Callable[[int, dict[str, float]], object],
-  hooks: Sequence[tuple[int, Callable[[State], object]]] = (),
+  hooks: Sequence[tuple[SupportsIndex, Callable[[State], object]]] = (),
 ) -> State:
   """Trains from state.step to num_steps.
 
@@ -83,6 +89,10 @@ def run(
     Interrupted, Diverged: as they say.
   """
   start = int(state.step)
+  num_steps, log_every, save_every = map(
+    operator.index, (num_steps, log_every, save_every)
+  )
+  hooks = [(operator.index(every), hook) for every, hook in hooks]
   _check(start, num_steps, log_every, save_every, hooks)
   with _signals() as received:
     with saver as save:
@@ -135,35 +145,51 @@ def _is_loss(name, state):
 
 
 def _check_losses(losses, state):
-  """Raises Diverged at the first step with a loss that is not finite."""
+  """Raises Diverged at the first step with a loss that is not finite and led to
+  an update.
+  """
+  players = state.players
+  trained = [n for n, p in players.items() if jax.tree.leaves(p.opt_state)]
   for step, values in jax.device_get(losses).items():
     for name, value in values.items():
-      if not math.isfinite(value):
-        trained = [
-          name
-          for name, player in state.players.items()
-          if jax.tree.leaves(player.opt_state)
-        ]
-        player = name.rpartition("/")[0] or (trained or list(state.players))[0]
+      if math.isfinite(value):
+        continue
+      player = name.rpartition("/")[0] or (trained or list(players))[0]
+      if not (_skips(players[player]) and _is_finite(players[player].params)):
         raise Diverged(player, f"loss is {float(value)}", step)
 
 
-def _check_params(step, state):
-  """Raises Diverged where parameters or averages are not finite.
+def _skips(player):
+  """Whether the player's optimizer skips updates that are not finite."""
 
-  On the host, shard by shard: they go there to be saved, and a program for
-  it would take longer to compile than a small network's step.
-  """
+  def guards(x):
+    if isinstance(x, optax.MultiStepsState):
+      return bool(jax.tree.leaves(x.skip_state))
+    return isinstance(x, optax.ApplyIfFiniteState | optax.ZeroNansState)
+
+  return any(map(guards, jax.tree.leaves(player.opt_state, is_leaf=guards)))
+
+
+def _check_params(step, state):
+  """Raises Diverged where parameters or averages are not finite."""
   for name, player in state.players.items():
     for what in ("params", "ema"):
-      for leaf in jax.tree.leaves(getattr(player, what)):
-        shards = [
-          np.asarray(s.data)
-          for s in leaf.addressable_shards
-          if s.replica_id == 0
-        ]
-        if not all(np.isfinite(shard).all() for shard in shards):
-          raise Diverged(name, f"{what} are not finite", step)
+      if not _is_finite(getattr(player, what)):
+        raise Diverged(name, f"{what} are not finite", step)
+
+
+def _is_finite(tree):
+  """Whether all values are, on the host, shard by shard.
+
+  Parameters go there to be saved, and a program for it would take longer to
+  compile than a small network's step.
+  """
+  return all(
+    np.isfinite(np.asarray(shard.data)).all()
+    for leaf in jax.tree.leaves(tree)
+    for shard in leaf.addressable_shards
+    if shard.replica_id == 0
+  )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,10 @@ alone, and may read every player's. A diffusion model is a game of one turn
   key = fold_in(fold_in(fold_in(state.key, state.step), turn), inner step)
 
 depends on the state alone, so a resumed run repeats the unbroken one.
+
+Parameters may be complex: an optimizer is given dL/dx + i dL/dy of a leaf
+x + i y, the direction in which the loss rises fastest. JAX's gradient is the
+conjugate of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -162,6 +166,7 @@ def _play(turn, state, count, key, batch, shardings):
 
   gradient = jax.value_and_grad(own_loss, has_aux=True)
   (loss, (metrics, extras)), grads = gradient(player.params)
+  grads = jax.tree.map(jnp.conj, grads)  # of complex leaves: uphill
   optimizer = optax.with_extra_args_support(turn.optimizer)
   updates, opt_state = optimizer.update(
     grads, player.opt_state, player.params, value=loss

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import chex
 import jax
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from experiments import edm, sample
 from experiments.lib import averages, build
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
+from tests import trees
 
 CONFIG = edm.Config(
   run_dir="",
@@ -49,8 +49,8 @@ def test_every_average_is_kept_and_read_by_name(trained):
   _, means, load = trained
   assert list(means) == ["0.5", "0.9", "power_0.1", "power_0.2"]
   for name, mean in means.items():
-    chex.assert_trees_all_equal(load(average=name), mean)
-  chex.assert_trees_all_equal(load(), means["0.9"])  # the first given
+    trees.assert_equal(load(average=name), mean)
+  trees.assert_equal(load(), means["0.9"])  # the first given
   flat = [np.asarray(jax.tree.leaves(mean)[-1]) for mean in means.values()]
   assert all(np.any(a != b) for a, b in itertools.pairwise(flat))
 
@@ -60,7 +60,7 @@ def test_a_kept_length_is_recombined_from_the_snapshots_exactly(trained):
   directory = runs.snapshots(config.run_dir)
   assert checkpoint.steps(directory) == [4, 8, 12]
   again = load(average="power_0.10")  # not by its name
-  chex.assert_trees_all_close(again, means["power_0.1"], atol=1e-6)
+  trees.assert_close(again, means["power_0.1"], atol=1e-6)
 
 
 def test_an_earlier_step(trained):

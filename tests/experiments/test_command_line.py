@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -59,6 +60,10 @@ def _edm():
     (["toy", "--level-std", "0"], "level_std: expected a positive"),
     (["toy", "--batch-size", "0"], "batch_size: expected at least 1"),
     (["toy", "--dropout", "2"], "dropout: expected"),
+    (["toy", "--seed", 2**63], "seed: expected 0 to 4294967295"),
+    (["toy", "--num-steps", 10**11], "num_steps: expected at most 2147483647"),
+    (["toy", "--sample-steps", 10**12], "sample_steps: expected at most 2147"),
+    (["toy", "--batch-size", 10**12], "batch_size: expected at most 2147483"),
   ],
 )
 def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
@@ -93,6 +98,8 @@ def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
     (["missing"], "missing: no such run directory"),
     (["."], "not a run directory"),
     ([".", "--number", "0"], "number: expected at least 1, got 0"),
+    ([".", "--number", 10**12], "number: expected at most 2147483647, got 10"),
+    ([".", "--seed", -1], "seed: expected 0 to 4294967295"),
     ([".", "--solver", "heum"], "heum"),
     ([".", "--numer", "3"], "numer"),
     ([], "required"),
@@ -171,7 +178,18 @@ def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
   [
     (
       loop.Diverged("model", "loss is nan", 412),
-      ["model: loss is nan at step 412; the last good", "--learning-rate"],
+      [
+        "model: loss is nan at step 412; no checkpoint was saved before it",
+        "--learning-rate",
+      ],
+    ),
+    (
+      MemoryError("Unable to allocate 3.64 TiB"),
+      ["out of memory (Unable to allocate 3.64 TiB); lower the sizes"],
+    ),
+    (
+      jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nmore"),
+      ["out of memory (RESOURCE_EXHAUSTED: Out of memory); lower"],
     ),
     (
       OSError(errno.ENOSPC, "No space left on device", "a.png"),
@@ -191,6 +209,28 @@ def test_a_run_that_fails_is_one_line(
   code, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
   assert code == 2 and len(printed.splitlines()) == 1
   assert all(part in printed for part in ["error: ", *parts])
+
+
+def test_a_diverged_run_says_what_is_kept(monkeypatch, capsys, tmp_path):
+  def fail(config):
+    for step in (100, 400):
+      (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+    raise loop.Diverged("model", "loss is nan", 412)
+
+  main = lambda: runs.main(edm.MODULE, edm.PRESETS, fail)
+  arguments = ["toy", "--run-dir", tmp_path]
+  _, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
+  assert "at step 412; the checkpoint of step 400 is kept: lower" in printed
+
+
+def test_another_fault_of_the_runtime_is_not_hidden(monkeypatch, tmp_path):
+  def fail(config):
+    raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+  arguments = ["edm.py", "toy", "--run-dir", str(tmp_path)]
+  monkeypatch.setattr(sys, "argv", arguments)
+  with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
+    runs.main(edm.MODULE, edm.PRESETS, fail)
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):

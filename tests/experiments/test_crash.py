@@ -3,7 +3,6 @@
 benchmarks/crashes.py does the same at twenty random moments of a larger run.
 """
 
-import json
 import signal
 
 from benchmarks import crashes
@@ -51,7 +50,8 @@ def test_killed_stopped_and_without_a_disk(tmp_path):
   assert process.wait() == 2
   assert crashes.last_line(run_dir).startswith("error: ")
   assert "run the same command again" in crashes.last_line(run_dir)
-  assert "Traceback" not in (tmp_path / "run.log").read_text()
+  said = (tmp_path / "run.log").read_text()
+  assert "Traceback" not in said and "ERROR" not in said
   assert step < _steps(run_dir)[-1] < 200
 
   crashes.finish(TOY, run_dir, cache)
@@ -78,4 +78,8 @@ def test_the_page_counts():
   record = dict(machine="cpu", flags="smoke", kills=2, seed=0, minutes=1.0)
   page = crashes.markdown(record | dict(compared=9, cases=cases))
   assert "| SIGKILL | 2 | 3 | 2 | 1 |" in page
-  assert "| full disk | 1 | 1 | - | 1 |" in page and json.dumps(record)
+  assert "| full disk | 1 | 1 | - | 1 |" in page
+  assert (
+    "(9 arrays, records and pictures)" in page and "--seed 0` on cpu" in page
+  )
+  assert page.endswith("\nOn the full disk: `error: full`\n")

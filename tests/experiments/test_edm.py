@@ -14,6 +14,7 @@ from experiments import edm
 from experiments.lib import datasets, report
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
+from tests import trees
 
 TOY = edm.Config(
   run_dir="",
@@ -148,7 +149,7 @@ def test_the_same_configuration_again_is_done(toy, monkeypatch):
   idle = real._replace(batches=lambda key, size: never)
   monkeypatch.setattr(datasets, "load_data", lambda *_, **__: idle)
   again = _host(edm.run(_in(directory, TOY)))
-  chex.assert_trees_all_equal(again, state)
+  trees.assert_equal(again, state)
   after = _files(directory)
   assert before.keys() == after.keys()
   changed = {name for name in before if before[name] != after[name]}
@@ -255,7 +256,7 @@ def _interrupt(monkeypatch, config, at, number):
 
 def _assert_same_run(directory, state, unbroken):
   there, expected = unbroken
-  chex.assert_trees_all_equal(_host(state), expected)
+  trees.assert_equal(_host(state), expected)
   assert _records(directory) == _records(there)
   for picture in ("samples.png", "trajectory.png"):
     assert (directory / picture).read_bytes() == (there / picture).read_bytes()

@@ -18,6 +18,14 @@ def pixels(images):
   return np.concatenate([images.sum((1, 3)), images.sum((2, 3))], 1)
 
 
+def wrong(images):
+  raise KeyError("no")
+
+
+def infinite(images):
+  return np.full((len(images), 2), np.inf)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_classifier():
   """Fitted once: it takes seconds, and is the same each time."""
@@ -111,12 +119,25 @@ def test_steps_and_solvers(trained, first):
   [
     ({"draws": 0}, "draws: expected at least 1, got 0"),
     ({"chunk": 0}, "chunk: expected at least 1, got 0"),
-    ({"number": 5}, "number: expected more than 5, got 5"),
+    ({"number": 5}, "number: expected at least 6, got 5"),
+    ({"number": 10**12}, "number: expected at most 2147483647, got 1000000"),
+    ({"seed": 2**63}, r"seed: expected 0 to 4294967295 \(32 bits\), got 92"),
     ({"number": 3000}, "ask for fewer samples"),
     ({"split": "train"}, "split: expected one of validation, test"),
     ({"features": "nowhere"}, "features: expected module:function"),
     ({"features": "no.where:f"}, "features: expected module:function"),
     ({"features": "math:f"}, "features: expected module:function"),
+    ({"features": "math:pi"}, "features: expected a function, got math:pi = 3"),
+    (
+      {"features": f"{__name__}:wrong"},
+      r":wrong fails on images \[1257, 8, 8, 1\] \(KeyError: 'no'\)",
+    ),
+    ({"features": "builtins:repr"}, r"features: builtins:repr fails on images"),
+    (
+      {"features": "builtins:len"},
+      r"features: expected \[1257, K\] .* got \[\]",
+    ),
+    ({"features": f"{__name__}:infinite"}, "features: expected finite numbers"),
     ({"step": 3}, "no such checkpoint"),
     ({"solver": "typo"}, "solver: expected one of"),
   ],

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import chex
 import jax
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from experiments import encode, evaluate, flow_matching, sample
 from experiments.lib import build, drawing, flows
 from jaxgen import samplers
+from tests import trees
 
 TINY = flow_matching.Config(
   run_dir="",
@@ -87,7 +87,7 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
     found, expected = (
       getattr(state.players["model"], name) for state in (again, pair[1])
     )
-    chex.assert_trees_all_equal(found, expected)
+    trees.assert_equal(found, expected)
 
 
 def test_its_samples_start_at_the_source_and_end_at_time_zero(pair):

@@ -18,6 +18,7 @@ from experiments.lib import datasets, gans
 from experiments.lib import run as runs
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
+from tests import trees
 
 RING = gan.Config(
   run_dir="",
@@ -188,7 +189,7 @@ def _patched(monkeypatch, config, change):
 
 def _assert_same_run(directory, state, unbroken):
   there, expected = unbroken
-  chex.assert_trees_all_equal(_host(state), expected)
+  trees.assert_equal(_host(state), expected)
   assert _records(directory) == _records(there)
   picture = "samples.png"
   assert (directory / picture).read_bytes() == (there / picture).read_bytes()

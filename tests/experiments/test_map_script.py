@@ -4,7 +4,6 @@ import dataclasses
 import json
 import sys
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +21,7 @@ from experiments.lib import (
 )
 from experiments.lib import run as runs
 from jaxgen.data import oracles, toy
+from tests import trees
 
 TINY = transport_map.Config(
   run_dir="",
@@ -91,7 +91,7 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
       transport_map.run(config)
   again = transport_map.run(config)
   for name, player in unbroken.players.items():
-    chex.assert_trees_all_equal(again.players[name], player)
+    trees.assert_equal(again.players[name], player)
 
 
 def test_states_run_straight_from_the_source_to_the_map(trained):
@@ -172,7 +172,7 @@ def test_every_law_has_draws_of_its_own():
     x.reshape(-1, 2) for b in (first, second) for p in b.values() for x in p
   ]
   assert len(np.unique(np.concatenate(seen), axis=0)) == 2 * 2 * (32 + 16)
-  chex.assert_trees_all_equal(batch_fn(1), second)
+  trees.assert_equal(batch_fn(1), second)
 
 
 @pytest.mark.parametrize("method", ("semi_dual", "makkuva", "w2gn"))

@@ -1,8 +1,14 @@
 """Whose a run directory is: one configuration's, one process's at a time."""
 
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import edm
+from experiments.lib import checks
 from experiments.lib import run as runs
 
 CONFIG = edm.Config(run_dir="")
@@ -54,3 +60,58 @@ def test_a_second_run_in_the_directory_is_refused(tmp_path):
   with _open(tmp_path):  # free again
     (tmp_path / "config.json").unlink()  # as if not written yet
     _refused(tmp_path, "another process is training")
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, KeyboardInterrupt])
+def test_a_run_that_recorded_nothing_leaves_nothing(tmp_path, error):
+  (tmp_path / "mine").mkdir()
+  for name in ("new", "deep/er", "mine"):
+    with pytest.raises(error), _open(tmp_path / name) as directory:
+      runs.checkpoints(directory).mkdir()
+      raise error("before the first step")
+  assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/10"])
+def test_a_run_that_recorded_something_stays(tmp_path, name):
+  for _ in range(2):  # the second time, it is not a new run's
+    with pytest.raises(ValueError), _open(tmp_path / "run") as directory:
+      (directory / name).mkdir(parents=True, exist_ok=True)
+      raise ValueError("later")
+    assert (directory / name).exists()
+    assert runs.read_config(directory)["seed"] == 0
+  (directory / name).rmdir()
+  with pytest.raises(ValueError), _open(directory):
+    raise ValueError("of a run that another process began")
+  assert (directory / "config.json").exists()
+
+
+@pytest.mark.parametrize("to", [lambda x: np.asarray(x)[()], jnp.asarray])
+def test_scalars_of_array_libraries_are_settings(tmp_path, to):
+  """What is written is what Python's own numbers write, and resumes."""
+  plain = edm.Config(
+    run_dir="", seed=3, churn=0.5, flip=True, ema_decay=(0.5, 0.75), width=16
+  )
+  names = ("seed", "churn", "flip", "width")
+  odd = {name: to(getattr(plain, name)) for name in names}
+  odd["ema_decay"] = tuple(map(to, plain.ema_decay))
+  config = checks.settings(dataclasses.replace(plain, **odd))
+  assert config == plain and hash(config) == hash(plain)
+  for name in names:
+    assert type(getattr(config, name)) is type(getattr(plain, name))
+  for _ in range(2):
+    with runs.open_directory(tmp_path, config, edm.MODULE):
+      written = json.loads((tmp_path / "config.json").read_text())
+  with runs.open_directory(tmp_path, plain, edm.MODULE):
+    pass
+  assert written["ema_decay"] == [0.5, 0.75] and written["churn"] == 0.5
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**32 + 1, 2**63, 10**30])
+def test_a_seed_has_32_bits(seed):
+  """JAX makes one key of 1 and 2^32 + 1, and NumPy takes no more."""
+  with pytest.raises(ValueError, match=rf"seed: expected 0 to .* got {seed}$"):
+    checks.settings(dataclasses.replace(CONFIG, seed=seed))
+  assert checks.settings(CONFIG) == CONFIG
+  highest = dataclasses.replace(CONFIG, seed=2**32 - 1)
+  assert checks.settings(highest) == highest

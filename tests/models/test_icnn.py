@@ -1,6 +1,5 @@
 """Input-convex networks: NumPy's values, and convexity by two definitions."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from jaxgen.data import transport as pairs
 from jaxgen.models import icnn
+from tests import trees
 
 DIM = 3
 NET = icnn.ICNN((8, 6, 4), strength=0.1)
@@ -81,7 +81,7 @@ def test_midpoints_lie_below_chords(shaken):
 
 def test_projection_changes_what_is_negative_alone(shaken):
   projected = icnn.nonnegative(shaken)
-  chex.assert_trees_all_equal(icnn.nonnegative(projected), projected)
+  trees.assert_equal(icnn.nonnegative(projected), projected)
   for (path, p), q in zip(
     jax.tree_util.tree_leaves_with_path(shaken),
     jax.tree.leaves(projected),

@@ -14,6 +14,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from jaxgen.training import checkpoint, ema, state, step
+from tests import trees
 
 
 def _turns():
@@ -48,8 +49,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
   like = _state(pair=(jnp.zeros(2), None))
   read = checkpoint.restore(tmp_path / "ckpt", like)
   assert jax.tree.structure(read) == jax.tree.structure(saved)
-  chex.assert_trees_all_equal(read, saved)
-  chex.assert_trees_all_equal_shapes_and_dtypes(read, saved)
+  trees.assert_equal(read, saved)
   assert jax.random.uniform(read.key) == jax.random.uniform(saved.key)
   assert not any(x.weak_type for x in jax.tree.leaves(read.players))
 
@@ -98,7 +98,7 @@ def test_what_is_saved_is_the_state_of_the_call(tmp_path, lose):
     save(now)
     lose(now.players)
   read = checkpoint.restore(tmp_path, _state(shape=(300, 700)))
-  chex.assert_trees_all_equal(read.players, expected)
+  trees.assert_equal(read.players, expected)
 
 
 def test_averages_come_back_without_the_optimizer(tmp_path):
@@ -108,7 +108,7 @@ def test_averages_come_back_without_the_optimizer(tmp_path):
   for like in (saved.players["model"].ema, _shapes((4, 3))):
     for name in ("all", "alone"):
       read = checkpoint.restore_ema(tmp_path / name, {"model": like})
-      chex.assert_trees_all_equal(read, {"model": saved.players["model"].ema})
+      trees.assert_equal(read, {"model": saved.players["model"].ema})
   like = {"model": _shapes((4, 2))}
   with pytest.raises(ValueError, match="model/fast/w: expected float32"):
     checkpoint.restore_ema(tmp_path / "all", like)
@@ -231,9 +231,7 @@ def test_damage_to_any_file_is_one_line_or_harmless(tmp_path, how, capfd):
   for file in files:
     whole = _damage(file, how, trap)
     try:
-      chex.assert_trees_all_equal(
-        checkpoint.restore(tmp_path / "run", like), saved
-      )
+      trees.assert_equal(checkpoint.restore(tmp_path / "run", like), saved)
     except ValueError as error:
       assert "run/1: " in str(error) and "\n" not in str(error)
       assert len(str(error)) < 500
@@ -274,9 +272,7 @@ def test_a_failed_write_is_one_line(tmp_path, monkeypatch, leave_at_once):
   assert "\n" not in text and "run the same command again" in text
   monkeypatch.undo()
   assert checkpoint.steps(tmp_path) == [1]
-  chex.assert_trees_all_equal(
-    checkpoint.restore(tmp_path, _state()), _state(at=1)
-  )
+  trees.assert_equal(checkpoint.restore(tmp_path, _state()), _state(at=1))
   _save(tmp_path, _state(at=2), keep=1)
   assert os.listdir(tmp_path) == ["2"]
 
@@ -296,4 +292,4 @@ def test_training_goes_on_from_a_checkpoint_in_the_same_program(tmp_path):
   restored = checkpoint.restore(tmp_path, init())
   restored, _ = train_step(restored, {"model": np.ones(3, "f")})
   now, _ = train_step(now, {"model": np.ones(3, "f")})
-  chex.assert_trees_all_equal(restored, now)
+  trees.assert_equal(restored, now)

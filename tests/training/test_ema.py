@@ -46,6 +46,14 @@ def test_half_precision_parameters_are_averaged_in_float32():
   np.testing.assert_allclose(mean, 2 - 0.999**10, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scalar", [np.float32, np.float64, jnp.float32])
+@pytest.mark.parametrize("make", [ema.constant, ema.warmup, ema.power])
+def test_a_scalar_of_an_array_library_is_the_number_that_it_holds(make, scalar):
+  value = scalar(0.07)
+  found, truth = (make(v)(jnp.int32(50)) for v in (value, float(value)))
+  assert found == truth and type(found) is type(truth)
+
+
 @pytest.mark.parametrize("rule", [ema.constant, ema.warmup])
 def test_a_decay_outside_the_unit_interval_is_refused(rule):
   with pytest.raises(ValueError, match=r"decay: expected .* got 1\.5"):

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import threading
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import optax
 import pytest
 
 from jaxgen.training import checkpoint, ema, logging, loop, state, step
+from tests import trees
 
 
 def _loss(params, key, batch):
@@ -77,7 +77,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(
   message = f"{number.name}: stopped and saved at step {at + 1}"
   assert str(stopped.value) == message
   assert checkpoint.steps(tmp_path / "checkpoints")[-1] == at + 1
-  chex.assert_trees_all_equal(_run(tmp_path), unbroken[0])
+  trees.assert_equal(_run(tmp_path), unbroken[0])
   assert _records(tmp_path) == unbroken[1]
 
 
@@ -92,7 +92,7 @@ def test_a_crash_resumes_from_the_last_checkpoint(tmp_path, unbroken):
     _run(tmp_path, batch_fn)
   assert signal.getsignal(signal.SIGINT) is before
   assert [r["step"] for r in _records(tmp_path)] == [2, 4, 6, 8]
-  chex.assert_trees_all_equal(_run(tmp_path), unbroken[0])
+  trees.assert_equal(_run(tmp_path), unbroken[0])
   assert _records(tmp_path) == unbroken[1]
 
 

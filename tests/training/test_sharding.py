@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from jaxgen.training import checkpoint, ema, sharding, state, step
+from tests import trees
 
 NUM = 8
 pytestmark = pytest.mark.skipif(
@@ -110,7 +111,7 @@ def test_any_number_of_examples_is_spread(mesh):
   for num in (1, 13, 16):
     keys = jax.random.split(jax.random.key(0), 16)[:num]
     found = fn(params, keys, jnp.arange(num))
-    chex.assert_trees_all_close(
+    trees.assert_close(
       found, jax.tree.map(lambda x, n=num: x[:n], expected), rtol=1e-6
     )
   assert found["draw"].sharding.is_equivalent_to(sharding.split(mesh), 2)
@@ -255,7 +256,7 @@ def test_checkpoints_move_between_devices_and_rules(mesh, tmp_path):
     with checkpoint.saver(tmp_path / str(number), keep=1) as save:
       save(now)
     now = checkpoint.restore(tmp_path / str(number), like)
-    chex.assert_trees_all_equal(host(now), expected)
+    trees.assert_equal(host(now), expected)
     same = jax.tree.map(
       lambda leaf, place: leaf.sharding.is_equivalent_to(place, leaf.ndim),
       now,

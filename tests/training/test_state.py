@@ -1,12 +1,12 @@
 """What a run starts from."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
 from jaxgen.training import ema, state, step
+from tests import trees
 
 RULES = {"fast": ema.constant(0.9), "slow": ema.constant(0.99)}
 
@@ -39,13 +39,11 @@ def test_the_average_starts_as_the_parameters_and_the_rest_as_given():
   assert int(start.step) == 0 and start.step.dtype == jnp.int32
   model = start.players["model"]
   for mean in model.ema.values():
-    chex.assert_trees_all_equal(mean, params["model"], model.params)
+    trees.assert_equal(mean, params["model"], model.params)
   assert model.ema.keys() == RULES.keys()
-  chex.assert_trees_all_equal(
-    model.opt_state, optax.adam(1e-2).init(params["model"])
-  )
+  trees.assert_equal(model.opt_state, optax.adam(1e-2).init(params["model"]))
   assert start.players["frozen"].ema == {}
-  chex.assert_trees_all_equal(start.extras, {"mean": jnp.zeros(2)})
+  trees.assert_equal(start.extras, {"mean": jnp.zeros(2)})
   assert start.key == jax.random.key(3)
 
 

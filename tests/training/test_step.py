@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jaxgen.training import ema, state, step
+from tests import trees
 
 
 def _loss(params, key, batch):
@@ -69,9 +70,9 @@ def test_one_player_equals_the_loop_written_by_hand():
     assert metrics.keys() == {"loss", "bias"}
     ours.append(metrics["loss"])
   np.testing.assert_allclose(ours, losses, rtol=1e-6)
-  chex.assert_trees_all_close(now.players["model"].params, params, rtol=1e-5)
+  trees.assert_close(now.players["model"].params, params, rtol=1e-5)
   means = {"mean": mean, "all": plain}
-  chex.assert_trees_all_close(now.players["model"].ema, means, rtol=1e-5)
+  trees.assert_close(now.players["model"].ema, means, rtol=1e-5)
   assert int(now.step) == 6 and now.key == jax.random.key(5)
 
 
@@ -262,4 +263,4 @@ def test_jit_equals_no_jit():
     with jax.disable_jit(off):
       now, _ = step.make_train_step(turns)(now, {"model": _batch(0)})
     results.append(now.players)
-  chex.assert_trees_all_close(*results, rtol=1e-6)
+  trees.assert_close(*results, rtol=1e-6)
