@@ -23,6 +23,8 @@ from jaxgen import keys
 
 _SWEEPS = 20  # of Sinkhorn, at this part of the mean cost: found by trying
 _SMOOTHING = 0.02
+_EXACT = 1e-12  # relative error of a total cost that is taken for rounding
+_CANCELLED = 1e-6  # part that is left of |x|^2 + |y|^2 where digits are lost
 
 
 def exact(
@@ -33,7 +35,8 @@ def exact(
     argmin over permutations of sum_i |data_i - source_order(i)|^2
 
   SciPy's assignment (Jonker and Volgenant), on costs from which the duals of a
-  few Sinkhorn sweeps were taken: the same optimum, sooner.
+  few Sinkhorn sweeps were taken, the same optimum sooner, but where costs are
+  so wide that this would lose digits.
 
   Args:
     data: [N, *D].
@@ -171,42 +174,92 @@ def costs(
       "source: expected as many examples of the data's shape, one at least; got"
       f" data {list(x.shape)} and source {list(y.shape)}"
     )
-  x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
-  if not (np.isfinite(x).all() and np.isfinite(y).all()):
-    raise ValueError("data, source: expected finite values")
-  middle = x.mean(0)  # what is far from zero loses digits
-  x, y = x - middle, y - middle
+  cost = squares(x.reshape(len(x), -1), y.reshape(len(y), -1))
+  if not cost.max() < np.inf:  # NaN too
+    raise ValueError("data, source: expected finite values, below 1e150")
+  return cost
+
+
+def squares(
+  x: Float[np.ndarray, "N D"], y: Float[np.ndarray, "M D"]
+) -> Float[np.ndarray, "N M"]:
+  """|x_i - y_j|^2 of all pairs, in float64, to nine digits; equal points: 0.
+
+  By |x|^2 + |y|^2 - 2 <x, y>, one matrix product, and where these terms cancel
+  by the difference of the points. Not finite where a point or its square is.
+  """
+  x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
   square = lambda a: np.einsum("nd,nd->n", a, a)
-  cost = square(x)[:, None] + square(y) - 2 * x @ y.T
-  return np.maximum(cost, 0)
+  with np.errstate(over="ignore", invalid="ignore"):
+    middle = x.mean(0)  # what is far from zero loses digits
+    u, v = x - middle, y - middle
+    sizes = square(u)[:, None] + square(v)
+    cost = sizes - 2 * u @ v.T
+    rows, columns = np.nonzero(cost <= _CANCELLED * sizes)
+    step = 2**20 // x.shape[1] + 1  # pairs whose differences are held at once
+    for start in range(0, len(rows), step):
+      i, j = (at[start : start + step] for at in (rows, columns))
+      cost[i, j] = square(x[i] - y[j])
+  return cost
 
 
-def assign(cost: Float[np.ndarray, "N N"]) -> Int[np.ndarray, "N"]:
+def assign(cost: Float[np.ndarray, "..."]) -> Int[np.ndarray, "N"]:
   """The permutation of least total cost: argmin sum_i cost[i, order(i)].
 
   Args:
-    cost: [N, N], finite.
+    cost: [N, N]; infinity forbids a pair.
+
+  Returns:
+    order, [N].
+
+  Raises:
+    ValueError: no square matrix, or empty; NaN or minus infinity; every
+      permutation forbidden.
   """
+  cost = np.asarray(cost, np.float64)
+  if cost.ndim != 2 or cost.shape[0] != cost.shape[1] or not cost.size:
+    raise ValueError(f"cost: expected a matrix [N, N], got {list(cost.shape)}")
+  order = _started(cost)
+  try:
+    return _solve(cost) if order is None else order
+  except ValueError:
+    raise ValueError(
+      "cost: expected a permutation of finite costs, and no NaN or -infinity"
+    ) from None
+
+
+def _solve(cost):
   from scipy import optimize
 
-  return optimize.linear_sum_assignment(_reduced(cost))[1]
+  return optimize.linear_sum_assignment(cost)[1]
 
 
-def _reduced(cost):
-  """cost_ij - f_i - g_j with entropic duals, a start near the optimum."""
-  cost = cost - cost.min(1, keepdims=True)
-  cost = cost - cost.min(0)
-  epsilon = _SMOOTHING * cost.mean()
-  if not epsilon > 0:
-    return cost
-  kernel = np.exp(-cost / epsilon)  # a one in every row and column
-  u = np.ones(len(cost))
-  for _ in range(_SWEEPS):
-    # No BLAS, whose threads wait for the cores that train.
-    v = 1 / np.einsum("i,ij->j", u, kernel)
-    u = 1 / np.einsum("ij,j->i", kernel, v)
-  duals = np.log(u)[:, None] + np.log(v)
-  return cost - epsilon * duals if np.isfinite(duals).all() else cost
+def _started(cost):
+  """The order by cost_ij - f_i - g_j with entropic duals, near the optimum.
+
+  None where costs are so wide, or infinite, that rounding these differences
+  may change which order is the best.
+  """
+  with np.errstate(all="ignore"):
+    cost = cost - cost.min(1, keepdims=True)
+    cost = cost - cost.min(0)
+    epsilon = _SMOOTHING * cost.mean()
+    if epsilon == 0:
+      return _solve(cost)
+    kernel = np.exp(-cost / epsilon)  # a one in every row and column
+    u = np.ones(len(cost))
+    for _ in range(_SWEEPS):
+      # No BLAS, whose threads wait for the cores that train.
+      v = 1 / np.einsum("i,ij->j", u, kernel)
+      u = 1 / np.einsum("ij,j->i", kernel, v)
+    f, g = np.log(u), np.log(v)
+    largest = epsilon * (np.abs(f).max() + np.abs(g).max())
+  if not largest < np.inf:  # NaN too
+    return None
+  order = _solve(cost - epsilon * (f[:, None] + g))
+  total = cost[np.arange(len(cost)), order].sum()
+  rounded = len(cost) * np.spacing(largest)
+  return order if rounded <= _EXACT * total or total == 0 else None
 
 
 def _check_condition(condition, number):
@@ -238,6 +291,7 @@ def _sinkhorn() -> Callable:
     from ott.solvers import linear
 
   @jax.numpy_rank_promotion("allow")  # which ott-jax makes use of
+  @jax.numpy_dtype_promotion("standard")
   def solve(cost, epsilon):
     out = linear.solve(geometry.Geometry(cost, epsilon=epsilon))
     return out.matrix, out.converged

@@ -74,21 +74,6 @@ def test_a_cloud_is_coupled_with_itself():
   np.testing.assert_array_equal(np.sort(couplings.exact(same, same)), range(5))
 
 
-def test_costs_are_squared_distances():
-  for name in ("images", "far"):
-    x, y = clouds(name, 7)
-    np.testing.assert_allclose(couplings.costs(x, y), squared(x, y), rtol=1e-9)
-
-
-def test_assign_of_any_cost():
-  cost = np.random.default_rng(2).standard_normal((50, 50)) ** 3
-  rows = np.arange(50)
-  for scale in (1e-6, 1.0, 1e6):
-    order = couplings.assign(scale * cost)
-    best = cost[optimize.linear_sum_assignment(cost)].sum()
-    np.testing.assert_allclose(cost[rows, order].sum(), best, rtol=1e-9)
-
-
 def test_discrete_conditions_are_never_mixed_and_optimal_within():
   x, y = clouds("plane")
   labels = np.random.default_rng(3).integers(0, 4, len(x))
@@ -188,7 +173,8 @@ def test_entropic_key_decides():
   draw = lambda seed: couplings.entropic(
     jax.random.key(seed), x, y, epsilon=2.0
   )
-  np.testing.assert_array_equal(draw(1), draw(1))
+  with jax.numpy_dtype_promotion("strict"):
+    np.testing.assert_array_equal(draw(1), draw(1))
   assert (draw(1) != draw(2)).any()
 
 
@@ -222,7 +208,7 @@ def test_bad_clouds_are_refused_by_every_coupling():
       lambda: couplings.entropic(jax.random.key(0), data, source, epsilon=1.0),
     ):
       refused(call, "^source: expected as many examples")
-  for pair in ((nan, y), (x, np.inf * y)):
+  for pair in ((nan, y), (x, np.inf * y), (x, 1e200 * y)):
     refused(lambda: couplings.exact(*pair), "^data, source: expected finite")
 
 

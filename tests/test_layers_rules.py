@@ -44,7 +44,6 @@ AT_TOP = {"models": {"flax"}, "training": {"optax", "orbax"}}
 # Inside functions only, so that the core runs without them.
 INSIDE = {
   "couplings": {"scipy", "ott"},
-  "losses": {"ott"},
   "samplers": {"diffrax"},
   "likelihood": {"diffrax"},
   "metrics": {"scipy", "sklearn", "threadpoolctl", "ott"},

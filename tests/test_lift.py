@@ -237,7 +237,7 @@ def between_clouds(net, data, noise, t):
   x = jnp.stack([net(noise, t), net(2 * noise, t)])
   y = jnp.stack([data, data + 1, data - 1])
   return (
-    clouds.sinkhorn_divergence(x, y, epsilon=5.0)
+    clouds.sinkhorn_divergence(x, y, epsilon=5.0).value
     + clouds.sliced_wasserstein(jax.random.key(0), x, y, 3)
     + clouds.energy_distance(x, y)
   )

@@ -102,7 +102,9 @@ def flips(
 def std(source: loaders.Source) -> float:
   """The standard deviation over all coordinates of images in [-1, 1].
 
-    sqrt(mean x^2 - (mean x)^2), in float64
+    sqrt(mean (x - x_0)^2 - (mean (x - x_0))^2), in float64
+
+  x_0 is the first coordinate of all, so that constant images have exactly 0.
 
   Args:
     source: of (images, labels); of more than 65536 examples so many are read,
@@ -116,6 +118,8 @@ def std(source: loaders.Source) -> float:
   sums = np.zeros(3)  # of 1, x and x^2
   for chosen in np.array_split(rows, -(-number // 512)):
     x = to_float(source.read(chosen)[0]).astype(np.float64)
+    first = x.flat[0] if not sums[0] else first
+    x -= first
     sums += x.size, x.sum(), np.square(x).sum()
   mean, square = sums[1:] / sums[0]
   return math.sqrt(square - mean**2)

@@ -46,7 +46,8 @@ class Divergence(NamedTuple):
   """An f-divergence D(P || Q) = E_Q f(p / q) and its dual.
 
   Attributes:
-    f: convex, f(1) = 0 but for gan, whose is -log 4.
+    f: convex, f(1) = 0 but for gan, whose is -log 4; f(0) is its limit, which
+      is infinite for reverse_kullback_leibler only.
     activation: g, from a score onto the domain of f's conjugate.
     conjugate: f*(g(score)), as a function of the score.
     optimal: p / q -> the score at which the dual is attained: g = f'(p / q).
@@ -63,7 +64,7 @@ class Divergence(NamedTuple):
 def kullback_leibler() -> Divergence:
   """KL(P || Q): f = u log u."""
   return Divergence(
-    f=lambda u: u * jnp.log(u),
+    f=_u_log_u,
     activation=lambda v: v,
     conjugate=lambda v: jnp.exp(v - 1),
     optimal=lambda u: 1 + jnp.log(u),
@@ -104,7 +105,7 @@ def jensen_shannon() -> Divergence:
   """2 JS(P, Q): f = u log u - (u + 1) log((u + 1) / 2)."""
   log_2 = math.log(2)
   return Divergence(
-    f=lambda u: u * jnp.log(u) - (u + 1) * jnp.log((u + 1) / 2),
+    f=lambda u: _u_log_u(u) - (u + 1) * jnp.log((u + 1) / 2),
     activation=lambda v: log_2 - softplus(-v),
     conjugate=lambda v: softplus(v) - log_2,
     optimal=jnp.log,
@@ -114,7 +115,7 @@ def jensen_shannon() -> Divergence:
 def gan() -> Divergence:
   """2 JS(P, Q) - log 4: f = u log u - (u + 1) log(u + 1)."""
   return Divergence(
-    f=lambda u: u * jnp.log(u) - (u + 1) * jnp.log(u + 1),
+    f=lambda u: _u_log_u(u) - (u + 1) * jnp.log(u + 1),
     activation=lambda v: -softplus(-v),
     conjugate=softplus,
     optimal=jnp.log,
@@ -129,6 +130,11 @@ def total_variation() -> Divergence:
     conjugate=lambda v: jnp.tanh(v) / 2,
     optimal=lambda u: jnp.where(u > 1, jnp.inf, -jnp.inf),
   )
+
+
+def _u_log_u(u):
+  """0 at 0, of slope -infinity, where u * jnp.log(u) and its slope are NaN."""
+  return -jax.scipy.special.entr(u)
 
 
 def f_gan(divergence: Divergence) -> Objective:

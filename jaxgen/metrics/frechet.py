@@ -64,6 +64,8 @@ def distance(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) -> float:
 def between(a: Gaussian, b: Gaussian) -> float:
   """F^2 between two Gaussians, for statistics that were stored.
 
+  In float64, whatever they were stored in.
+
   Args:
     a: one Gaussian.
     b: the other, of the same D.
@@ -79,6 +81,7 @@ def between(a: Gaussian, b: Gaussian) -> float:
     raise ValueError(
       f"b: expected {a.mean.size} features as in a, got {b.mean.size}"
     )
+  a, b = (Gaussian(*(np.asarray(x, np.float64) for x in law)) for law in (a, b))
   roots = root(a.covariance), root(b.covariance)
   overlap = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
   means = np.sum((a.mean - b.mean) ** 2)
@@ -91,7 +94,8 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
 
   Args:
     covariance: symmetric positive semi-definite, [D, D]; eigenvalues below 0
-      by no more than rounding count as 0.
+      by no more than rounding, of float32 where that holds the values, count as
+      0, and so do positive ones as small as these.
 
   Returns:
     S, [D, D], symmetric positive semi-definite.
@@ -100,7 +104,12 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
     ValueError: not symmetric, not finite, or an eigenvalue is negative.
   """
   matrix = np.asarray(covariance, np.float64)
-  slack = 1e-10 * np.abs(matrix).max()
+  with np.errstate(over="ignore"):
+    single = np.array_equal(matrix, matrix.astype(np.float32))
+  # Storing in float32 moves an entry by eps / 2 of it, hence an eigenvalue by D
+  # eps / 2 of the largest entry at most. Sums in float64 are far within 1e-10.
+  slack = np.finfo(np.float32).eps if single else 1e-10
+  slack = slack * np.abs(matrix).max()
   if not np.abs(matrix - matrix.T).max() <= slack:
     raise ValueError("covariance: expected finite and symmetric")
   values, vectors = np.linalg.eigh(matrix)
@@ -108,4 +117,5 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
     raise ValueError(
       f"covariance: expected no negative eigenvalue, got {values[0]:.3g}"
     )
-  return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+  values = np.where(values > max(-values[0], 0), values, 0)
+  return (vectors * np.sqrt(values)) @ vectors.T

@@ -11,6 +11,7 @@ Reference: Binkowski et al. 2018, arXiv:1801.01401; Gretton et al. 2012, A
 kernel two-sample test, eq. 3.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -112,18 +113,24 @@ def real_interval(
 ) -> tuple[float, float]:
   """Where D lies if the samples are real: the null to judge a model by.
 
-  At every random split some of the real features play the held-out set; of the
-  others, num_draws sets are drawn, each without replacement, and the mean of
-  their D to the held-out set is one value. With labels, each set has the
-  labels of that held-out set (in turn, if it is larger), as samples of a
+  At every random split some of the real features play the held-out set, m, and
+  n of the others the samples; D of the two is one value. With labels, they have
+  the labels of that held-out set (in turn, if they are more), as samples of a
   class-conditional model have. Memory for N^2 numbers: give a few thousand.
+
+    Var D ~ 1 / (m (m - 1)) + 2 / (R m n) + 1 / (R n (n - 1))
+
+  of a mean over R independent draws, by its three uncorrelated sums. As many
+  draws from one pool would overlap and vary too much, so that the values of
+  single draws are brought to this variance about their mean.
 
   Args:
     real: features of real data, [N, D], N >= num_held_out + num_samples.
     num_held_out: the size of the held-out set.
     num_samples: the size of a set of samples.
     labels: of real, [N].
-    num_draws: sets of samples that a model's figure is the mean of.
+    num_draws: R, independent sets of samples that a model's figure is the mean
+      of.
     num_splits: values that the interval is taken from.
     level: the part of them inside.
     seed: of the splits.
@@ -132,8 +139,14 @@ def real_interval(
     (low, high): the (1 -+ level) / 2 quantiles.
 
   Raises:
-    ValueError: too few real data, of a class where labels are given.
+    ValueError: sets of fewer than two, or too few real data, of a class where
+      labels are given.
   """
+  if min(num_held_out, num_samples) < 2:
+    raise ValueError(
+      f"num_held_out, num_samples: expected at least 2, got {num_held_out} and"
+      f" {num_samples}"
+    )
   if num_held_out + num_samples > len(real):
     raise ValueError(
       f"real: expected at least {num_held_out + num_samples} points,"
@@ -141,16 +154,22 @@ def real_interval(
     )
   labels = np.zeros(len(real), int) if labels is None else labels
   random = np.random.RandomState(seed)
-  sets = np.zeros((num_splits, num_draws + 1, len(real)))
+  sets = np.zeros((num_splits, 2, len(real)))
   for split in sets:
     order = random.permutation(len(real))
     held_out, rest = order[:num_held_out], order[num_held_out:]
     split[0, held_out] = 1
     wanted = np.resize(labels[held_out], num_samples)
-    for draw in split[1:]:
-      draw[rest[_matching(random, labels[rest], wanted)]] = 1
-  values = _between_subsets(np.asarray(real, np.float64), sets).mean(1)
-  low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    split[1, rest[_matching(random, labels[rest], wanted)]] = 1
+  values = _between_subsets(np.asarray(real, np.float64), sets)[:, 0]
+  variance = lambda r: (
+    1 / (num_held_out * (num_held_out - 1))
+    + 2 / (r * num_held_out * num_samples)
+    + 1 / (r * num_samples * (num_samples - 1))
+  )
+  scale = math.sqrt(variance(num_draws) / variance(1))
+  ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+  low, high = values.mean() + scale * (ends - values.mean())
   return float(low), float(high)
 
 

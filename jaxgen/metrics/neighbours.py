@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
+from jaxgen import couplings
+
 _BLOCK = 1024  # points whose distances are held at once
 
 
@@ -62,8 +64,8 @@ def nearest(
 ) -> tuple[Float[np.ndarray, "N"], Num[np.ndarray, "N"]]:
   """The distance of every point to the nearest of a reference set.
 
-  The neighbour is found by |x|^2 - 2 x.y + |y|^2, one matrix product, and its
-  distance taken from the difference: a copy's is exactly 0.
+  The neighbour is found by couplings.squares, the distance taken from the
+  difference: a copy's is exactly 0.
 
   Args:
     points: a set, [N, D].
@@ -73,20 +75,22 @@ def nearest(
     The distances, [N], and the neighbours' rows in the reference, [N].
 
   Raises:
-    ValueError: the reference is empty.
+    ValueError: the reference is empty, or values are not finite.
   """
   if not len(reference):
     raise ValueError("reference: expected at least 1, got 0")
   points = np.asarray(points, np.float64)
   reference = np.asarray(reference, np.float64)
-  norms = np.sum(reference**2, 1)
   distances, rows = [], []
   for start in range(0, len(points), _BLOCK):
     block = points[start : start + _BLOCK]
-    rows.append(np.argmin(norms - 2 * block @ reference.T, 1))
+    rows.append(np.argmin(couplings.squares(block, reference), 1))
     difference = block - reference[rows[-1]]
     distances.append(np.sqrt(np.sum(difference**2, 1)))
-  return np.concatenate(distances), np.concatenate(rows)
+  found = np.concatenate(distances)
+  if not np.isfinite(found).all():
+    raise ValueError("points, reference: expected finite values")
+  return found, np.concatenate(rows)
 
 
 def num_copies(

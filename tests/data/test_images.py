@@ -80,6 +80,16 @@ def test_std_is_that_of_all_coordinates(size):
   np.testing.assert_allclose(images.std(source), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_std_of_constant_images_is_0(level):
+  pixels = np.full((700, 3, 3, 1), level, np.uint8)
+  source = loaders.Source(700, lambda rows: (pixels[rows], None))
+  assert images.std(source) == 0
+  pixels[0, 0, 0] = level // 2 + 9  # the first of all, and it alone
+  expected = (pixels / 127.5 - 1).std()
+  np.testing.assert_allclose(images.std(source), expected, rtol=1e-6)
+
+
 def test_std_of_many_is_that_of_evenly_spaced_ones():
   asked = []
 

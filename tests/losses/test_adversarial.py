@@ -114,6 +114,38 @@ def test_f_gan_at_its_optimum_is_minus_the_divergence(name, laws):
   )
 
 
+EMPTY = dict(  # f and its slope at 0, by hand
+  kullback_leibler=(0.0, -np.inf),
+  reverse_kullback_leibler=(np.inf, -np.inf),
+  pearson=(1.0, -2.0),
+  squared_hellinger=(1.0, -np.inf),
+  jensen_shannon=(np.log(2), -np.inf),
+  gan=(0.0, -np.inf),
+  total_variation=(0.5, -0.5),
+)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_divergences_of_a_law_with_empty_bins(name):
+  """SciPy's sums where p has no mass in one bin or more; slopes elsewhere."""
+  f = getattr(adversarial, name)().f
+  value, slope = jax.value_and_grad(f)(jnp.float32(0))
+  np.testing.assert_allclose((value, slope), EMPTY[name], rtol=1e-6)
+  q = np.float32([0.5, 0.25, 0.25])
+  for p in ([1.0, 0.0, 0.0], [0.0, 0.75, 0.25]):
+    found = q @ jax.jit(f)(jnp.float32(p) / q)
+    truth = DIVERGENCES[name](np.float64(p), np.float64(q)).sum()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, truth, rtol=1e-6)
+  some, step = np.float32([0.2, 1.7, 40.0]), 1e-3
+  slopes = jax.vmap(jax.grad(f))(jnp.array(some))
+  with jax.enable_x64(True):
+    ends = [
+      np.asarray(f(jnp.array(np.float64(some) + h))) for h in (step, -step)
+    ]
+  np.testing.assert_allclose(slopes, (ends[0] - ends[1]) / 2 / step, rtol=1e-4)
+
+
 @by_laws
 def test_total_variation_is_a_limit(laws):
   divergence, (p, q) = adversarial.total_variation(), weights(laws)

@@ -114,7 +114,7 @@ def test_divergence_of_weighted_clouds_and_its_slopes():
     options = dict(a=jnp.asarray(a), b=jnp.asarray(b), epsilon=1.0, **TIGHT)
     run = jax.jit(
       jax.value_and_grad(
-        lambda x: clouds.sinkhorn_divergence(x, jnp.asarray(y), **options)
+        lambda x: clouds.sinkhorn_divergence(x, jnp.asarray(y), **options).value
       )
     )
     value, slope = run(jnp.asarray(x))
@@ -130,7 +130,9 @@ def test_divergence_goes_from_transport_to_a_kernel_distance():
   with jax.enable_x64(True):
     x, y = draws(12, 2), 0.7 * draws(12, 2, seed=1) + 0.5
     run = lambda epsilon, cost: jax.jit(
-      lambda x, y: clouds.sinkhorn_divergence(x, y, epsilon=epsilon, cost=cost)
+      lambda x, y: (
+        clouds.sinkhorn_divergence(x, y, epsilon=epsilon, cost=cost).value
+      )
     )(jnp.asarray(x), jnp.asarray(y))
     table = distance.cdist(x, y, "sqeuclidean")
     best = table[optimize.linear_sum_assignment(table)].mean()
@@ -224,7 +226,7 @@ def test_energy_is_the_square_of_scipys():
 
 def everything(x, y):
   return dict(
-    sinkhorn=clouds.sinkhorn_divergence(x, y, epsilon=0.5),
+    sinkhorn=clouds.sinkhorn_divergence(x, y, epsilon=0.5).value,
     sliced=clouds.sliced_wasserstein(jax.random.key(0), x, y, 5),
     energy=clouds.energy_distance(x, y),
   )

@@ -65,6 +65,35 @@ def test_sets_are_fitted():
   assert frechet.distance(low, b) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("number, size", [(3, 8), (10, 64), (20, 200)])
+def test_statistics_stored_in_float32_of_few_points(number, size):
+  """Fewer points than features: those of float64, and the set's closed form."""
+  rng = np.random.default_rng(6)
+  a = frechet.fit(rng.normal(size=(number, size)))
+  b = frechet.fit(0.3 + 1.5 * rng.normal(size=(3 * size, size)))
+  single = lambda law: frechet.Gaussian(*(np.float32(x) for x in law))
+  again = lambda law: frechet.Gaussian(*(np.float64(x) for x in single(law)))
+  assert np.linalg.eigvalsh(again(a).covariance)[0] < 0
+  # Twice the scale: root commutes, F^2 = tr (2 A^1/2 - A^1/2)^2 = tr A.
+  twice = frechet.Gaussian(a.mean, 4 * a.covariance)
+  trace = np.trace(a.covariance)
+  mixed = linalg.sqrtm(a.covariance @ b.covariance).real
+  between = np.sum((a.mean - b.mean) ** 2) + np.trace(
+    a.covariance + b.covariance - 2 * mixed
+  )
+  for stored in (single, again):
+    assert abs(frechet.between(stored(a), stored(a))) < 1e-6 * trace
+    found = frechet.between(stored(a), stored(twice))
+    assert isinstance(found, float)
+    assert found == pytest.approx(trace, rel=1e-6)
+    found = frechet.between(stored(a), stored(b))
+    assert found == pytest.approx(between, rel=1e-4)
+  constant = frechet.fit(np.full((4, size), 0.1, np.float32))
+  found = frechet.between(single(constant), single(a))
+  apart = np.sum((constant.mean - a.mean) ** 2)
+  assert found == pytest.approx(apart + trace, rel=1e-6)
+
+
 def test_root_squares_to_the_covariance():
   covariance = _gaussian(5, 4, 2).covariance
   half = frechet.root(covariance)
@@ -79,6 +108,9 @@ def test_bad_input_is_refused():
     frechet.between(_gaussian(0, 2), _gaussian(0, 3))
   with pytest.raises(ValueError, match="no negative eigenvalue, got -1"):
     frechet.root(np.diag([1.0, -1.0]))
+  for bad in (np.diag([1, -1e-5]).astype(np.float32), np.diag([0.1, -1e-9])):
+    with pytest.raises(ValueError, match="no negative eigenvalue, got -1e-0"):
+      frechet.root(bad)
   for bad in (np.array([[1.0, 0.0], [1.0, 1.0]]), np.full((2, 2), np.nan)):
     with pytest.raises(ValueError, match="expected finite and symmetric"):
       frechet.root(bad)

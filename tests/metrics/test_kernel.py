@@ -132,23 +132,51 @@ def test_real_interval_is_of_distances(classes):
     order = random.permutation(600)
     held_out, rest = order[:20], order[20:]
     wanted = np.resize(labels[held_out], 30)
-    draws = [kernel._matching(random, labels[rest], wanted) for _ in range(2)]
-    for rows in draws:
-      assert sorted(labels[rest][rows]) == sorted(wanted)
-      assert len(set(rows)) == 30
-    values.append(
-      np.mean([kernel.distance(real[rest[r]], real[held_out]) for r in draws])
+    rows = kernel._matching(random, labels[rest], wanted)
+    assert sorted(labels[rest][rows]) == sorted(wanted)
+    assert len(set(rows)) == 30
+    values.append(kernel.distance(real[rest[rows]], real[held_out]))
+  options = dict(labels=labels, num_splits=5, seed=7, level=0.5)
+  found = kernel.real_interval(real, 20, 30, **options)
+  ends = np.quantile(values, [0.25, 0.75])
+  np.testing.assert_allclose(found, ends)
+  # Of one point each the variances are 1, of two independent sets the mean.
+  parts = np.array([1 / (20 * 19), 2 / (20 * 30), 1 / (30 * 29)])
+  for number in (2, 5):
+    found = kernel.real_interval(real, 20, 30, num_draws=number, **options)
+    scale = np.sqrt(parts @ [1, 1 / number, 1 / number] / parts.sum())
+    middle = np.mean(values)
+    np.testing.assert_allclose(found, middle + scale * (ends - middle))
+
+
+@pytest.mark.parametrize("size, number", [(40, 5), (30, 3)])
+def test_the_interval_covers_means_of_independent_draws(size, number):
+  """Of the whole pool, in which several draws would be the same set again.
+
+  Fresh sets, 200 means: some .92, as of one draw (a pool is no law); the
+  interval of shared draws covers .99.
+  """
+  rng = np.random.default_rng(5)
+  means = []
+  for _ in range(200):
+    held_out, *draws = rng.normal(size=(1 + number, size, 4))
+    means.append(np.mean([kernel.distance(x, held_out) for x in draws]))
+  means, covered = np.array(means), []
+  for seed in range(8):
+    pool = rng.normal(size=(2 * size, 4))
+    low, high = kernel.real_interval(
+      pool, size, size, num_draws=number, seed=seed
     )
-  found = kernel.real_interval(
-    real, 20, 30, labels=labels, num_draws=2, num_splits=5, seed=7, level=0.5
-  )
-  np.testing.assert_allclose(found, np.quantile(values, [0.25, 0.75]))
+    covered.append(np.mean((low <= means) & (means <= high)))
+  assert 0.86 < np.mean(covered) < 0.965, np.mean(covered)
 
 
 def test_bad_input_is_refused(classes):
   real, labels = classes
   with pytest.raises(ValueError, match="b: expected at least 3 points, got 2"):
     kernel.distance(real, real[:2])
+  with pytest.raises(ValueError, match="expected at least 2, got 1 and 9"):
+    kernel.real_interval(real, 1, 9)
   with pytest.raises(ValueError, match="real: expected at least 610 points"):
     kernel.real_interval(real, 10, 600)
   with pytest.raises(ValueError, match="fewer samples") as caught:

@@ -69,6 +69,27 @@ def test_a_copy_far_from_the_origin_is_at_distance_0():
   np.testing.assert_array_equal(rows, np.arange(30)[::-1])
 
 
+@pytest.mark.parametrize(
+  "offset, outlier", [(0, 0), (1e4, 0), (1e7, 0), (0, 1e9)]
+)
+def test_the_nearest_of_points_that_lie_close_together(offset, outlier):
+  """Copies at exactly 0, others as SciPy's tree has them."""
+  rng = np.random.default_rng(5)
+  reference = offset + rng.normal(size=(40, 3))
+  reference = np.concatenate([reference, reference + 1e-5])
+  reference[2] += outlier
+  distances, rows = neighbours.nearest(reference, reference)
+  np.testing.assert_array_equal(distances, 0)
+  np.testing.assert_array_equal(rows, np.arange(80))
+  points = reference[:40] + 3e-6
+  distances, rows = neighbours.nearest(points, reference)
+  expected, at = spatial.cKDTree(reference).query(points)
+  np.testing.assert_allclose(distances, expected, rtol=1e-12)
+  np.testing.assert_array_equal(rows, at)
+  one = np.full((5, 3), offset + 0.1)  # a constant, which is its own copy
+  np.testing.assert_array_equal(neighbours.nearest(one, one)[0], np.zeros(5))
+
+
 def test_copies_are_counted():
   """Levels -1, -.5, 0, .5, 1; a copy moved by less than half a step is one."""
   rng = np.random.default_rng(4)
@@ -98,6 +119,11 @@ def test_bad_input_is_refused():
     neighbours.density_coverage(few, none, 2)
   with pytest.raises(ValueError, match="reference: expected at least 1"):
     neighbours.nearest(few, none)
+  for bad in (np.nan, np.inf):
+    with pytest.raises(ValueError, match="reference: expected finite values"):
+      neighbours.nearest(few, np.append(few, [[bad, 0]], 0))
+    with pytest.raises(ValueError, match="reference: expected finite values"):
+      neighbours.nearest(np.append(few, [[bad, 0]], 0), few)
   with pytest.raises(ValueError, match="levels: expected at least 2, got 1"):
     neighbours.num_copies(few, few, levels=1)
   with pytest.raises(ValueError, match="samples: expected shape"):

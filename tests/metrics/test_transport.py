@@ -23,9 +23,21 @@ def test_wasserstein_of_a_shift_is_its_length(size):
   x, shift = rng.standard_normal((80, 3)), np.array([2.0, -3.0, 6.0])
   moved = rng.permutation(x + size * shift)
   np.testing.assert_allclose(transport.wasserstein(x, moved), 7 * size, 1e-6)
-  np.testing.assert_allclose(
-    transport.wasserstein(x, np.flip(x, 0)), 0, atol=1e-7
-  )
+
+
+@pytest.mark.parametrize("offset, outlier", [(0, 0), (1e4, 0), (3, 1e9)])
+def test_wasserstein_of_equal_clouds_is_0(offset, outlier):
+  """Whatever the order; with a neighbour at 1e-7 of every point."""
+  x = offset + np.random.default_rng(1).standard_normal((40, 3))
+  x = np.concatenate([x, x + 1e-7])
+  x[3] += outlier
+  for dtype in (np.float64, np.float32):
+    a = x.astype(dtype)
+    assert transport.wasserstein(a, np.flip(a, 0)) == 0
+  a, b = np.float32(x), np.float32(1.25 * x - 0.25 * offset)
+  cost = ((np.float64(a)[:, None] - b) ** 2).sum(-1)
+  best = cost[optimize.linear_sum_assignment(cost)].mean()
+  np.testing.assert_allclose(transport.wasserstein(a, b), np.sqrt(best), 1e-9)
 
 
 def test_a_straight_line_has_the_energy_of_its_length():
