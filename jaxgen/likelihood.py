@@ -37,7 +37,7 @@ class Density(NamedTuple):
     prior: the log-density that was given, at the other end.
     divergence: int_start^end div v dt, the mean over probes.
     standard_error: of divergence, from the spread between probes; 0 where it
-      is exact, infinite with one probe, which has no spread.
+      is exact, infinite where nothing is known of it (traces.mean).
     end: the state at the end of the solve, [*D]: the latent, or the sample.
     is_finite: whether log_prob and end are.
   """

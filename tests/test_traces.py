@@ -2,10 +2,13 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
+from scipy import stats
 
 from jaxgen import traces
 
@@ -97,11 +100,12 @@ def _low_rank(shift, tail):
   return shift * np.eye(16) + u @ v.T + tail * rest
 
 
-@pytest.mark.parametrize("shift", [0.0, -2.0])
-def test_hutchpp_has_no_variance_on_a_shift_and_low_rank(shift):
+@pytest.mark.parametrize("shift, num_probes", [(0.0, 3), (-2.0, 3), (0.0, 5)])
+def test_hutchpp_has_no_variance_on_a_shift_and_low_rank(shift, num_probes):
+  # With more probes than ranks, and no shift, the image's columns depend.
   with jax.enable_x64(True):
     matrix = _low_rank(shift, 0.0)
-    found = _many(traces.hutchpp(3), matrix, 8)
+    found = _many(traces.hutchpp(num_probes), matrix, 8)
   np.testing.assert_allclose(found, np.trace(matrix), rtol=1e-9)
 
 
@@ -120,6 +124,119 @@ def test_hutchpp_is_unbiased_and_better_than_as_many_products():
   assert abs(found.mean() - np.trace(matrix)) < 4 * error
 
 
+def test_hutchpp_of_a_multiple_of_x_and_its_derivative_in_every_draw():
+  """J = w I on [2, 4], w = 0 among them: tr J = 8 w, of derivative 8."""
+  trace = traces.hutchpp(3)
+
+  def one(w, key):
+    probes = trace.draw(key, X)
+
+    def found(w):
+      return trace.estimate(lambda x: w * x, X, probes)[1]
+
+    value, forward = jax.jvp(found, (w,), (jnp.ones_like(w),))
+    return value, forward, jax.jacrev(found)(w)
+
+  w = jnp.array([0.0, 1.0, -2.0, 0.3])
+  value, forward, reverse = jax.jit(jax.vmap(one))(
+    w, jax.random.split(jax.random.key(3), 4)
+  )
+  assert value.shape == forward.shape == reverse.shape == (4, 3)
+  truth = np.broadcast_to(8 * w[:, None], (4, 3))
+  np.testing.assert_allclose(value, truth, rtol=1e-5)
+  np.testing.assert_allclose(forward, 8, rtol=1e-5)
+  np.testing.assert_allclose(reverse, 8, rtol=1e-5)
+
+
+def test_hutchpp_has_unbiased_derivatives():
+  """c x + V tanh(W x): J S has dependent columns at V = 0 and of rank 2."""
+  trace, number = traces.hutchpp(3), 1024
+  rng = np.random.default_rng(4)
+  start = dict(c=-1.0, last=np.ones((8, 2)), first=rng.standard_normal((2, 8)))
+  zero = dict(start, c=0.0, last=np.zeros((8, 2)))
+  both = jax.tree.map(
+    lambda *each: np.stack(each).astype("float32"), start, zero
+  )
+  x, exact = jnp.asarray(X.ravel()), traces.exact()
+
+  def slope(params, trace, probes):
+    def found(params):
+      c, last, first = params["c"], params["last"], params["first"]
+      f = lambda x: c * x + last @ jnp.tanh(first @ x)
+      return trace.estimate(f, x, probes)[1].mean()
+
+    return jax.grad(found)(params)
+
+  def run(key, params):
+    draws = jax.random.split(key, number)
+    one = lambda key: slope(params, trace, trace.draw(key, x))
+    return slope(params, exact, exact.draw(None, x)), jax.vmap(one)(draws)
+
+  keys = jax.random.split(jax.random.key(5), 2)
+  truth, slopes = jax.jit(jax.vmap(run))(keys, both)
+  for name, right in truth.items():
+    error = slopes[name].std(1) / np.sqrt(number)
+    assert np.all(np.abs(slopes[name].mean(1) - right) <= 4 * error + 1e-5)
+
+
+@estimators
+def test_shards_of_a_batch(trace):
+  """In a shard_map as outside: constant rows, and probes that shards share."""
+  mesh = jax.make_mesh(
+    (2,), ("batch",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+  )
+  batch = PartitionSpec("batch")
+  x = jnp.stack([X, 2 * X])
+
+  def run(x, key):
+    one = lambda x: _estimate(trace, _curved, x, key)[1].sum()
+    return jax.vmap(jax.value_and_grad(one))(x)
+
+  apart = jax.shard_map(
+    run, mesh=mesh, in_specs=(batch, PartitionSpec()), out_specs=batch
+  )
+  with jax.default_device(None):
+    one, other = (jax.jit(f)(x, jax.random.key(6)) for f in (apart, run))
+  chex.assert_trees_all_equal_shapes_and_dtypes(one, other)
+  chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_probes", [2, 3])
+@pytest.mark.parametrize("dim", [2, 3, 4])
+def test_intervals_of_signs_over_all_draws(dim, num_probes):
+  """Enumerated: equal estimates by signs, right or wrong, have no error known.
+
+  With their spread for an error, 0, the interval covers half of the draws of
+  two signs in two dimensions.
+  """
+  rng = np.random.default_rng(7)
+  pair = np.zeros((dim, dim))
+  pair[0, 1] = 1
+  kinds = [*rng.standard_normal((8, dim, dim)), np.ones((dim, dim)), pair]
+  signs = np.array(list(itertools.product((-1.0, 1.0), repeat=dim)), "float32")
+  trace = traces.hutchinson(num_probes)
+  draws = np.array(
+    list(itertools.product(range(len(signs)), repeat=num_probes))
+  )
+
+  def one(matrix):
+    f = lambda x: matrix @ x
+    _, found = trace.estimate(f, jnp.zeros(dim), signs)
+    return jax.vmap(lambda draw: traces.mean(trace, found[draw]))(draws)
+
+  mean, error = jax.jit(jax.vmap(one))(np.asarray(kinds, np.float32))
+  assert mean.shape == error.shape == (len(kinds), len(draws))
+  truth = np.trace(kinds, axis1=1, axis2=2)
+  np.testing.assert_allclose(mean.mean(1), truth, rtol=1e-4, atol=1e-5)
+  assert error.min() > 1e-3  # never 0, that of an exact trace
+  reach = stats.t.ppf(0.975, num_probes - 1) * np.asarray(error) * (1 + 1e-5)
+  covered = np.mean(np.abs(mean - truth[:, None]) <= reach, 1)
+  # Where estimates have two values, equal ones alone could miss.
+  np.testing.assert_array_equal(covered[8:], 1)
+  assert covered.mean() >= (1.0 if dim == 2 else 0.9)
+  assert covered.min() >= 0.6
+
+
 def test_mean_and_its_error():
   values = jnp.array([1.0, 2.0, 4.0])
   mean, error = traces.mean(traces.hutchinson(3), values)
@@ -128,6 +245,12 @@ def test_mean_and_its_error():
   np.testing.assert_allclose(error, expected, rtol=1e-6)
   assert traces.mean(traces.exact(), values[:1])[1] == 0
   assert np.isinf(traces.mean(traces.hutchinson(1), values[:1])[1])
+  # Equal estimates, to rounding: of signs alone are they no evidence.
+  equal = jnp.float32(0.1) * jnp.array([1.0, 1.0, 1 + 1e-7])
+  normal = traces.hutchinson(3, jax.random.normal)
+  assert np.isinf(traces.mean(traces.hutchinson(3), equal)[1])
+  for trace in (normal, traces.hutchpp(3)):
+    assert traces.mean(trace, equal)[1] < 1e-7
 
 
 def test_bad_input():
