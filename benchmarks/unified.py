@@ -113,8 +113,9 @@ def measure(script, run, params, ref, sampling) -> dict:
   return found | dict(calls=method.num_calls)
 
 
-def page(found: dict, machine: str) -> str:
+def page(record: dict) -> str:
   """docs/results/unified.md."""
+  found = record["rows"]
   floor = next(iter(next(iter(found.values())).values()))["floor"]["frechet"]
   lines = [
     "# One table: path x prediction x solver",
@@ -145,7 +146,7 @@ def page(found: dict, machine: str) -> str:
     "harms a model of labels, as Cheng and Schwing say; pairing within them",
     "does not. Raw scores, unlike the rest, need the demo's whole training.",
     "",
-    f"On {machine}.",
+    f"On {record['machine']}.",
     "",
   ]
   return "\n".join(lines)
@@ -211,9 +212,8 @@ def main() -> None:
     known = json.loads(json.dumps(record))
     found[row] = cells.complete(KEPT, cell, known, measured)[0]
   picture(found)
-  machine = results.machine()
-  record = dict(machine=machine, rows=found)
-  results.write(args.out, "unified", page(found, machine), record)
+  record = dict(machine=results.machine(), rows=found)
+  results.write(args.out, "unified", page(record), record)
 
 
 if __name__ == "__main__":
