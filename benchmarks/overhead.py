@@ -227,9 +227,7 @@ def main():
     sampling("MLP", mlp_model, mlp_shape, 1.0, 5 * args.repeats),
     train_step(args.repeats, inner=10),
   ]
-  record = dict(
-    machine=results.machine(), rows=rows, temporaries=temporaries()
-  )
+  record = dict(machine=results.machine(), rows=rows, temporaries=temporaries())
   results.write(args.out, "overhead", page(record), record)
 
 

@@ -94,6 +94,14 @@ def error(rows):
         f"| {grid} | {budget} | {show(ours)} | {show(peer)} |"
         f" {ours[0] / peer[0]:.3f} |"
       )
+  number = sum(row["library"] == "jaxgen" for row in rows)
+  lines += [
+    "",
+    f"Each line has the best of our {number} rows and the best of the",
+  ]
+  lines += [
+    f"peers' {len(rows) - number} for its column, chosen with hindsight."
+  ]
   head = " | ".join(f"{g} {b}" for g in grids for b in budgets)
   lines += ["", "Methods of one name, ours over theirs:", ""]
   lines += [f"| ours | theirs | {head} | where they differ |"]
@@ -102,6 +110,8 @@ def error(rows):
   for mine, theirs, why in PAIRS:
     if f"jaxgen {mine}" in named and theirs in named:
       lines.append(pair(named, mine, theirs, grids, budgets, why))
+  lines += ["", "The peer's error is smaller by more than 1 % for"]
+  lines += [ahead(named, grids, budgets)]
   lines += ["", f"| method | {head} | order |"]
   lines += ["|---" * (2 + len(grids) * len(budgets)) + "|"]
   for row in rows:
@@ -136,6 +146,20 @@ def pair(named, mine, theirs, grids, budgets, why):
     "-" if None in found else f"{found[0] / found[1]:.3f}" for found in both
   ]
   return f"| {mine} | {theirs} | {' | '.join(cells)} | {why} |"
+
+
+def ahead(named, grids, budgets):
+  """The pairs whose ratio is above 1.01, and in how many columns."""
+  found = []
+  for mine, theirs, _ in PAIRS:
+    if f"jaxgen {mine}" in named and theirs in named:
+      a, b = named[f"jaxgen {mine}"]["rmse"], named[theirs]["rmse"]
+      both = [(a[g][n], b[g][n]) for g in grids for n in budgets]
+      both = [pair for pair in both if None not in pair]
+      wins = sum(ours > 1.01 * peer for ours, peer in both)
+      if wins:
+        found.append(f"{theirs} (our {mine}) in {wins} of {len(both)} columns")
+  return "; ".join(found) + "." if found else "none of them."
 
 
 def overhead(rows):
