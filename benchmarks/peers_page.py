@@ -138,10 +138,15 @@ def show(found):
   return f"{found[0]:.3g} {found[1]}"
 
 
+def errors_of(named, mine, theirs, grids, budgets):
+  """The errors of both methods, a pair a column."""
+  a, b = named[f"jaxgen {mine}"]["rmse"], named[theirs]["rmse"]
+  return [(a[g][n], b[g][n]) for g in grids for n in budgets]
+
+
 def pair(named, mine, theirs, grids, budgets, why):
   """One line of the table of same names."""
-  a, b = named[f"jaxgen {mine}"]["rmse"], named[theirs]["rmse"]
-  both = [(a[g][n], b[g][n]) for g in grids for n in budgets]
+  both = errors_of(named, mine, theirs, grids, budgets)
   cells = [
     "-" if None in found else f"{found[0] / found[1]:.3f}" for found in both
   ]
@@ -153,9 +158,8 @@ def ahead(named, grids, budgets):
   found = []
   for mine, theirs, _ in PAIRS:
     if f"jaxgen {mine}" in named and theirs in named:
-      a, b = named[f"jaxgen {mine}"]["rmse"], named[theirs]["rmse"]
-      both = [(a[g][n], b[g][n]) for g in grids for n in budgets]
-      both = [pair for pair in both if None not in pair]
+      both = errors_of(named, mine, theirs, grids, budgets)
+      both = [found for found in both if None not in found]
       wins = sum(ours > 1.01 * peer for ours, peer in both)
       if wins:
         found.append(f"{theirs} (our {mine}) in {wins} of {len(both)} columns")

@@ -218,9 +218,9 @@ def comparison(record: dict) -> list[str]:
       f"Like for like, {LIKE} (torchcfm's recipe with our pairing) is in the",
       f"mean at or below torchcfm's in {low} of {len(rows)} cells, clearly in"
       f" {clearly}, and above in",
-      f"{len(rows) - low}, clearly in {above}. What 'ours' gains beyond that comes"
-      " from what is",
-      "added to the recipe, not from pairing a batch by a permutation.",
+      f"{len(rows) - low}, clearly in {above}. What 'ours' gains beyond that"
+      " comes from what",
+      "is added to the recipe, not from pairing a batch by a permutation.",
       "",
     ]
   if BEST in record["cells"]:
