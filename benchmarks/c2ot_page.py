@@ -88,12 +88,21 @@ def conclusion(record: dict) -> list[str]:
         f"- C2OT, {column}, {solve}, published {figure}: {last:.4f} by the last"
         f" weights ({words[0]}), {mean:.4f} by average weights ({words[1]})."
       )
+  pairs = [
+    [np.mean([v[kind][solve] for v in found]) for kind in ("last", "mean")]
+    for methods in record["cells"].values()
+    for method, found in methods.items()
+    if method != "floor"
+    for solve in SOLVES
+  ]
+  lower = sum(mean < last for last, mean in pairs)
   return [
     *lines,
     "",
     "The last weights are those of their recipe, and move with the seed: at a",
     "constant rate the noise of the last steps is in the map. The average of",
-    "the same run's weights takes it out, at no cost in training.",
+    f"the same run's weights has the smaller figure in {lower} of {len(pairs)}"
+    " cells.",
   ]
 
 

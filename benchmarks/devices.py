@@ -93,12 +93,14 @@ def row(preset: str, mesh, shard: str) -> dict[str, Any]:
   )
 
 
-def markdown(rows: list[dict[str, Any]], num: int, machine: str) -> str:
+def page(record: dict[str, Any]) -> str:
   """The results page."""
+  rows = record["rows"]
   lines = [
     "# Devices",
     "",
-    f"`JAX_NUM_CPU_DEVICES={num} python -m benchmarks.devices` on {machine}.",
+    f"`JAX_NUM_CPU_DEVICES={record['devices']} python -m benchmarks.devices` on"
+    f" {record['machine']}.",
     "State: parameters, optimizer and average. Temporaries: what the step",
     "holds besides. Both in bytes, of one device.",
     "",
@@ -124,8 +126,7 @@ def main() -> None:
   mesh = sharding.mesh()
   rows = [row(p, mesh, shard) for p in PRESETS for shard in tables.SHARDS]
   record = dict(machine=results.machine(), devices=mesh.size, rows=rows)
-  page = markdown(rows, mesh.size, record["machine"])
-  results.write(args.out, "devices", page, record)
+  results.write(args.out, "devices", page(record), record)
 
 
 if __name__ == "__main__":

@@ -77,12 +77,13 @@ def feasible(cost, a, b, primal, dual, draws):
   return below, above
 
 
-def page(found: list[dict], machine: str) -> str:
+def page(record: dict) -> str:
   """docs/results/duality.md."""
   lines = [
     "# Duality",
     "",
-    f"`python -m benchmarks.duality` on {machine}. Seed 0 in the table; the",
+    f"`python -m benchmarks.duality` on {record['machine']}. Seed 0"
+    " in the table; the",
     "figure's is one whose points and lines lie apart.",
     "",
     "![A plan, its potentials and their slack](../images/duality.png)",
@@ -97,7 +98,7 @@ def page(found: list[dict], machine: str) -> str:
     " least slack | other potentials, at most | other plans, at least |",
     "|---" * 10 + "|",
   ]
-  for r in found:
+  for r in record["rows"]:
     lines.append(
       f"| {r['cost'].replace('|', chr(92) + '|')} | {r['n']} x {r['m']} |"
       f" {r['primal']:.9f} | {r['dual']:.9f} | {r['gap']:.0e} | {r['pairs']} |"
@@ -235,10 +236,9 @@ def main() -> None:
   """Solves, draws and writes."""
   args = results.parser(__doc__).parse_args()
   found = [measure(name, n, m) for name in COSTS for n, m in SIZES]
-  machine = results.machine()
   picture()
-  record = dict(machine=machine, rows=found)
-  results.write(args.out, "duality", page(found, machine), record)
+  record = dict(machine=results.machine(), rows=found)
+  results.write(args.out, "duality", page(record), record)
 
 
 if __name__ == "__main__":

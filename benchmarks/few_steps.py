@@ -285,8 +285,7 @@ def main():
     judge = Judge(case, truth_steps=256)
     record["digits"] = measure(case, judge, DIGITS, DIGITS[-1:], FITTED_NFES)
   record["seconds"] = round(time.monotonic() - begun)
-  page = few_steps_page.markdown(record)
-  results.write(args.out, "few_steps", page, record)
+  results.write(args.out, "few_steps", few_steps_page.page(record), record)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def _goals(rows):
   return lines
 
 
-def markdown(record: dict) -> str:
+def page(record: dict) -> str:
   """The results page."""
   rows = record["mixture"]
   seconds = [row["fitted"]["seconds"] for row in rows if row["fitted"]]

@@ -198,24 +198,12 @@ def coverage_page(rows):
   return lines
 
 
-def main() -> None:
-  """Measures, prints and writes."""
-  parser = results.parser(__doc__, repeats=9)
-  args = results.parse_with_run(parser)
-  step = lambda title: print(title, file=sys.stderr, flush=True)
-  step("errors")
-  record = dict(machine=results.machine(), errors=errors())
-  step("intervals")
-  record["coverage"] = coverage()
-  step("cost")
-  record["cost"] = likelihood_cost.measure(args.repeats)
-  if args.run != "none":
-    step("digits")
-    record["digits"] = likelihood_digits.measure(pathlib.Path(args.run))
+def page(record: dict) -> str:
+  """The results page."""
   lines = [
     "# Log-likelihoods",
     "",
-    f"`python -m benchmarks.likelihood --run {args.run}` on",
+    f"`python -m benchmarks.likelihood --run {record['run']}` on",
     f"{record['machine']}.",
     "",
     *oracle_page(record["errors"]),
@@ -224,10 +212,27 @@ def main() -> None:
   ]
   if "digits" in record:
     lines += likelihood_digits.page(record["digits"])
+  return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+  """Measures, prints and writes."""
+  parser = results.parser(__doc__, repeats=9)
+  args = results.parse_with_run(parser)
+  step = lambda title: print(title, file=sys.stderr, flush=True)
+  step("errors")
+  record = dict(machine=results.machine(), run=args.run, errors=errors())
+  step("intervals")
+  record["coverage"] = coverage()
+  step("cost")
+  record["cost"] = likelihood_cost.measure(args.repeats)
+  if args.run != "none":
+    step("digits")
+    record["digits"] = likelihood_digits.measure(pathlib.Path(args.run))
   record = jax.tree.map(
     lambda v: float(v) if isinstance(v, (np.floating, jax.Array)) else v, record
   )
-  results.write(args.out, "likelihood", "\n".join(lines) + "\n", record)
+  results.write(args.out, "likelihood", page(record), record)
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def page(record: dict) -> list[str]:
     f"bits/dim on the first 90 validation images ({tried});",
     ".002 is t_min, where alone a truncation is left.",
     "",
-    "Other models, test bits/dim, one split: "
+    "Other models, test bits/dim, one split (no script here fits them): "
     + "; ".join(f"{k} {v}" for k, v in OTHERS.items())
     + ".",
     "",

@@ -88,19 +88,19 @@ def rows(repeats):
   return found
 
 
-def markdown(found, machine):
+def page(record):
   """The results page."""
   lines = [
     "# Loading",
     "",
-    f"`python -m benchmarks.loading` on {machine}.",
+    f"`python -m benchmarks.loading` on {record['machine']}.",
     "The loader beside the train step of the preset, timed in turn;",
-    f"median (quartiles). Goal: {GOAL} x what the step takes.",
+    f"median (quartiles). Goal: {record['goal']} x what the step takes.",
     "",
     "| data | batch | batches/s | steps/s | ratio |",
     "|---|---|---|---|---|",
   ]
-  for r in found:
+  for r in record["rows"]:
     lines.append(
       f"| {r['name']} | {r['batch_size']} | {r['batches_per_second']:,.0f} |"
       f" {r['steps_per_second']:.3g} | {r['ratio']:,.0f}"
@@ -114,8 +114,7 @@ def main():
   args = results.parser(__doc__, repeats=20).parse_args()
   found = rows(args.repeats)
   record = dict(machine=results.machine(), goal=GOAL, rows=found)
-  page = markdown(found, record["machine"])
-  results.write(args.out, "loading", page, record)
+  results.write(args.out, "loading", page(record), record)
 
 
 if __name__ == "__main__":

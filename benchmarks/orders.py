@@ -220,7 +220,7 @@ def page(record):
   lines = [
     "# Orders",
     "",
-    f"`python -m benchmarks.orders` on {results.machine()}. The test suite",
+    f"`python -m benchmarks.orders` on {record['machine']}. The test suite",
     "asserts the same figures (tests/samplers/test_orders.py, test_sde.py).",
     "",
     "## Deterministic solvers",
@@ -283,7 +283,7 @@ def main():
   """Measures, prints and writes."""
   args = results.parser(__doc__).parse_args()
   with jax.enable_x64(True):
-    record = measure()
+    record = dict(machine=results.machine()) | measure()
   results.write(args.out, "orders", page(record), record)
 
 

@@ -195,25 +195,26 @@ def temporaries():
   return found
 
 
-def markdown(rows, memory, machine):
+def page(record):
   """The results page."""
   lines = [
     "# Overhead",
     "",
-    f"`python -m benchmarks.overhead` on {machine}.",
+    f"`python -m benchmarks.overhead` on {record['machine']}.",
     f"Batch {BATCH}; ratios within one run, median (quartiles) of interleaved",
     "repetitions.",
     "",
     "| ours / theirs | ratio | goal | ours, ms | theirs, ms |",
     "|---|---|---|---|---|",
   ]
-  for r in rows:
+  for r in record["rows"]:
     lines.append(
       f"| {r['name']} | {r['ratio']:.3f} ({r['low']:.3f}-{r['high']:.3f}) |"
       f" {r['limit']:.2f} | {r['ours_ms']:.2f} | {r['theirs_ms']:.2f} |"
     )
   lines += ["", "Temporaries of the compiled U-Net sampler (Heun):", ""]
-  lines += [f"- {n} steps: {size:,} bytes" for n, size in memory.items()]
+  memory = record["temporaries"].items()
+  lines += [f"- {n} steps: {size:,} bytes" for n, size in memory]
   return "\n".join(lines) + "\n"
 
 
@@ -226,10 +227,8 @@ def main():
     sampling("MLP", mlp_model, mlp_shape, 1.0, 5 * args.repeats),
     train_step(args.repeats, inner=10),
   ]
-  memory = temporaries()
-  record = dict(machine=results.machine(), rows=rows, temporaries=memory)
-  page = markdown(rows, memory, record["machine"])
-  results.write(args.out, "overhead", page, record)
+  record = dict(machine=results.machine(), rows=rows, temporaries=temporaries())
+  results.write(args.out, "overhead", page(record), record)
 
 
 if __name__ == "__main__":

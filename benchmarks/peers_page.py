@@ -94,6 +94,14 @@ def error(rows):
         f"| {grid} | {budget} | {show(ours)} | {show(peer)} |"
         f" {ours[0] / peer[0]:.3f} |"
       )
+  number = sum(row["library"] == "jaxgen" for row in rows)
+  lines += [
+    "",
+    f"Each line has the best of our {number} rows and the best of the",
+  ]
+  lines += [
+    f"peers' {len(rows) - number} for its column, chosen with hindsight."
+  ]
   head = " | ".join(f"{g} {b}" for g in grids for b in budgets)
   lines += ["", "Methods of one name, ours over theirs:", ""]
   lines += [f"| ours | theirs | {head} | where they differ |"]
@@ -102,6 +110,8 @@ def error(rows):
   for mine, theirs, why in PAIRS:
     if f"jaxgen {mine}" in named and theirs in named:
       lines.append(pair(named, mine, theirs, grids, budgets, why))
+  lines += ["", "The peer's error is smaller by more than 1 % for"]
+  lines += [ahead(named, grids, budgets)]
   lines += ["", f"| method | {head} | order |"]
   lines += ["|---" * (2 + len(grids) * len(budgets)) + "|"]
   for row in rows:
@@ -128,14 +138,32 @@ def show(found):
   return f"{found[0]:.3g} {found[1]}"
 
 
+def errors_of(named, mine, theirs, grids, budgets):
+  """The errors of both methods, a pair a column."""
+  a, b = named[f"jaxgen {mine}"]["rmse"], named[theirs]["rmse"]
+  return [(a[g][n], b[g][n]) for g in grids for n in budgets]
+
+
 def pair(named, mine, theirs, grids, budgets, why):
   """One line of the table of same names."""
-  a, b = named[f"jaxgen {mine}"]["rmse"], named[theirs]["rmse"]
-  both = [(a[g][n], b[g][n]) for g in grids for n in budgets]
+  both = errors_of(named, mine, theirs, grids, budgets)
   cells = [
     "-" if None in found else f"{found[0] / found[1]:.3f}" for found in both
   ]
   return f"| {mine} | {theirs} | {' | '.join(cells)} | {why} |"
+
+
+def ahead(named, grids, budgets):
+  """The pairs whose ratio is above 1.01, and in how many columns."""
+  found = []
+  for mine, theirs, _ in PAIRS:
+    if f"jaxgen {mine}" in named and theirs in named:
+      both = errors_of(named, mine, theirs, grids, budgets)
+      both = [found for found in both if None not in found]
+      wins = sum(ours > 1.01 * peer for ours, peer in both)
+      if wins:
+        found.append(f"{theirs} (our {mine}) in {wins} of {len(both)} columns")
+  return "; ".join(found) + "." if found else "none of them."
 
 
 def overhead(rows):

@@ -266,8 +266,7 @@ def main():
     side_by_side=found,
     accelerated=None if jax.default_backend() == "cpu" else accelerated(),
   )
-  page = throughput_page.page(record)
-  results.write(args.out, "throughput", page, record)
+  results.write(args.out, "throughput", throughput_page.page(record), record)
 
 
 if __name__ == "__main__":

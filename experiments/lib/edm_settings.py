@@ -150,7 +150,7 @@ PRESETS = {
     Config(run_dir="runs/smoke", width=8, multipliers=(1, 1), **SMOKE),
   ),
   "digits": (
-    "Class-conditional 8 x 8 digits: about a minute on two CPU cores.",
+    "Class-conditional 8 x 8 digits: one to three minutes on two CPU cores.",
     Config(run_dir="runs/digits"),
   ),
   "digits-dit": (

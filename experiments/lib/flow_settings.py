@@ -68,7 +68,7 @@ PRESETS = {
     ),
   ),
   "digits": (
-    "Noise to class-conditional digits: about a minute on two CPU cores.",
+    "Noise to class-conditional digits: two to four minutes on two CPU cores.",
     Config(run_dir="runs/flow-digits", grid="karras"),
   ),
   "zero-to-eight": (
