@@ -8,7 +8,16 @@ import jax
 import numpy as np
 
 from experiments.lib import tables
-from jaxgen.data import digits, files, images, loaders, photos, tfds, toy
+from jaxgen.data import (
+  digits,
+  files,
+  folders,
+  images,
+  loaders,
+  photos,
+  tfds,
+  toy,
+)
 
 TOYS = {
   "gaussian": toy.gaussian,
@@ -105,7 +114,7 @@ def load_data(
     case ["file", place] if place:
       found = files.load_npz(place)
     case ["folder", place] if place:
-      found = files.load_folder(place)
+      found = folders.load(place)
     case [law] if law in TOYS:
       if flip:
         raise ValueError(f"flip: expected images, got {name}")

@@ -167,6 +167,41 @@ def checked(
   return images, checked_labels(labels, len(images), where, num_classes)
 
 
+def checked_parts(
+  parts: dict[str, tuple[np.ndarray, np.ndarray | None]], where: str
+) -> tuple[dict[str, loaders.Source], int]:
+  """Checks the parts of a set, one by one and together.
+
+  Args:
+    parts: images and labels, or None, as checked takes them, of 'train', and
+      of 'validation' and 'test' where the set has them.
+    where: the file or set, for the errors.
+
+  Returns:
+    {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
+    or None)}, cut as in loaders.with_held_out, and the number of classes, 0
+    without labels.
+
+  Raises:
+    ValueError: as checked, or parts that do not fit.
+  """
+  train, labels = checked(*parts["train"], where)
+  classes = 0 if labels is None else int(labels.max()) + 1
+  found = {"train": (train, labels)}
+  for name in parts.keys() - {"train"}:
+    part = checked(*parts[name], f"{where}: {name}", classes or None)
+    found[name] = part
+    if part[0].shape[1:] != train.shape[1:]:
+      raise ValueError(
+        f"{where}: {name}: expected images {list(train.shape[1:])} as in"
+        f" train, got {list(part[0].shape[1:])}"
+      )
+    if (part[1] is None) != (labels is None):
+      raise ValueError(f"{where}: {name}: expected labels in all parts or none")
+  sources = {name: loaders.in_memory(part) for name, part in found.items()}
+  return loaders.with_held_out(sources, where), classes
+
+
 def checked_labels(
   labels: Shaped[np.ndarray, "..."],
   size: int,
@@ -193,14 +228,17 @@ def checked_labels(
   if num_classes is None and len(found) <= high:
     missing = np.argmax(found != np.arange(len(found)))
     raise ValueError(
-      f"{where}: labels: expected every class of 0 to {high}, got no {missing}"
+      f"{where}: labels: expected every class of 0 to {high}, got no {missing};"
+      " number the classes that occur from 0 on"
     )
   return labels.astype(np.int32)
 
 
 def _checked_floats(images, where):
   low, high = float(images.min()), float(images.max())
-  if not (-1 <= low and high <= 1):  # NaN too
+  if math.isnan(low):
+    raise ValueError(f"{where}: images: expected finite values, got NaN")
+  if not (-1 <= low and high <= 1):
     raise ValueError(
       f"{where}: images: expected floats in [-1, 1], got {low:.4g} to"
       f" {high:.4g}; give uint8 levels, or scale them"

@@ -1,8 +1,8 @@
-import sys
+import io
+import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxgen.data import files
 
@@ -56,7 +56,28 @@ def test_an_archive_may_bring_its_own_split(tmp_path):
   "arrays, message",
   [
     ({}, "expected an array images, or train_images, got nothing"),
-    ({"x": PIXELS}, "expected an array images, or train_images, got x"),
+    ({"x": PIXELS}, "expected arrays named images, labels, .*, got x$"),
+    ({"images": PIXELS, "label": LABELS}, r"got label \(is it labels\?\)$"),
+    ({"image": PIXELS}, r"got image \(is it images\?\)$"),
+    (
+      {"train_images": PIXELS, "val_images": PIXELS[:9]},
+      r"got val_images \(is it validation_images\?\)$",
+    ),
+    (
+      {"train_images": PIXELS, "valid_labels": LABELS},
+      r"got valid_labels \(is it validation_labels\?\)$",
+    ),
+    (
+      {f"x{i}": LABELS for i in range(2500)},
+      "got x0, x1, x2, x3, x4 and 2495 more$",
+    ),
+    ({"labels": LABELS}, "expected an array images beside labels$"),
+    (
+      {"train_images": PIXELS, "test_labels": LABELS},
+      "expected an array test_images beside test_labels$",
+    ),
+    ({"images": PIXELS, "train_labels": LABELS}, "and so on, got both: "),
+    ({"train_images": PIXELS, "labels": LABELS}, "and so on, got both: "),
     ({"test_images": PIXELS}, "train_images, got test_images"),
     (
       {"images": PIXELS, "train_images": PIXELS},
@@ -99,154 +120,118 @@ class Bomb:
     return exec, ("raise SystemExit('a pickle was read')",)
 
 
+def archive(path, **members):
+  """A zip of these bytes."""
+  with zipfile.ZipFile(path, "w") as zipped:
+    for name, data in members.items():
+      zipped.writestr(name, data)
+
+
+def npy(header, data=b"abc"):
+  size = len(header).to_bytes(2, "little")
+  return b"\x93NUMPY\x01\x00" + size + header.encode() + data
+
+
+def npy_of(path, header):
+  archive(path, **{"images.npy": npy(header)})
+
+
 def bare(path):
   with path.open("wb") as file:
     np.save(file, PIXELS)
 
 
-def damaged(path):
+def cut(path):
   save(path, images=PIXELS, labels=LABELS)
   path.write_bytes(path.read_bytes()[:-300])
 
 
+def cut_inside(path):
+  file = io.BytesIO()
+  np.save(file, PIXELS)
+  archive(path, **{"images.npy": file.getvalue()[:-1000]})
+
+
+def flipped(path, write=np.savez):
+  write(path, images=PIXELS)
+  data = bytearray(path.read_bytes())
+  data[100] ^= 255
+  path.write_bytes(data)
+
+
+HUGE = "{'descr': '|u1', 'fortran_order': False, 'shape': (10**17,), }\n"
+
+
 @pytest.mark.parametrize(
-  "write",
+  "write, message",
   [
-    lambda path: path.write_bytes(b""),
-    lambda path: path.write_text("not an archive"),
-    bare,
-    lambda path: save(path, images=np.array([Bomb()], object)),
-    damaged,
+    (lambda path: path.write_bytes(b""), "an .npz archive .*, got an empty fi"),
+    (lambda path: path.write_text("not an archive"), "got something else$"),
+    (bare, r"an \.npz archive .*, got a single array \(numpy.save\)$"),
+    (cut, "an .npz archive .*, got an archive that is cut off or damaged$"),
+    (cut_inside, "array images is not readable: EOF: reading array data, exp"),
+    (flipped, "array images is not readable: Bad CRC-32 for file 'images.npy'"),
+    (
+      lambda path: flipped(path, np.savez_compressed),
+      "array images is not readable: Error -3 while decompressing data",
+    ),
+    (
+      lambda path: npy_of(path, "{'descr': '|u1', 'fortran_order': Fal\n"),
+      "array images is not readable: [^()]*$",  # no repr
+    ),
+    (lambda path: npy_of(path, " " * 20000 + "\n"), "readable: Header info l"),
+    (
+      lambda path: npy_of(path, HUGE.replace("10**17", str(10**17))),
+      "images is not readable: Unable to allocate 88.8 PiB",
+    ),
+    (
+      lambda path: save(path, images=np.array([Bomb()], object)),
+      "array images is not readable: Object arrays cannot be loaded",
+    ),
+    (
+      lambda path: archive(path, images=b"hello"),
+      "expected an array images, got a file images",
+    ),
+    (
+      lambda path: archive(path, **{f"{i}.png": b"" for i in range(2500)}),
+      "got 0.png, 1.png, 2.png, 3.png, 4.png and 2495 more$",
+    ),
   ],
 )
-def test_what_is_no_archive_is_one_line(tmp_path, write):
+@pytest.mark.parametrize("load", [files.load_npz, files.load_points])
+def test_what_is_no_archive_is_one_line(tmp_path, write, message, load):
   path = tmp_path / "a.npz"
   write(path)
-  with pytest.raises(ValueError, match=r"expected an \.npz archive") as caught:
-    files.load_npz(path)
-  assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("load", [files.load_npz, files.load_folder])
-def test_a_missing_path_is_named(tmp_path, load):
-  with pytest.raises(FileNotFoundError, match="nothing"):
-    load(tmp_path / "nothing")
-
-
-def write(path, pixels, **settings):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  Image.fromarray(pixels).save(path, **settings)
-
-
-def test_a_folder_has_a_subfolder_a_class(tmp_path):
-  for i in range(40):
-    name = f"{'ab'[i % 2]}/{i:02}.{'png' if i % 3 else 'PNG'}"
-    write(tmp_path / name, PIXELS[i])
-  (tmp_path / "a" / "notes.txt").write_text("left alone")
-  (tmp_path / "a" / ".hidden.png").write_text("left alone")
-  (tmp_path / ".cache").mkdir()
-  sources, num_classes = files.load_folder(tmp_path)
-  assert num_classes == 2
-  order = np.random.RandomState(0).permutation(40)
-  by_class = np.concatenate([np.arange(0, 40, 2), np.arange(1, 40, 2)])
-  for name, rows in (("test", order[:4]), ("train", order[8:])):
-    pixels, labels = whole(sources[name])
-    np.testing.assert_array_equal(pixels, PIXELS[by_class[rows]])
-    np.testing.assert_array_equal(labels, by_class[rows] % 2)
-
-
-def test_a_flat_folder_has_no_labels(tmp_path):
-  for i in range(3):
-    write(tmp_path / f"{i}.png", PIXELS[i, ..., 0])
-  sources, num_classes = files.load_folder(tmp_path)
-  assert num_classes == 0
-  read = [whole(sources[name]) for name in ("test", "validation", "train")]
-  assert all(labels is None for _, labels in read)
-  pixels = np.concatenate([pixels for pixels, _ in read])
-  order = np.random.RandomState(0).permutation(3)
-  np.testing.assert_array_equal(pixels, PIXELS[order, ..., :1])
-
-
-def test_gray_beside_color_becomes_color(tmp_path):
-  write(tmp_path / "0.png", PIXELS[0, ..., 0])
-  write(tmp_path / "1.jpg", PIXELS[1])
-  with Image.fromarray(PIXELS[2]).quantize(16) as palette:
-    palette.save(tmp_path / "2.png")
-    expected = np.asarray(palette.convert("RGB"))
-  sources, _ = files.load_folder(tmp_path)
-  pixels = np.concatenate([whole(s)[0] for s in sources.values()])
-  assert pixels.shape == (3, 5, 4, 3)
-  flat = {x.tobytes() for x in pixels}
-  assert expected.tobytes() in flat
-  assert PIXELS[0, ..., :1].repeat(3, -1).tobytes() in flat
-
-
-def nothing(folder):
-  (folder / "notes.txt").write_text("")
-
-
-def both(folder):
-  write(folder / "0.png", PIXELS[0])
-  write(folder / "a" / "0.png", PIXELS[0])
-
-
-def empty_class(folder):
-  write(folder / "a" / "0.png", PIXELS[0])
-  (folder / "b").mkdir()
-
-
-def sizes(folder):
-  write(folder / "0.png", PIXELS[0])
-  write(folder / "1.png", PIXELS[1, :4])
-
-
-def unreadable(folder):
-  write(folder / "0.png", PIXELS[0])
-  (folder / "1.png").write_text("<html>")
-
-
-def cut_short(folder):
-  write(folder / "1.png", np.zeros((50, 50), np.uint8))
-  whole = (folder / "1.png").read_bytes()
-  (folder / "1.png").write_bytes(whole[: len(whole) - 30])
-
-
-def alpha(folder):
-  write(folder / "1.png", np.zeros((5, 4, 4), np.uint8))
-
-
-def deep(folder):
-  write(folder / "1.png", np.zeros((5, 4), np.uint16))
-
-
-@pytest.mark.parametrize(
-  "make, message",
-  [
-    (nothing, "expected PNG or JPEG images, got none"),
-    (both, "expected images, or a subfolder a class, got both"),
-    (empty_class, "b: expected PNG or JPEG images, got none"),
-    (sizes, r"1.png: expected 4 x 5 pixels as .*0.png, got 4 x 4"),
-    (unreadable, "1.png: not a readable image; delete it"),
-    (cut_short, "1.png: not a readable image; delete it"),
-    (alpha, "1.png: expected 8-bit gray or RGB, got Pillow's mode RGBA"),
-    (deep, "1.png: expected 8-bit gray or RGB, got Pillow's mode I;16"),
-  ],
-)
-def test_a_bad_folder_is_one_line(tmp_path, make, message):
-  make(tmp_path)
+  if load is files.load_points:
+    rename(path)
+    message = message.replace("images", "points")
   with pytest.raises(ValueError, match=message) as caught:
-    files.load_folder(tmp_path)
-  assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    load(path)
+  assert str(caught.value).startswith(f"{path}: ")
+  assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_a_file_is_no_folder(tmp_path):
-  (tmp_path / "a").write_text("")
-  with pytest.raises(ValueError, match="expected a folder of images, got a f"):
-    files.load_folder(tmp_path / "a")
+def rename(path):
+  """Arrays images become points; of one length, so that offsets stay."""
+  path.write_bytes(path.read_bytes().replace(b"images", b"points"))
 
 
-def test_without_pillow_one_line_says_what_to_do(tmp_path, monkeypatch):
-  write(tmp_path / "0.png", PIXELS[0])
-  monkeypatch.setitem(sys.modules, "PIL", None)
-  with pytest.raises(ImportError, match=r"need Pillow: pip install"):
-    files.load_folder(tmp_path)
+def test_points_have_no_other_arrays_beside_them(tmp_path):
+  points = np.arange(40.0).reshape(20, 2)
+  path = save(tmp_path / "a.npz", points=points)
+  order = np.random.RandomState(0).permutation(20)
+  train = whole(files.load_points(path)["train"])
+  assert train.dtype == np.float32
+  np.testing.assert_array_equal(train, points[order[4:]])
+  for name, message in (
+    ("labels", "expected arrays named points, got labels$"),
+    ("test_points", r"got test_points \(is it points\?\)$"),
+  ):
+    save(path, **{"points": points, name: points})
+    with pytest.raises(ValueError, match=message):
+      files.load_points(path)
+
+
+def test_a_missing_path_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match="nothing"):
+    files.load_npz(tmp_path / "nothing")

@@ -127,7 +127,13 @@ U8 = np.zeros((4, 2, 2, 1), np.uint8)
     (U8.astype(np.int32), None, "images: expected uint8, or floats .* int32"),
     (U8.astype(bool), None, "images: expected uint8, or floats .* bool"),
     (U8 + np.float32(37), None, r"floats in \[-1, 1\], got 37 to 37; give"),
-    (U8 + np.float32(np.nan), None, r"floats in \[-1, 1\], got nan to nan"),
+    (U8 + np.float32(np.nan), None, "images: expected finite values, got NaN"),
+    (
+      np.array([0, -1, np.nan, np.inf]).reshape(4, 1, 1),
+      None,
+      "images: expected finite values, got NaN",
+    ),
+    (U8 - np.float16(np.inf), None, r"floats in \[-1, 1\], got -inf to -inf"),
     (
       U8 + np.float64(0.5),
       None,
@@ -142,7 +148,7 @@ U8 = np.zeros((4, 2, 2, 1), np.uint8)
     (U8, np.zeros(4), "labels: expected integers 0, 1, ..., got float64"),
     (U8, np.array(list("abca")), "labels: expected integers"),
     (U8, np.array([0, -1, 1, 0]), "labels: expected 0 to 1, got -1 to 1"),
-    (U8, np.array([0, 3, 1, 0]), "every class of 0 to 3, got no 2"),
+    (U8, np.array([0, 3, 1, 0]), "every class of 0 to 3, got no 2; numb"),
     (U8, np.array([1, 2, 1, 2]), "every class of 0 to 2, got no 0"),
     (U8, np.full(4, 2**40), f"every class of 0 to {2**40}, got no 0"),
   ],
