@@ -18,6 +18,8 @@ import time
 import traceback
 from typing import Any, NamedTuple
 
+import jax
+
 from benchmarks import mutations
 
 COPIED = ("jaxgen", "tests", "experiments", "benchmarks", "docs")
@@ -45,12 +47,17 @@ class Child(NamedTuple):
 
 
 def warm(programs: pathlib.Path) -> None:
-  """Imports what all children share, with the settings of the tests."""
-  os.environ["JAX_PLATFORMS"] = "cpu"
+  """Imports what all children share, with one cache of compiled programs."""
+  settings = dict(
+    jax_platforms="cpu",
+    jax_compilation_cache_dir=str(programs),
+    jax_persistent_cache_min_compile_time_secs=0,
+    jax_persistent_cache_min_entry_size_bytes=-1,
+  )
   os.environ["MPLBACKEND"] = "agg"
-  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
-  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-  os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+  for name, value in settings.items():
+    os.environ[name.upper()] = str(value)  # of the commands that tests start
+    jax.config.update(name, value)
   for name in LIBRARIES.split():
     with contextlib.suppress(ImportError):  # those of no test that is concerned
       __import__(name)

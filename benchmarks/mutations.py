@@ -10,6 +10,7 @@ every change of a site too.
 
 import ast
 import collections
+import functools
 import io
 import itertools
 import pathlib
@@ -276,22 +277,23 @@ def tests_of(file: str, root: pathlib.Path = ROOT) -> list[str]:
     if not (root / name).exists():
       raise ValueError(f"{file}: expected its tests in {name}, add to MIRRORS")
   dotted = ".".join(("jaxgen", *module.with_suffix("").parts))
+  wanted = {dotted, "jaxgen.samplers"} if ".samplers." in dotted else {dotted}
+  folder = root / "tests" / module.parent
   others = [
     str(path.relative_to(root))
-    for path in sorted((root / "tests" / module.parent).glob("test_*.py"))
-    if _imports(ast.parse(path.read_text()), dotted)
+    for path in sorted(folder.glob("test_*.py"))
+    if wanted & _imported(path)
   ]
   return first + [name for name in others if name not in first]
 
 
-def _imports(tree, dotted):
-  """Whether a test imports the module, or samplers, the index of its folder."""
-  wanted = {dotted, "jaxgen.samplers"} if ".samplers." in dotted else {dotted}
-  for node in ast.walk(tree):
+@functools.cache
+def _imported(path):
+  """The modules that a test imports; jaxgen.samplers is its folder's index."""
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.ImportFrom):
-      if {f"{node.module}.{alias.name}" for alias in node.names} & wanted:
-        return True
+      found |= {f"{node.module}.{alias.name}" for alias in node.names}
     elif isinstance(node, ast.Import):
-      if {alias.name for alias in node.names} & wanted:
-        return True
-  return False
+      found |= {alias.name for alias in node.names}
+  return found
