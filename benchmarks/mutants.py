@@ -19,6 +19,7 @@ as they come. Writes docs/results/mutants.md and its record.
 """
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 import json
@@ -27,7 +28,7 @@ import pathlib
 import shutil
 import signal
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from benchmarks import children, mutants_page, mutations
 
@@ -78,19 +79,34 @@ def judge(result: dict) -> str:
   return "survived" if result["code"] == 0 else "killed"
 
 
-def run(
-  drawn: Iterable[mutations.Mutant], number: float, jobs: int, done: dict
-) -> Iterator[tuple[mutations.Mutant, dict]]:
-  """(mutant, result) until `number` that can be imported are done."""
+@contextlib.contextmanager
+def trees(number: int) -> Iterator[list[pathlib.Path]]:
+  """Copies of the tree as it is now: what changes later changes no result."""
   home = STORE / f"trees-{os.getpid()}"
-  base, *slots = (home / f"{i}" for i in range(jobs + 1))
-  running: list[children.Child] = []
+  copies = [home / str(i) for i in range(number)]
   try:
-    for tree in (base, *slots):
+    for tree in copies:
       children.copy_tree(tree)
-    unmutated, queue = Unmutated(base), iter(drawn)
+    yield copies
+  finally:
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def run(
+  drawn: Iterator[mutations.Mutant],
+  number: float,
+  copies: list[pathlib.Path],
+  done: dict,
+) -> Iterator[tuple[mutations.Mutant, dict]]:
+  """(mutant, result) until `number` that can be imported are done.
+
+  The first copy stays as it is, each of the others is of one child at a time.
+  """
+  base, *slots = copies
+  unmutated, running = Unmutated(base), []
+  try:
     while True:
-      while slots and number > 0 and (mutant := next(queue, None)):
+      while slots and number > 0 and (mutant := next(drawn, None)):
         outcome = done.get(mutant.place())
         number -= outcome != "unimportable"
         if outcome is None:
@@ -105,12 +121,11 @@ def run(
   finally:
     for child in running:
       os.killpg(child.pid, signal.SIGKILL)
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def _begin(mutant, slot, unmutated):
   """Writes the mutated source into slot and starts its tests."""
-  first, *others = mutations.tests_of(mutant.file)
+  first, *others = mutations.tests_of(mutant.file, unmutated.tree)
   seconds = {test: unmutated.seconds(test) for test in (first, *others)}
   file = slot / mutant.file
   source = mutations.mutate(file.read_text(), mutant, mutant.new)
@@ -129,22 +144,34 @@ def equivalents() -> dict[tuple, str]:
   return {tuple(row[name] for name in fields): row["proof"] for row in stored}
 
 
-def chosen(args: argparse.Namespace) -> Iterable[mutations.Mutant]:
+def chosen(
+  args: argparse.Namespace, root: pathlib.Path
+) -> Iterator[mutations.Mutant]:
   """The mutants asked for: drawn, or all of some lines and functions."""
   if not (args.only or args.function):
-    return mutations.draw(args.seed)
+    return mutations.draw(args.seed, root)
   found = [
     mutant
-    for site in mutations.every_site()
+    for site in mutations.every_site(root)
     if f"{site.file}:{site.line}" in (args.only or ())
     or any(_within(site, name) for name in (args.function or ()))
-    for mutant in mutations.mutants(
-      (mutations.ROOT / site.file).read_text(), site
-    )
+    for mutant in mutations.mutants((root / site.file).read_text(), site)
   ]
   if not found:
     raise ValueError("no token to change there")
-  return found
+  return iter(found)
+
+
+def by_cost(
+  drawn: Iterator[mutations.Mutant], number: int, root: pathlib.Path
+) -> Iterator[mutations.Mutant]:
+  """The first ones by module, those of few test files first; then the rest."""
+  cost = lambda mutant: (
+    len(mutations.tests_of(mutant.file, root)),
+    mutant.file,
+  )
+  yield from sorted(itertools.islice(drawn, number), key=cost)
+  yield from drawn
 
 
 def _within(site, name):
@@ -171,9 +198,11 @@ def _arguments():
 def main() -> None:
   """Runs what is missing, prints and, of a seed, writes."""
   args = _arguments()
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its children
   some, known = bool(args.only or args.function), equivalents()
   if args.list:
-    for mutant in itertools.islice(chosen(args), None if some else args.number):
+    drawn = chosen(args, mutations.ROOT)
+    for mutant in itertools.islice(drawn, None if some else args.number):
       print(mutants_page.line(mutant))
     return
   name = "chosen" if some else f"seed-{args.seed}"
@@ -184,15 +213,19 @@ def main() -> None:
   else:
     path.write_text("")
   done = {mutations.Mutant(*r["mutant"]).place(): r["outcome"] for r in rows}
-  number = float("inf") if some else args.number
   children.warm(STORE / "programs")
-  for mutant, result in run(chosen(args), number, args.jobs, done):
-    rows.append(dict(mutant=mutant, outcome=judge(result), **result))
-    with path.open("a") as file:
-      file.write(json.dumps(rows[-1]) + "\n")
-    spent = f"{result['seconds']} s, {result.get('failure', '')}"
-    text = f"{mutants_page.line(mutant)}: {rows[-1]['outcome']}, {spent}"
-    print(text, flush=True)
+  with trees(args.jobs + 1) as copies:
+    drawn, number = chosen(args, copies[0]), float("inf")
+    if not some:
+      number = args.number
+      drawn = by_cost(drawn, number, copies[0])
+    for mutant, result in run(drawn, number, copies, done):
+      rows.append(dict(mutant=mutant, outcome=judge(result), **result))
+      with path.open("a") as file:
+        file.write(json.dumps(rows[-1]) + "\n")
+      spent = f"{result['seconds']} s, {result.get('failure', '')}"
+      text = f"{mutants_page.line(mutant)}: {rows[-1]['outcome']}, {spent}"
+      print(text, flush=True)
   record = mutants_page.record(rows, known)
   if some:
     print("\n".join(mutants_page.section(record)))

@@ -22,15 +22,8 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parents[1]
 
 ARITHMETIC = {
-  "+": ("-",),
-  "-": ("+",),
-  "*": ("/",),
-  "/": ("*",),
-  "//": ("*",),
-  "%": ("*",),
-  "**": ("*",),
-  "@": ("*",),
-}
+  old: (new,) for old, new in zip("+-*/%@", "-+/***", strict=True)
+} | {"//": ("*",), "**": ("*",)}
 ASSIGNMENTS = {
   f"{a}=": tuple(f"{b}=" for b in c) for a, c in ARITHMETIC.items()
 }
@@ -73,7 +66,10 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # Modules whose mirrored test has another name, below tests/.
 MIRRORS = {
-  "data/transport.py": ("data/test_transport_pairs.py",),
+  "data/transport.py": (
+    "data/test_transport_laws.py",
+    "data/test_transport_pairs.py",
+  ),
   "losses/transport.py": ("losses/test_transport_games.py",),
   "models/gan.py": ("models/test_gan_models.py",),
   "models/residual.py": ("models/test_unet.py", "models/test_unet_concat.py"),

@@ -1,6 +1,7 @@
 """data.transport: anchors, heights, slopes and rays against NumPy float64."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
@@ -172,3 +173,28 @@ def test_the_edges_of_valid_settings():
   ):
     with pytest.raises(ValueError, match=name):
       make()
+
+
+def test_a_ray_meets_a_funnel_where_both_are_equal():
+  """By hand: y = 0, u(y) = 1 of the anchor (-1, 0), direction (1, 0)."""
+  funnels = (
+    ((-1.0, 0.0), 0.0, np.inf),  # its own: equal all along
+    ((0.5, 0.0), 1.0, 0.25),  # |.25 - .5| + 1 = 1.25
+    ((0.0, 3.0), -2.5, np.inf),  # below u already
+    ((0.0, 3.0), 0.0, 4.0),  # hypot(4, 3) = 5
+    ((0.0, 1.0), 0.0, np.inf),  # met at y itself: r is 0
+    ((0.0, 1.0), 3.0, np.inf),  # too high: met only behind y
+    ((1.5, 2.0), -0.5, 2 / 3),  # hypot(5 / 6, 2) = 13 / 6
+  )
+  anchors, heights, truth = (
+    np.float32(part) for part in zip(*funnels, strict=True)
+  )
+  with jax.debug_nans(True):
+    found = transport._meetings(
+      jnp.zeros(2),
+      jnp.array([1.0, 0.0]),
+      jnp.ones(()),
+      jnp.asarray(anchors),
+      jnp.asarray(heights),
+    )
+  np.testing.assert_allclose(found, truth, rtol=1e-6)
