@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from jaxgen.metrics import (
-  classifier,
   duality,
   fisher,
   frechet,
@@ -112,12 +111,3 @@ def test_fisher_of_two_points():
   value, error = fisher.divergence(lambda x: 0 * x, lambda x: x, points)
   np.testing.assert_allclose(value, 5)  # of 1 and 9
   np.testing.assert_allclose(error, 4)  # sqrt(32) / sqrt(2)
-
-
-def test_a_classifier_of_two_classes():
-  labels = np.arange(20) % 2
-  images = np.random.default_rng(1).normal(size=(20, 2, 2, 1)) / 9
-  images += labels.reshape(-1, 1, 1, 1)
-  np.testing.assert_array_equal(
-    classifier.fit(images, labels).predict(images), labels
-  )
