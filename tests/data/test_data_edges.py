@@ -87,3 +87,11 @@ def test_floats_of_images_lie_between_black_and_white(low, high, fits):
   else:
     with pytest.raises(ValueError, match=r"expected floats in \[-1, 1\]"):
       images.checked(pixels, None, "x")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_pixel_that_is_not_finite_is_refused(bad):
+  pixels = np.zeros((2, 2, 2, 1), np.float32)
+  pixels[1, 0, 1, 0] = bad
+  with pytest.raises(ValueError, match="images: expected finite values"):
+    images.to_uint8(pixels)
