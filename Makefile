@@ -4,13 +4,14 @@ PYTHON ?= python3.11
 RUN = .venv/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench mutants clean
 
 help:
 	@echo "make demo   train EDM on the embedded digits, draw samples"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  side-by-side timings, written to docs/results/"
+	@echo "make mutants  150 one-token changes of jaxgen/: which do tests notice"
 
 .venv/installed: requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv .venv
@@ -30,6 +31,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(RUN) -m benchmarks.overhead
+
+mutants: .venv/installed
+	$(RUN) -m benchmarks.mutants --seed $(or $(SEED),0) --resume
 
 clean:
 	rm -rf .venv runs

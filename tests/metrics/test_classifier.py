@@ -54,3 +54,12 @@ def test_bad_input_is_refused(monkeypatch):
   monkeypatch.setitem(sys.modules, "sklearn", None)
   with pytest.raises(ImportError, match=r"pip install 'jaxgen\[data\]'"):
     classifier.fit(images, np.arange(4))
+
+
+def test_a_classifier_of_two_classes():
+  labels = np.arange(20) % 2
+  images = np.random.default_rng(1).normal(size=(20, 2, 2, 1)) / 9
+  images += labels.reshape(-1, 1, 1, 1)
+  np.testing.assert_array_equal(
+    classifier.fit(images, labels).predict(images), labels
+  )

@@ -1,0 +1,13 @@
+"""Defaults of losses are the published ones, or those that the docs give."""
+
+from jaxgen.losses import clouds, flow_matching, wasserstein
+from tests import defaults
+
+
+def test_of_losses():
+  for function in (clouds.entropic, clouds.sinkhorn_divergence):
+    defaults.check(function, threshold=1e-4, max_iterations=2000)
+  defaults.check(flow_matching.brownian, t_max=1.0)
+  # Wu et al. 2018, arXiv:1712.01026: p = 6.
+  defaults.check(wasserstein.divergence_penalty, power=6.0)
+  defaults.check(wasserstein.quadratic, scale=10.0)

@@ -1,0 +1,11 @@
+"""Defaults of metrics are the published ones, or those that the docs give."""
+
+from jaxgen.metrics import kernel, neighbours
+from tests import defaults
+
+
+def test_of_metrics():
+  draws = dict(num_draws=1, num_splits=200, level=0.95, seed=0)
+  defaults.check(kernel.real_interval, **draws)
+  # Naeem et al. 2020, arXiv:2002.09797: k = 5.
+  defaults.check(neighbours.density_coverage, k=5)

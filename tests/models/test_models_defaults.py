@@ -1,0 +1,51 @@
+"""Defaults of models: a model is rebuilt from its settings alone."""
+
+from jaxgen.models import (
+  dit,
+  gan,
+  icnn,
+  layers,
+  lipschitz,
+  mlp,
+  potentials,
+  residual,
+  unet,
+)
+from tests import defaults
+
+
+def test_of_networks_of_images():
+  blocks = dict(width=128, depth=4, num_heads=4, patch=2, mlp_ratio=4)
+  inputs = dict(num_classes=0, embedding_width=256, max_frequency=16.0)
+  defaults.check(dit.DiT, dropout=0.0, remat=False, **blocks, **inputs)
+  defaults.check(dit.dense, zero=False)
+  defaults.check(dit.DiT.__call__, train=False)
+  blocks = dict(width=32, multipliers=(1, 2), num_blocks=1, num_middle_blocks=2)
+  inputs = dict(num_classes=0, embedding_width=64, max_frequency=16.0)
+  heads = dict(attention=(), num_heads=1, num_groups=8, skips="add")
+  defaults.check(unet.UNet, dropout=0.0, remat=False, **blocks, **inputs)
+  defaults.check(unet.UNet, **heads)
+  defaults.check(unet.UNet.__call__, train=False)
+  defaults.check(residual.conv, zero=False)
+
+
+def test_of_networks_of_vectors():
+  inputs = dict(num_classes=0, embedding_width=32, max_frequency=16.0)
+  wide = dict(features=(128, 128, 128), dropout=0.0, zero_output=True)
+  defaults.check(mlp.MLP, **wide, **inputs)
+  defaults.check(mlp.MLP.__call__, train=False)
+  wide = dict(features=(128, 128, 128), num_classes=0)
+  defaults.check(gan.Generator, embedding_width=32, bounded=False, **wide)
+  defaults.check(gan.Discriminator, **wide)
+  convex = dict(features=(32, 32, 32, 32), sharpness=4.0, strength=0.0)
+  defaults.check(icnn.ICNN, **convex)
+  defaults.check(lipschitz.Network, features=(128, 128))
+  defaults.check(potentials.Potential, features=(64, 64))
+  defaults.check(potentials.Map, features=(64, 64))
+
+
+def test_of_layers():
+  defaults.check(layers.time_embedding, max_frequency=16.0)
+  # Wu and He 2018, arXiv:1803.08494: 32 groups, epsilon 1e-5.
+  defaults.check(layers.GroupNorm, num_groups=32, epsilon=1e-5)
+  defaults.check(layers.Attention, num_heads=1, num_groups=32)
