@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from experiments.lib import settings
 from jaxgen.training import loop
 
 CONFIG = "config.json"
@@ -55,19 +56,23 @@ def open_directory(
   """
   path = pathlib.Path(run_dir)
   wanted = _record(config, experiment)
-  if not _unbegun(path):
-    _require_same(path, wanted)
-  path.mkdir(parents=True, exist_ok=True)
+  with settings.naming(config, "run_dir"):
+    if not str(run_dir):
+      raise ValueError("expected a path, got ''")
+    if not _unbegun(path):
+      _require_same(path, wanted)
+    path.mkdir(parents=True, exist_ok=True)
   with (path / LOCK).open("a") as file:  # closing it unlocks
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f"{path}: another process is training here;"
-        " wait for it or give another --run-dir"
+        f"run_dir: {path}: another process is training here;"
+        " wait for it or give another"
       ) from None
     if (path / CONFIG).exists():  # as it is now that nobody else writes
-      _require_same(path, wanted)
+      with settings.naming(config, "run_dir"):
+        _require_same(path, wanted)
     else:
       write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
     yield path
@@ -95,7 +100,7 @@ def _require_same(path, wanted):
     )
     raise ValueError(
       f"{path}: holds a run with another configuration ({changes});"
-      " give another --run-dir"
+      " give another"
     )
 
 
@@ -116,7 +121,7 @@ def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
   except (json.JSONDecodeError, UnicodeDecodeError):
     record = None
   if not isinstance(record, dict):
-    raise ValueError(f"{path / CONFIG}: damaged; give another --run-dir")
+    raise ValueError(f"{path / CONFIG}: damaged; give another run directory")
   return record
 
 
@@ -150,15 +155,15 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   Raises:
     ValueError: the record has other settings than this version's.
   """
-  settings = {k: v for k, v in record.items() if k != "experiment"}
+  found = {k: v for k, v in record.items() if k != "experiment"}
   names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
-  if settings.keys() != names:
-    odd = ", ".join(sorted(settings.keys() ^ names))
+  if found.keys() != names:
+    odd = ", ".join(sorted(found.keys() ^ names))
     raise ValueError(
       f"{run_dir}: its settings differ from this version's: {odd}"
     )
   as_tuple = lambda v: tuple(v) if isinstance(v, list) else v
-  values = {name: as_tuple(value) for name, value in settings.items()}
+  values = {name: as_tuple(value) for name, value in found.items()}
   return kind(**values, run_dir=str(run_dir))
 
 
@@ -185,9 +190,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def command_line(module: str) -> Iterator[None]:
+def command_line(module: str, kind: type) -> Iterator[None]:
   """Turns bad input, a full disk and a diverged run into one line and exit
   code 2, an interrupted run into how to resume it (128 + the signal's number).
+  Settings, the fields of `kind`, are named by their flags.
   """
   try:
     yield
@@ -206,7 +212,8 @@ def command_line(module: str) -> Iterator[None]:
   except (ValueError, ImportError, OSError) as error:
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     advice = "; free space and run the same command again" if full else ""
-    print(f"error: {error}{advice}", file=sys.stderr)
+    said = settings.as_flags(error, kind)
+    print(f"error: {said}{advice}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -217,7 +224,7 @@ def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
   config = tyro.extras.overridable_config_cli(
     presets, prog=f"python -m {module}"
   )
-  with command_line(module):
+  with command_line(module, type(config)):
     run(config)
 
 
@@ -226,7 +233,7 @@ def main_of_run(module: str, page: str | None, kind: type, run: Callable):
   import tyro
 
   def command(run_dir: tyro.conf.Positional[str], config: Any) -> None:
-    with command_line(module):
+    with command_line(module, kind):
       run(run_dir, config)
 
   command.__annotations__["config"] = kind
@@ -239,6 +246,6 @@ def main_of_run(module: str, page: str | None, kind: type, run: Callable):
 
 
 def _record(config, experiment):
-  settings = dataclasses.asdict(config)
-  del settings["run_dir"]
-  return json.loads(json.dumps({"experiment": experiment} | settings))
+  values = dataclasses.asdict(config)
+  del values["run_dir"]
+  return json.loads(json.dumps({"experiment": experiment} | values))

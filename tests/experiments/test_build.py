@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import edm
-from experiments.lib import build, datasets
+from experiments.lib import build, datasets, networks
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -44,7 +44,7 @@ def test_a_model_of_one_path_samples_the_same_on_another():
     return build.make_sampler(method)(params, keys, None)[1]
 
   data = datasets.load_data("eight_gaussians")
-  model = build.make_model(CONFIG, data)
+  model = networks.make(CONFIG, data)
   start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
   leaves, tree = jax.tree.flatten(start)
   rng = np.random.default_rng(0)
