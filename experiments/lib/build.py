@@ -102,10 +102,20 @@ def load_data(config: Any) -> datasets.Data:
 
 
 def resolve(config: Any, data: datasets.Data) -> Any:
-  """The configuration with sigma_data measured where it was left open."""
+  """The configuration with sigma_data measured where it was left open.
+
+  Raises:
+    ValueError: data that do not differ.
+  """
   if getattr(config, "sigma_data", 0.0) is not None:
     return config
-  return dataclasses.replace(config, sigma_data=round(data.std, 3))
+  std = round(data.std, 3)
+  if not std > 0:
+    raise ValueError(
+      f"data: expected examples that differ, got {config.data} of standard"
+      f" deviation {data.std:.3g}; give sigma_data"
+    )
+  return dataclasses.replace(config, sigma_data=std)
 
 
 def method(config: Any, data: datasets.Data) -> Method:

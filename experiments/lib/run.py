@@ -221,6 +221,14 @@ def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
   """python -m module PRESET --flag value ..., typed by the presets' class."""
   import tyro
 
+  name = next(iter(sys.argv[1:]), "-")
+  if not name.startswith("-") and name not in presets:
+    # Of tyro it would be a page about every flag that follows.
+    print(
+      f"error: expected one of {', '.join(presets)}, got {name!r}",
+      file=sys.stderr,
+    )
+    sys.exit(2)
   config = tyro.extras.overridable_config_cli(
     presets, prog=f"python -m {module}"
   )

@@ -58,8 +58,8 @@ def as_flags(error: Exception, kind: type) -> str:
 
 def _split(error):
   """The names before the colon, and what is said of them."""
-  head, _, rest = str(error).partition(": ")
-  return head.split(", "), rest
+  head, colon, rest = str(error).partition(": ")
+  return head.split(", ") if colon else [""], rest
 
 
 def known(config: Any) -> None:
