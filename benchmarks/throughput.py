@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks import overhead, results, throughput_page
 from experiments import edm
-from experiments.lib import build, datasets, training
+from experiments.lib import build, datasets, networks, training
 from jaxgen.models import unet
 from jaxgen.training import sharding, state, step
 
@@ -150,7 +150,7 @@ def side_by_side(repeats, inner):
   data, rows = datasets.load_data("digits"), []
   for (name, preset), size in itertools.product(PRESETS.items(), BATCHES):
     config = settings(preset, size)
-    model = build.make_model(config, data)
+    model = networks.make(config, data)
     params = init(model, data.shape)
     batch = random_batch(data.shape, data.num_classes, size)
     programs = ours(config, data, params, batch)
@@ -209,7 +209,7 @@ def accelerated(scale=1):
   for title, preset, data, changes in cases:
     size = 256 // scale
     config = settings(preset, size, **changes)
-    params = init(build.make_model(config, data), data.shape)
+    params = init(networks.make(config, data), data.shape)
     batch = random_batch(data.shape, data.num_classes, size)
     for work, pair in ours(config, data, params, batch).items():
       lowered = pair[0].lower(*pair[1])

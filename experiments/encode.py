@@ -34,7 +34,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from experiments.lib import averages, build, checks, drawing, figures, tables
+from experiments.lib import (
+  averages,
+  build,
+  drawing,
+  figures,
+  settings,
+  tables,
+)
 from experiments.lib import run as runs
 from jaxgen import samplers
 from jaxgen.training import sharding
@@ -84,14 +91,15 @@ class Encoded(NamedTuple):
 
 def run(run_dir: str, config: Config) -> Encoded:
   """Encodes, decodes, interpolates, writes and returns what is found."""
-  config = checks.settings(config)
+  config = settings.plain(config)
   _check(config)
   asked = types.SimpleNamespace(
     **vars(config), churn=None, sample_steps=config.steps
   )
-  settings, data, method = drawing.read(run_dir, asked)
+  with settings.naming(config, sample_steps="steps"):
+    trained, data, method = drawing.read(run_dir, asked)
   examples, labels = _held_out(data, config.number)
-  params = averages.load(settings, method, average=config.average)
+  params = averages.load(trained, method, average=config.average)
   encode, decode = make_coders(method)
   latents = encode(params, examples, labels)
   line = spherical if method.from_noise else straight
@@ -245,7 +253,7 @@ def _points(path, found):
 def _check(config):
   runs.at_least(config, number=2, between=2, steps=1)
   runs.bare_name(config.name)
-  tables.lookup(tables.SOLVERS, config.solver, "solver")
+  settings.known(config)
   if config.solver not in tables.FLOW_SOLVERS:
     raise ValueError(
       "solver: expected one that draws no noise and runs both ways"

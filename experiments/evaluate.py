@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments.lib import checks, drawing, plots, quality, tables
+from experiments.lib import drawing, plots, quality, settings, tables
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
 
@@ -61,29 +61,30 @@ class Config:
 
 def run(run_dir: str, config: Config) -> dict[str, Any]:
   """Measures, writes and returns the record of one split."""
-  config = checks.settings(config)
+  config = settings.plain(config)
   _check(config)
   features = load_features(config.features)
-  settings, data, method = read = drawing.read(run_dir, config)
+  trained, data, method = read = drawing.read(run_dir, config)
   sample = drawing.sampler(
     read, step=config.step, average=config.average, chunk=config.chunk
   )
   ref = quality.reference(data, config.split, features)
   seed_key = jax.random.key(config.seed)
-  found = quality.evaluate(
-    lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
-    ref,
-    number=config.number,
-    num_draws=config.draws,
-    seed=config.seed,
-  )
+  with settings.naming(config, real="number"):
+    found = quality.evaluate(
+      lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
+      ref,
+      number=config.number,
+      num_draws=config.draws,
+      seed=config.seed,
+    )
   last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
   record = dataclasses.asdict(config) | dict(
     run=str(run_dir),
     step=last if config.step is None else config.step,
     number=config.number or len(ref.held_out[0]),
     calls=method.num_calls,
-    **{name: getattr(settings, name, None) for name in drawing.SETTINGS},
+    **{name: getattr(trained, name, None) for name in drawing.SETTINGS},
     metrics=found.rows,
   )
   write(pathlib.Path(run_dir), config.split, record, found)
@@ -197,7 +198,7 @@ def _check(config):
   runs.at_least(config, draws=1, chunk=1)
   if config.number is not None:
     runs.at_least(config, number=6)  # more than the neighbours of a metric
-  tables.lookup(dict.fromkeys(("validation", "test")), config.split, "split")
+  settings.known(config)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import checks, datasets, drawing, figures, tables
+from experiments.lib import datasets, drawing, figures, settings, tables
 from experiments.lib import run as runs
 
 MODULE = "experiments.sample"
@@ -50,7 +50,8 @@ class Config:
 
 def run(run_dir: str, config: Config) -> np.ndarray:
   """Draws, writes and returns samples [N, *D]."""
-  config = checks.settings(config)
+  config = settings.plain(config)
+  settings.known(config)
   runs.at_least(config, number=1, chunk=1)
   runs.bare_name(config.name)
   found = drawing.read(run_dir, config)

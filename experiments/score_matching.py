@@ -17,7 +17,14 @@ Ho 2021, "Should EBMs model the energy or the score?" (the energy).
 import jax
 import jax.numpy as jnp
 
-from experiments.lib import build, datasets, score_settings, tables, training
+from experiments.lib import (
+  build,
+  datasets,
+  score_settings,
+  settings,
+  tables,
+  training,
+)
 from experiments.lib import run as runs
 from jaxgen import fields, predictions, samplers
 from jaxgen.losses import denoising, score_matching
@@ -106,14 +113,18 @@ def run(config: Config) -> state.State:
 
 
 def _check(config, data):
-  tables.lookup(tables.LOSSES, config.loss, "loss")
+  settings.known(config)
+  runs.at_least(config, corrections=1)
+  settings.positive(config, "snr")
   if config.loss == "explicit" and (data.law is None or not data.law.mixture):
     raise ValueError(
-      f"loss: explicit expects data with a known score, got {config.data}"
+      "loss, data: expected data with a known score with explicit, got"
+      f" {config.data}"
     )
   if config.energy and config.prediction != "score":
     raise ValueError(
-      f"prediction: expected score with energy, got {config.prediction}"
+      "prediction, energy: expected score with an energy, got"
+      f" {config.prediction}"
     )
 
 

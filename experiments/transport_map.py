@@ -23,10 +23,10 @@ import functools
 
 from experiments.lib import (
   averages,
-  checks,
   datasets,
   map_settings,
   maps,
+  settings,
   training,
 )
 from experiments.lib import run as runs
@@ -48,7 +48,7 @@ def make_turns(
 
 def run(config: Config) -> state.State:
   """Trains, samples, draws and measures; resumes the run directory."""
-  config = map_settings.resolve(checks.settings(config))
+  config = map_settings.resolve(settings.plain(config))
   return training.run(
     MODULE,
     config,

@@ -21,11 +21,11 @@ import sys
 import jax
 
 from experiments.lib import (
-  checks,
   critics,
   distance_settings,
   distances,
   games,
+  settings,
   training,
 )
 from experiments.lib import run as runs
@@ -39,7 +39,7 @@ PRESETS = distance_settings.PRESETS
 
 def run(config: Config) -> state.State:
   """Trains, measures and draws; resumes the run directory if it has begun."""
-  config, recipe = distances.resolve(checks.settings(config))
+  config, recipe = distances.resolve(settings.plain(config))
   data, other = distances.load(config)
   keys = jax.random.split(jax.random.key(config.seed), 4)
   data_key, other_key, init_key, run_key = keys

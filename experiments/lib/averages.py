@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from experiments.lib import run as runs
+from experiments.lib import settings
 from jaxgen.training import checkpoint, ema, state
 
 POWER = "power_"  # before the length in the name of an EDM2 average
@@ -18,10 +19,13 @@ POWER = "power_"  # before the length in the name of an EDM2 average
 
 def rules(config: Any) -> dict[str, ema.Rule]:
   """The averages that the run keeps, by name; the first is sampled."""
-  decays = {f"{decay:g}": ema.warmup(decay) for decay in config.ema_decay}
-  powers = {f"{POWER}{v:g}": ema.power(v) for v in config.ema_length}
+  with settings.naming(config, decay="ema_decay", length="ema_length"):
+    decays = {f"{decay:g}": ema.warmup(decay) for decay in config.ema_decay}
+    powers = {f"{POWER}{v:g}": ema.power(v) for v in config.ema_length}
   if not decays | powers:
-    raise ValueError("ema_decay: expected at least one average, got none")
+    raise ValueError(
+      "ema_decay, ema_length: expected at least one average, got none"
+    )
   return decays | powers
 
 
@@ -39,8 +43,8 @@ def snapshots(
     yield lambda now: None
     return
   directory = runs.snapshots(config.run_dir)
-  settings = dict(items=("ema",), wait=True)  # before the next checkpoint is
-  with checkpoint.saver(directory, keep=None, **settings) as save:
+  how = dict(items=("ema",), wait=True)  # before the next checkpoint is
+  with checkpoint.saver(directory, keep=None, **how) as save:
     yield lambda now: save(_powers(now, player))
 
 
@@ -77,7 +81,8 @@ def load(
   if name in names:
     means = {player: dict.fromkeys(names, like)}
     directory = runs.checkpoints(config.run_dir)
-    return checkpoint.restore_ema(directory, means, step)[player][name]
+    with settings.naming(config, None if step is None else "step"):
+      return checkpoint.restore_ema(directory, means, step)[player][name]
   try:
     length = float(name.removeprefix(POWER) if POWER in name else "")
   except ValueError:
@@ -93,7 +98,8 @@ def _recombined(config: Any, player: str, like: Any, length: float, step):
   steps = [n for n in checkpoint.steps(directory) if step is None or n <= step]
   if not steps:
     raise FileNotFoundError(
-      f"{directory}: no snapshots to recombine; train with --ema-length"
+      f"average: {directory} holds no snapshots to recombine; train with"
+      " --ema-length"
     )
   names = [f"{POWER}{value:g}" for value in config.ema_length]
   means = {player: dict.fromkeys(names, like)}
@@ -103,10 +109,11 @@ def _recombined(config: Any, player: str, like: Any, length: float, step):
       stored = checkpoint.restore_ema(directory, means, n)[player]
       yield from (stored[name] for name in names)
 
-  weights = ema.recombination(
-    [n for n in steps for _ in names],
-    list(config.ema_length) * len(steps),
-    steps[-1],
-    length,
-  )
+  with settings.naming(config, length="average"):
+    weights = ema.recombination(
+      [n for n in steps for _ in names],
+      list(config.ema_length) * len(steps),
+      steps[-1],
+      length,
+    )
   return ema.combine(weights, read())

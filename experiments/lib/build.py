@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import datasets, tables
+from experiments.lib import datasets, networks, settings, tables
 from experiments.lib import run as runs
 from jaxgen import fields, paths, predictions, samplers
-from jaxgen.models import dit, mlp, unet
 from jaxgen.training import sharding
 
 COUNTS = (
@@ -93,19 +92,30 @@ class Method(NamedTuple):
 
 def load_data(config: Any) -> datasets.Data:
   """The data set of a configuration."""
-  return datasets.load_data(
-    config.data,
-    image_size=config.image_size,
-    flip=config.flip,
-    data_dir=config.data_dir,
-  )
+  with settings.naming(config, "data", size="image_size", flip="flip, data"):
+    return datasets.load_data(
+      config.data,
+      image_size=config.image_size,
+      flip=config.flip,
+      data_dir=config.data_dir,
+    )
 
 
 def resolve(config: Any, data: datasets.Data) -> Any:
-  """The configuration with sigma_data measured where it was left open."""
+  """The configuration with sigma_data measured where it was left open.
+
+  Raises:
+    ValueError: data that do not differ.
+  """
   if getattr(config, "sigma_data", 0.0) is not None:
     return config
-  return dataclasses.replace(config, sigma_data=round(data.std, 3))
+  std = round(data.std, 3)
+  if not std > 0:
+    raise ValueError(
+      f"data: expected examples that differ, got {config.data} of standard"
+      f" deviation {data.std:.3g}; give sigma_data"
+    )
+  return dataclasses.replace(config, sigma_data=std)
 
 
 def method(config: Any, data: datasets.Data) -> Method:
@@ -121,7 +131,10 @@ def method(config: Any, data: datasets.Data) -> Method:
   sample_path = make_path(config, name, "sample_path")
   draw, weight = _draw_and_weight(config, path, prediction)
   grid = tables.lookup(tables.GRIDS, config.grid, "grid")
-  times = grid(sample_path, config.sample_steps, **_ends(config))
+  flag = "path" if config.sample_path is None else "sample_path"
+  ends = {name: f"{flag}, {name}" for name in _ends(config)}
+  with settings.naming(config, num_steps="sample_steps", **ends):
+    times = grid(sample_path, config.sample_steps, **_ends(config))
   solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
   spread = predictions.input_scale(sample_path, times, config.sigma_data)
 
@@ -133,7 +146,7 @@ def method(config: Any, data: datasets.Data) -> Method:
     return fields.on_path(field, sample_path) if moved else field
 
   return Method(
-    model=make_model(config, data),
+    model=networks.make(config, data),
     input_shape=data.shape,
     path=path,
     draw=draw,
@@ -166,40 +179,45 @@ def _ends(config):
 def _draw_and_weight(config, path, prediction):
   """How t is drawn, (key, shape) -> t, and weighted."""
   draw = tables.lookup(tables.DRAWS, config.draw, "draw")
-  settings = _ends(config)
+  values, ends = (
+    _ends(config),
+    {name: f"path, {name}" for name in _ends(config)},
+  )
   if draw.settings:
-    settings |= dict(mean=config.level_mean, std=config.level_std)
+    values |= dict(mean=config.level_mean, std=config.level_std)
   make_weight, owner = tables.lookup(tables.WEIGHTS, config.weight, "weight")
-  weight = make_weight(path, config.sigma_data, draw.density(path, **settings))
+  with settings.naming(config, mean="level_mean", std="level_std", **ends):
+    density = draw.density(path, **values)
+  weight = make_weight(path, config.sigma_data, density)
   if owner is not None:
     weight = predictions.reweight(weight, path, owner, prediction)
-  sample_t = functools.partial(draw.sample, path=path, **settings)
+  sample_t = functools.partial(draw.sample, path=path, **values)
   return lambda key, shape: sample_t(key, shape=shape), weight
 
 
 def _check(config):
+  settings.known(config)
   runs.at_least(config, **dict.fromkeys(COUNTS, 1))
-  for name in POSITIVE:
-    if not 0 < getattr(config, name) < math.inf:
-      raise ValueError(
-        f"{name}: expected a positive number, got {getattr(config, name)}"
-      )
+  runs.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
+  settings.positive(config, *POSITIVE)
+  settings.share(config, "adam_b2", "dropout")
   # The linear path reaches every ratio, so this refuses only what none can.
   paths.linear().ends(config.ratio_min, config.ratio_max)
   if not math.isfinite(config.level_mean):
     raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
-  if not config.churn >= 0:
-    raise ValueError(f"churn: expected at least 0, got {config.churn}")
-  if not 0 <= config.adam_b2 < 1:
-    raise ValueError(f"adam_b2: expected 0 to below 1, got {config.adam_b2}")
+  if not 0 <= config.churn < math.inf:
+    raise ValueError(
+      f"churn: expected a number of at least 0, got {config.churn}"
+    )
   if not 0 <= config.label_dropout <= 1:
     raise ValueError(
       f"label_dropout: expected 0 to 1, got {config.label_dropout}"
     )
   if not 0 <= config.warmup_steps < config.num_steps:
     raise ValueError(
-      f"warmup_steps: expected 0 to {config.num_steps - 1} (below num_steps),"
-      f" got {config.warmup_steps}"
+      "warmup_steps, num_steps: expected a warm-up of at least 0 steps that"
+      f" ends before training does, got {config.warmup_steps} of"
+      f" {config.num_steps}"
     )
 
 
@@ -207,61 +225,6 @@ def make_path(config: Any, name: str, flag: str) -> paths.Path:
   """The path of this name, over the configuration's noise ratios."""
   constructor = tables.lookup(tables.PATHS, name, flag)
   return constructor(config.ratio_min, config.ratio_max)
-
-
-def make_model(config: Any, data: datasets.Data) -> Any:
-  """The configuration's network, of one example.
-
-  Raises:
-    ValueError: it is no network for this data, or for this machine.
-  """
-  points = len(data.shape) == 1
-  name = config.model
-  if name == "auto":
-    name = "mlp" if points else "unet"
-  shared = dict(
-    num_classes=data.num_classes,
-    dropout=config.dropout,
-    dtype=jnp.dtype(config.dtype),
-  )
-  if name == "mlp":
-    return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
-  if points:
-    raise ValueError(f"model: expected auto or mlp for points, got {name}")
-  _check_attention(config)
-  shared |= dict(
-    width=config.width,
-    num_heads=config.num_heads,
-    implementation=config.attention_implementation,
-  )
-  if name == "dit":
-    return dit.DiT(depth=config.num_blocks, patch=config.patch, **shared)
-  groups = min(32, config.width // 4)
-  if not groups or config.width % groups:
-    raise ValueError(
-      "width: expected a multiple of 4, of 32 above 128, for the U-Net's "
-      f"groups of channels, got {config.width}"
-    )
-  return unet.UNet(
-    multipliers=config.multipliers,
-    num_blocks=config.num_blocks,
-    attention=config.attention,
-    skips=config.skips,
-    num_groups=groups,
-    embedding_width=2 * config.width,
-    **shared,
-  )
-
-
-def _check_attention(config):
-  if config.attention_implementation != "cudnn":
-    return
-  if jax.default_backend() != "gpu" or config.dtype != "bfloat16":
-    raise ValueError(
-      "attention_implementation: expected xla, as cudnn needs an NVIDIA GPU "
-      f"and dtype bfloat16; got cudnn, {jax.default_backend()} and "
-      f"{config.dtype}"
-    )
 
 
 def init(method: Method, key: jax.Array) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.lib import clouds, critics, figures, tables
+from experiments.lib import clouds, critics, figures, settings, tables
 from experiments.lib import run as runs
 from jaxgen import couplings, fields, samplers
 
@@ -52,10 +52,8 @@ def resolve(config: Any) -> tuple[Any, critics.Recipe]:
   least = dict.fromkeys(("num_steps", "batch_size", "num_cones", "keep"), 1)
   every = dict.fromkeys(("log_every", "save_every", "samples_every"), 1)
   runs.at_least(config, **least, **every)
-  if not 0 < config.learning_rate < math.inf:
-    raise ValueError(
-      f"learning_rate: expected a positive number, got {config.learning_rate}"
-    )
+  settings.known(config)
+  settings.positive(config, "learning_rate")
   if not all(0 <= scale < math.inf for scale in config.cone_scales):
     raise ValueError(
       f"cone_scales: expected numbers of at least 0, got {config.cone_scales}"
@@ -70,11 +68,14 @@ def load(config: Any) -> tuple[clouds.Cloud, clouds.Cloud]:
     ValueError: no such data, or examples of different shape.
     OSError: no such file.
   """
-  data = clouds.load(config.data, config)
-  other = clouds.load(config.other, config, "other")
+  with settings.naming(config, "data", size="image_size"):
+    data = clouds.load(config.data, config)
+  with settings.naming(config, "other", size="image_size"):
+    other = clouds.load(config.other, config, "other")
   if data.shape != other.shape:
     raise ValueError(
-      f"other: expected examples {list(data.shape)} as in {config.data}, got"
+      f"other, data: expected examples {list(data.shape)} as in {config.data},"
+      " got"
       f" {list(other.shape)} in {config.other}"
     )
   return data, other

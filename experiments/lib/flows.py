@@ -1,6 +1,7 @@
 """The parts of experiments.flow_matching: sources, bridges, pairs."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import build, datasets, drawing, figures, report, tables
+from experiments.lib import (
+  build,
+  datasets,
+  drawing,
+  figures,
+  report,
+  settings,
+  tables,
+)
 from experiments.lib import run as runs
 from jaxgen.data import loaders, pairs
 from jaxgen.losses import flow_matching
@@ -39,16 +48,17 @@ def source(config: Any, data: datasets.Data) -> Source:
   """
   if config.source == "gaussian":
     return _noise(data.shape)
-  found = datasets.load_data(
-    config.source,
-    image_size=config.image_size,
-    data_dir=config.data_dir,
-    option="source",
-  )
+  with settings.naming(config, "source", size="image_size"):
+    found = datasets.load_data(
+      config.source,
+      image_size=config.image_size,
+      data_dir=config.data_dir,
+      option="source",
+    )
   if found.shape != data.shape:
     raise ValueError(
-      f"source: expected examples {list(data.shape)} as in {config.data}, got"
-      f" {list(found.shape)} in {config.source}"
+      f"source, data: expected examples {list(data.shape)} as in"
+      f" {config.data}, got {list(found.shape)} in {config.source}"
     )
 
   batches = datasets.unlabelled(found)
@@ -102,7 +112,7 @@ def batches(
   pool = config.batch_size * config.coupled_batches
   name = config.coupling
   couple = tables.lookup(tables.COUPLINGS, name, "coupling")(config)
-  return pairs.batches(
+  make = pairs.batches(
     data.batches(keys[0], pool),
     source(config, data).batches(keys[1], pool),
     keys[2],
@@ -111,14 +121,23 @@ def batches(
     config.coupled_batches,
   )
 
+  def batch_fn(number):
+    with settings.naming(config, epsilon="bridge_std"):
+      return make(number)
+
+  if name == "entropic":
+    batch_fn(0)  # before anything is written, as Sinkhorn may not converge
+  return batch_fn
+
 
 def _flowed(config, key):
   """(data [N, *D], labels [N], source [N, *D]) of another run."""
-  run = drawing.read(config.reflow)
+  with settings.naming(config, "reflow"):
+    run = drawing.read(config.reflow)
   for name in ("data", "source"):
     if getattr(run.config, name, None) != getattr(config, name):
       raise ValueError(
-        f"reflow: expected a run from {config.source} to {config.data},"
+        f"reflow, {name}: expected a run from {config.source} to {config.data},"
         f" {config.reflow} has another {name}"
       )
   # Labels are its samples' own, each class in turn.
@@ -144,42 +163,51 @@ def check(config: Any, data: datasets.Data) -> None:
   Raises:
     ValueError: which, and why.
   """
-  runs.at_least(config, coupled_batches=1, reflow_pairs=config.batch_size)
-  if config.path not in ("linear", "trigonometric"):
+  settings.known(config)
+  runs.at_least(config, coupled_batches=1)
+  if config.reflow_pairs < config.batch_size:
     raise ValueError(
-      f"path: expected linear or trigonometric, got {config.path}"
+      "reflow_pairs, batch_size: expected at least a batch of pairs, got"
+      f" {config.reflow_pairs} and {config.batch_size}"
     )
-  if config.prediction != "velocity":
-    raise ValueError(f"prediction: expected velocity, got {config.prediction}")
-  make_bridge(config)
-  tables.lookup(tables.COUPLINGS, config.coupling, "coupling")
+  for name in ("bridge_std", "eps"):
+    if not 0 <= getattr(config, name) < math.inf:
+      raise ValueError(
+        f"{name}: expected a number of at least 0, got {getattr(config, name)}"
+      )
   if (config.bridge == "none") != (config.bridge_std == 0):
     raise ValueError(
-      "bridge_std: expected 0 with bridge none and above 0 with another, got"
+      "bridge_std, bridge: expected 0 with none and above 0 with another, got"
       f" {config.bridge_std} and {config.bridge}"
     )
   if config.coupling == "entropic" and config.bridge != "brownian":
     raise ValueError(
-      f"coupling: entropic expects bridge brownian, got {config.bridge}"
+      f"coupling, bridge: expected brownian with entropic, got {config.bridge}"
     )
   if config.coupling == "conditional" and not data.num_classes:
     raise ValueError(
-      f"coupling: conditional expects labels, {config.data} has none"
+      "coupling, data: expected labels with conditional, got"
+      f" {config.data} without"
     )
   if config.interpolant and config.bridge == "none":
-    raise ValueError("interpolant: expected a bridge, got none")
+    raise ValueError("interpolant, bridge: expected a bridge, got none")
   if config.reflow is not None and config.coupling != "independent":
     raise ValueError(
-      f"coupling: expected independent with reflow, got {config.coupling}"
+      "coupling, reflow: expected independent with another run's pairs, got"
+      f" {config.coupling}"
     )
   draws_noise = config.solver not in tables.FLOW_SOLVERS
   if draws_noise and (coupled(config) or not from_noise(config)):
     allowed = config.interpolant and config.solver == "euler_maruyama"
     if not allowed:
       raise ValueError(
-        "solver: expected one that draws no noise, as the score is known only"
-        " from uncoupled noise or with --interpolant (euler_maruyama), got"
+        "solver, source, bridge, coupling, reflow, interpolant: expected a"
+        " solver that draws no noise, as the score is known only from"
+        " uncoupled noise or of an interpolant (euler_maruyama), got"
         f" {config.solver}"
       )
   if not from_noise(config) and config.sample_path is not None:
-    raise ValueError("sample_path: expected none between data sets")
+    raise ValueError(
+      "sample_path, source, bridge: expected no other path between data sets,"
+      f" got {config.sample_path}"
+    )

@@ -1,6 +1,5 @@
 """The parts of experiments.gan: its method, its batches and its pictures."""
 
-import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import datasets, figures, report, tables
+from experiments.lib import datasets, figures, report, settings
 from experiments.lib import run as runs
 from jaxgen.models import gan
 
@@ -29,6 +28,7 @@ COUNTS = (
   "samples_every",
   "keep",
 )
+POSITIVE = ("learning_rate", "clip", "penalty_weight", "penalty_last")
 WARMUP = 100  # steps
 
 
@@ -98,23 +98,16 @@ def check(config: Any, data: datasets.Data) -> None:
     ValueError: which, and why.
   """
   runs.at_least(config, **dict.fromkeys(COUNTS, 1))
-  tables.lookup(tables.OBJECTIVES, config.objective, "objective")
-  tables.lookup(tables.PENALTIES, config.penalty, "penalty")
-  positive = {"learning_rate": config.learning_rate, "clip": config.clip}
-  positive |= {"penalty_weight": config.penalty_weight}
-  positive |= {"penalty_last": config.penalty_last}
-  for name, value in positive.items():
-    if value is not None and not 0 < value < math.inf:
-      raise ValueError(f"{name}: expected a positive number, got {value}")
-  for name in ("adam_b1", "adam_b2", "last_rate"):
-    if not 0 <= getattr(config, name) < 1:
-      raise ValueError(
-        f"{name}: expected 0 to below 1, got {getattr(config, name)}"
-      )
+  settings.known(config)
+  settings.positive(config, *POSITIVE)
+  settings.share(config, "adam_b1", "adam_b2", "last_rate")
   if not 0 <= config.shift <= 1:
     raise ValueError(f"shift: expected 0 to 1, got {config.shift}")
   if config.shift and len(data.shape) != 3:
-    raise ValueError(f"shift: expected 0 for points, got {config.shift}")
+    raise ValueError(
+      f"shift, data: expected 0 for points, got {config.shift} for"
+      f" {config.data}"
+    )
 
 
 def make_optimizer(config: Any, steps: int) -> optax.GradientTransformation:

@@ -1,10 +1,9 @@
 """The settings of experiments.transport_map, and its presets."""
 
 import dataclasses
-import math
 from typing import Literal
 
-from experiments.lib import datasets, movers, tables
+from experiments.lib import datasets, movers, settings, tables
 from experiments.lib import run as runs
 
 MethodName = Literal[tuple(movers.RECIPES)]  # type: ignore[valid-type]
@@ -92,21 +91,18 @@ def check(config: Config, data: datasets.Data) -> None:
   Raises:
     ValueError: which, and why.
   """
+  settings.known(config)
   runs.at_least(config, **dict.fromkeys(COUNTS, 1))
+  settings.positive(config, "epsilon", "learning_rate")
   if min(config.features, default=0) < 1:
     raise ValueError(
       f"features: expected widths of at least 1, got {config.features}"
     )
   if config.inner_steps > 1 and config.method not in movers.GAMES:
     raise ValueError(
-      f"inner_steps: expected 1 but for {' and '.join(movers.GAMES)}, got"
-      f" {config.inner_steps}"
+      f"inner_steps, method: expected 1 but for {' and '.join(movers.GAMES)},"
+      f" got {config.inner_steps} for {config.method}"
     )
-  for name in ("epsilon", "learning_rate"):
-    if not 0 < getattr(config, name) < math.inf:
-      raise ValueError(
-        f"{name}: expected a positive number, got {getattr(config, name)}"
-      )
   if data.num_classes:
     raise ValueError(
       f"data: expected none with labels, which a map does not keep, got"

@@ -29,6 +29,7 @@ from typing import Any
 
 import jax
 
+from experiments.lib import settings
 from jaxgen.training import checkpoint, loop
 
 CONFIG = "config.json"
@@ -61,20 +62,24 @@ def open_directory(
   path = pathlib.Path(run_dir)
   wanted = _record(config, experiment)
   new = _unbegun(path)
-  if not new:
-    _require_same(path, wanted)
   absent = [p for p in (path, *path.parents) if not p.exists()]
-  path.mkdir(parents=True, exist_ok=True)
+  with settings.naming(config, "run_dir"):
+    if not str(run_dir):
+      raise ValueError("expected a path, got ''")
+    if not new:
+      _require_same(path, wanted)
+    path.mkdir(parents=True, exist_ok=True)
   with (path / LOCK).open("a") as file:  # closing it unlocks
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f"{path}: another process is training here;"
-        " wait for it or give another --run-dir"
+        f"run_dir: {path}: another process is training here;"
+        " wait for it or give another"
       ) from None
     if (path / CONFIG).exists():  # as it is now that nobody else writes
-      _require_same(path, wanted)
+      with settings.naming(config, "run_dir"):
+        _require_same(path, wanted)
     else:
       write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
     try:
@@ -120,7 +125,7 @@ def _require_same(path, wanted):
     )
     raise ValueError(
       f"{path}: holds a run with another configuration ({changes});"
-      " give another --run-dir"
+      " give another"
     )
 
 
@@ -141,7 +146,7 @@ def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
   except (json.JSONDecodeError, UnicodeDecodeError):
     record = None
   if not isinstance(record, dict):
-    raise ValueError(f"{path / CONFIG}: damaged; give another --run-dir")
+    raise ValueError(f"{path / CONFIG}: damaged; give another run directory")
   return record
 
 
@@ -175,15 +180,15 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   Raises:
     ValueError: the record has other settings than this version's.
   """
-  settings = {k: v for k, v in record.items() if k != "experiment"}
+  found = {k: v for k, v in record.items() if k != "experiment"}
   names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
-  if settings.keys() != names:
-    odd = ", ".join(sorted(settings.keys() ^ names))
+  if found.keys() != names:
+    odd = ", ".join(sorted(found.keys() ^ names))
     raise ValueError(
       f"{run_dir}: its settings differ from this version's: {odd}"
     )
   as_tuple = lambda v: tuple(v) if isinstance(v, list) else v
-  values = {name: as_tuple(value) for name, value in settings.items()}
+  values = {name: as_tuple(value) for name, value in found.items()}
   return kind(**values, run_dir=str(run_dir))
 
 
@@ -213,10 +218,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def command_line(module: str, run_dir: str) -> Iterator[None]:
+def command_line(module: str, run_dir: str, kind: type) -> Iterator[None]:
   """Turns bad input, a full disk, too little memory and a diverged run into one
   line and exit code 2, an interrupted run into how to resume it (128 + the
-  signal's number).
+  signal's number). Settings, the fields of `kind`, are named by their flags.
   """
   try:
     yield
@@ -237,7 +242,7 @@ def command_line(module: str, run_dir: str) -> Iterator[None]:
   except (ValueError, ImportError, OSError) as error:
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     advice = "; free space and run the same command again" if full else ""
-    _fail(f"{error}{advice}")
+    _fail(f"{settings.as_flags(error, kind)}{advice}")
   except (MemoryError, jax.errors.JaxRuntimeError) as error:
     said = str(error).partition("\n")[0]
     if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in said:
@@ -254,10 +259,18 @@ def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
   """python -m module PRESET --flag value ..., typed by the presets' class."""
   import tyro
 
+  name = next(iter(sys.argv[1:]), "-")
+  if not name.startswith("-") and name not in presets:
+    # Of tyro it would be a page about every flag that follows.
+    print(
+      f"error: expected one of {', '.join(presets)}, got {name!r}",
+      file=sys.stderr,
+    )
+    sys.exit(2)
   config = tyro.extras.overridable_config_cli(
     presets, prog=f"python -m {module}"
   )
-  with command_line(module, config.run_dir):
+  with command_line(module, config.run_dir, type(config)):
     run(config)
 
 
@@ -266,7 +279,7 @@ def main_of_run(module: str, page: str | None, kind: type, run: Callable):
   import tyro
 
   def command(run_dir: tyro.conf.Positional[str], config: Any) -> None:
-    with command_line(module, run_dir):
+    with command_line(module, run_dir, kind):
       run(run_dir, config)
 
   command.__annotations__["config"] = kind
@@ -279,6 +292,6 @@ def main_of_run(module: str, page: str | None, kind: type, run: Callable):
 
 
 def _record(config, experiment):
-  settings = dataclasses.asdict(config)
-  del settings["run_dir"]
-  return json.loads(json.dumps({"experiment": experiment} | settings))
+  values = dataclasses.asdict(config)
+  del values["run_dir"]
+  return json.loads(json.dumps({"experiment": experiment} | values))

@@ -17,10 +17,10 @@ import optax
 from experiments.lib import (
   averages,
   build,
-  checks,
   datasets,
   figures,
   report,
+  settings,
   tables,
 )
 from experiments.lib import run as runs
@@ -140,7 +140,7 @@ def run(
   Returns:
     The state at the last step.
   """
-  config = checks.settings(config)
+  config = settings.plain(config)
   data = build.load_data(config)
   config = build.resolve(config, data)
   method = make_method(config, data)

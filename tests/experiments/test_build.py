@@ -7,9 +7,10 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments import edm
-from experiments.lib import build, datasets
+from experiments.lib import build, datasets, networks
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -23,6 +24,16 @@ def test_run_is_importable_without_the_command_line():
     [sys.executable, "-c", code], capture_output=True, text=True
   )
   assert (result.returncode, result.stdout) == (0, ""), result.stderr
+
+
+def test_the_data_are_named_where_their_deviation_is_0():
+  data = datasets.load_data("eight_gaussians")
+  resolved = build.resolve(CONFIG, data._replace(std=0.00151))
+  assert resolved == dataclasses.replace(CONFIG, sigma_data=0.002)
+  with pytest.raises(ValueError, match=r"^data: .* 0.0004; give sigma_data$"):
+    build.resolve(CONFIG, data._replace(std=4e-4))
+  given = dataclasses.replace(CONFIG, sigma_data=0.5)
+  assert build.resolve(given, data._replace(std=0.0)) == given
 
 
 def test_a_model_of_one_path_samples_the_same_on_another():
@@ -44,7 +55,7 @@ def test_a_model_of_one_path_samples_the_same_on_another():
     return build.make_sampler(method)(params, keys, None)[1]
 
   data = datasets.load_data("eight_gaussians")
-  model = build.make_model(CONFIG, data)
+  model = networks.make(CONFIG, data)
   start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
   leaves, tree = jax.tree.flatten(start)
   rng = np.random.default_rng(0)

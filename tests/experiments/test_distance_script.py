@@ -187,7 +187,7 @@ def test_noise_is_added_and_fresh():
   "changes, match",
   [
     (dict(data="mooons"), "data: expected PATH.npz"),
-    (dict(other="digits"), r"other: expected examples \[2\]"),
+    (dict(other="digits"), r"^other, data: expected examples \[2\]"),
     (dict(data="moons+"), "data: expected"),
     (dict(other="moons+1.2.3"), r"other: expected NAME\+STD"),
     (dict(other="mooons"), "other: expected PATH.npz"),

@@ -180,22 +180,31 @@ def test_from_noise_any_solver_samples_and_labels_stay_with_their_images():
 @pytest.mark.parametrize(
   "changes, match",
   [
-    (dict(source="digits"), r"source: expected examples \[2\]"),
+    (dict(source="digits"), r"^source, data: expected examples \[2\]"),
     (dict(source="mons"), "source: expected one of"),
-    (dict(coupling="conditional"), "conditional expects labels"),
-    (dict(coupling="entropic"), "entropic expects bridge brownian"),
+    (dict(coupling="conditional"), "^coupling, data: expected labels"),
+    (dict(coupling="entropic"), "^coupling, bridge: expected brownian"),
     (dict(coupling="nearest"), "coupling: expected one of"),
     (dict(bridge="brown", bridge_std=1.0), "bridge: expected one of"),
-    (dict(bridge="constant"), "bridge_std: expected 0 with bridge none"),
-    (dict(bridge_std=0.1), "bridge_std: expected 0 with bridge none"),
-    (dict(interpolant=True), "interpolant: expected a bridge"),
-    (dict(reflow="runs/a"), "expected independent with reflow"),
-    (dict(solver="ancestral"), "solver: expected one that draws no noise"),
-    (dict(source="gaussian", solver="churn"), "solver: expected one that"),
-    (dict(sample_path="linear"), "sample_path: expected none"),
+    (dict(bridge="constant"), "^bridge_std, bridge: expected 0 with none"),
+    (dict(bridge_std=0.1), "^bridge_std, bridge: expected 0 with none"),
+    (dict(interpolant=True), "^interpolant, bridge: expected a bridge"),
+    (dict(reflow="runs/a"), "^coupling, reflow: expected independent"),
+    (
+      dict(solver="ancestral"),
+      "^solver, source, .*: expected a solver",
+    ),
+    (
+      dict(source="gaussian", solver="churn"),
+      "^solver, source, .*: expected",
+    ),
+    (
+      dict(sample_path="linear"),
+      "^sample_path, source, bridge: expected",
+    ),
     (dict(coupled_batches=0), "coupled_batches: expected at least 1"),
-    (dict(path="edm"), "path: expected linear or trigonometric"),
-    (dict(prediction="noise"), "prediction: expected velocity"),
+    (dict(path="edm"), "path: expected one of linear, trigonometric, got"),
+    (dict(prediction="noise"), "^prediction: expected one of velocity, got"),
   ],
 )
 def test_what_does_not_go_together_is_refused(changes, match):

@@ -224,7 +224,7 @@ def test_a_known_map_is_found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   "changes, match",
   [
-    (dict(source="digits:0"), r"source: expected examples \[2\]"),
+    (dict(source="digits:0"), r"^source, data: expected examples \[2\]"),
     (dict(source="mons"), "source: expected one of"),
     (dict(data="digits", source="digits"), "data: expected none with labels"),
     (dict(method="semidual"), "method: expected one of"),
@@ -233,14 +233,14 @@ def test_a_known_map_is_found(tmp_path, monkeypatch):
     (dict(learning_rate=float("nan")), "learning_rate: expected a positive"),
     (dict(features=(8, 0)), "features: expected widths"),
     (dict(features=()), "features: expected widths"),
-    (dict(inner_steps=3), "inner_steps: expected 1 but for max_min"),
+    (dict(inner_steps=3), "^inner_steps, method: expected 1 but for max_min"),
     (dict(method="max_min", inner_steps=0), "inner_steps: expected at least"),
     (dict(num_steps=0), "num_steps: expected at least 1"),
     (dict(batch_size=0), "batch_size: expected at least 1"),
     (dict(log_every=0), "log_every: expected at least 1"),
-    (dict(ema_decay=(2.0,)), "decay: expected a number in"),
-    (dict(ema_decay=()), "ema_decay: expected at least one"),
-    (dict(flip=True), "flip: expected images"),
+    (dict(ema_decay=(2.0,)), "^ema_decay: expected a number in"),
+    (dict(ema_decay=()), "^ema_decay, ema_length: expected at least one"),
+    (dict(flip=True), "^flip, data: expected images"),
   ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import build, datasets, training
+from experiments.lib import datasets, networks, training
 from jaxgen.models import dit, mlp, unet
 
 CONFIG = edm.Config(run_dir="")
@@ -24,7 +24,7 @@ def size(model, shape):
 
 
 def test_the_demo_has_the_network_that_its_checkpoints_have():
-  model = build.make_model(CONFIG, DIGITS)
+  model = networks.make(CONFIG, DIGITS)
   assert model == unet.UNet(attention=(4,), num_classes=10)
 
 
@@ -32,8 +32,8 @@ def test_auto_is_by_the_data_and_names_are_what_they_say():
   kinds = {"unet": unet.UNet, "dit": dit.DiT, "mlp": mlp.MLP}
   for name, kind in kinds.items():
     config = dataclasses.replace(CONFIG, model=name)
-    assert isinstance(build.make_model(config, DIGITS), kind)
-  assert isinstance(build.make_model(CONFIG, POINTS), mlp.MLP)
+    assert isinstance(networks.make(config, DIGITS), kind)
+  assert isinstance(networks.make(CONFIG, POINTS), mlp.MLP)
 
 
 def test_settings_arrive():
@@ -47,7 +47,7 @@ def test_settings_arrive():
     dropout=0.1,
     dtype="bfloat16",
   )
-  assert build.make_model(config, DIGITS) == dit.DiT(
+  assert networks.make(config, DIGITS) == dit.DiT(
     width=64,
     depth=3,
     num_heads=2,
@@ -61,28 +61,28 @@ def test_settings_arrive():
 @pytest.mark.parametrize(
   "changes, data, message",
   [
-    (dict(model="unet"), POINTS, "model: .*for points, got unet"),
-    (dict(model="dit"), POINTS, "model: .*for points, got dit"),
+    (dict(model="unet"), POINTS, "model, data: .*for points, got unet"),
+    (dict(model="dit"), POINTS, "model, data: .*for points, got dit"),
     (dict(width=3), DIGITS, "width: .*multiple of 4.*got 3"),
     (dict(width=144), DIGITS, "width: .*of 32 above 128.*got 144"),
     (
       dict(attention_implementation="cudnn"),
       DIGITS,
-      "attention_implementation: expected xla",
+      "attention_implementation, dtype: expected xla",
     ),
   ],
 )
 def test_what_cannot_be_is_one_line(changes, data, message):
   config = dataclasses.replace(CONFIG, **changes)
   with pytest.raises(ValueError, match=rf"^{message}") as caught:
-    build.make_model(config, data)
+    networks.make(config, data)
   assert "\n" not in str(caught.value)
 
 
 def test_cifar10_is_the_published_run():
   config = edm.PRESETS["cifar10"][1]
   data = datasets.Data((32, 32, 3), 10, 0.5, None, (None, None))
-  model = build.make_model(config, data)
+  model = networks.make(config, data)
   assert (model.num_groups, model.embedding_width) == (32, 256)
   assert abs(size(model, data.shape) / 55.735e6 - 1) < 0.005
   assert config.num_steps * config.batch_size == 200_000_000

@@ -116,10 +116,16 @@ def test_a_run_and_its_samples(tmp_path):
   "changes, match",
   [
     (dict(loss="slice"), "loss: expected one of denoising, explicit"),
-    (dict(loss="explicit", data="pinwheel"), "explicit expects data with"),
-    (dict(energy=True), "prediction: expected score with energy, got edm"),
-    (dict(corrections=0), "num_corrections of at least 1"),
-    (dict(snr=0.0), "positive snr"),
+    (
+      dict(loss="explicit", data="pinwheel"),
+      "^loss, data: expected data",
+    ),
+    (
+      dict(energy=True),
+      "^prediction, energy: expected score .* got edm",
+    ),
+    (dict(corrections=0), "^corrections: expected at least 1, got 0"),
+    (dict(snr=0.0), "^snr: expected a positive number, got 0.0"),
   ],
 )
 def test_what_does_not_go_together_is_refused(changes, match):

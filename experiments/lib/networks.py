@@ -1,0 +1,84 @@
+"""The network of a configuration: U-Net, diffusion transformer or MLP."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.lib import datasets, settings
+from jaxgen.models import dit, mlp, unet
+
+
+def make(config: Any, data: datasets.Data) -> Any:
+  """The configuration's network, of one example.
+
+  Raises:
+    ValueError: it is no network for this data, or for this machine.
+  """
+  points = len(data.shape) == 1
+  name = config.model
+  if name == "auto":
+    name = "mlp" if points else "unet"
+  shared = dict(
+    num_classes=data.num_classes,
+    dropout=config.dropout,
+    dtype=jnp.dtype(config.dtype),
+  )
+  if name == "mlp":
+    return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
+  if points:
+    raise ValueError(
+      f"model, data: expected auto or mlp for points, got {name} for"
+      f" {config.data}"
+    )
+  _check_attention(config)
+  shared |= dict(
+    width=config.width,
+    num_heads=config.num_heads,
+    implementation=config.attention_implementation,
+  )
+  model: Any
+  if name == "dit":
+    model = dit.DiT(depth=config.num_blocks, patch=config.patch, **shared)
+  else:
+    model = unet.UNet(
+      multipliers=config.multipliers,
+      num_blocks=config.num_blocks,
+      attention=config.attention,
+      skips=config.skips,
+      num_groups=_num_groups(config.width),
+      embedding_width=2 * config.width,
+      **shared,
+    )
+  sides = "data, image_size" if config.data == "photos" else "data"
+  with settings.naming(
+    config,
+    depth="num_blocks",
+    patch=f"patch, {sides}",
+    attention=f"attention, multipliers, {sides}",
+    x=f"multipliers, {sides}",
+  ):
+    model.check(data.shape, None)
+  return model
+
+
+def _num_groups(width):
+  """Of the U-Net's channels."""
+  groups = min(32, width // 4)
+  if not groups or width % groups:
+    raise ValueError(
+      "width: expected a multiple of 4, of 32 above 128, for the U-Net's "
+      f"groups of channels, got {width}"
+    )
+  return groups
+
+
+def _check_attention(config):
+  if config.attention_implementation != "cudnn":
+    return
+  if jax.default_backend() != "gpu" or config.dtype != "bfloat16":
+    raise ValueError(
+      "attention_implementation, dtype: expected xla, as cudnn needs an NVIDIA"
+      f" GPU and bfloat16; got cudnn, {jax.default_backend()} and"
+      f" {config.dtype}"
+    )

@@ -1,0 +1,119 @@
+"""Checks of settings, and errors that name the setting.
+
+An error about settings reads "name: expected X, got Y", or "name, other: ..."
+where they do not fit together. In Python a name is the configuration's field;
+on the command line it is the flag.
+"""
+
+import contextlib
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+MAX_SEED = 2**32 - 1  # JAX drops the bits above, NumPy rejects them
+
+
+@contextlib.contextmanager
+def naming(
+  config: Any, owner: str | None = None, **names: str
+) -> Iterator[None]:
+  """Lets errors of inner functions name settings, not their own arguments.
+
+    "decay: expected ..." -> "ema_decay: expected ..."   with decay="ema_decay"
+    "a.npz: no such file" -> "data: a.npz: no such file" with the owner "data"
+
+  Args:
+    config: the configuration, whose own settings are left as they are.
+    owner: the setting that is named where an error names none.
+    names: for each argument the setting that it was given, or several settings
+      that decide it together, "path, ratio_min".
+
+  Raises:
+    ValueError, OSError: those of the block.
+  """
+  try:
+    yield
+  except (ValueError, OSError) as error:
+    kinds = FileNotFoundError, OSError, ValueError
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    own = {field.name: field.name for field in dataclasses.fields(config)}
+    heads, rest = _split(error)
+    if (own | names).keys() >= set(heads):
+      found = [n for head in heads for n in (own | names)[head].split(", ")]
+      raise kind(f"{', '.join(dict.fromkeys(found))}: {rest}") from None
+    if owner is None:
+      raise
+    raise kind(f"{owner}: {error}") from None
+
+
+def as_flags(error: Exception, kind: type) -> str:
+  """The error's text, settings of the dataclass `kind` spelled as flags."""
+  known = {field.name for field in dataclasses.fields(kind)}
+  heads, rest = _split(error)
+  if known.isdisjoint(heads):
+    return str(error)
+  flag = lambda name: f"--{name.replace('_', '-')}" if name in known else name
+  return f"{', '.join(map(flag, heads))}: {rest}"
+
+
+def _split(error):
+  """The names before the colon, and what is said of them."""
+  head, colon, rest = str(error).partition(": ")
+  return head.split(", ") if colon else [""], rest
+
+
+def known(config: Any) -> None:
+  """Raises ValueError where a setting is none of the names of its type."""
+  for field in dataclasses.fields(config):
+    parts = (field.type, *typing.get_args(field.type))
+    literals = [p for p in parts if typing.get_origin(p) is Literal]
+    names = [name for part in literals for name in typing.get_args(part)]
+    value = getattr(config, field.name)
+    if not names or value in names or (value is None and type(None) in parts):
+      continue
+    raise ValueError(
+      f"{field.name}: expected one of {', '.join(names)}, got {value!r}"
+    )
+
+
+def positive(config: Any, *names: str) -> None:
+  """Raises ValueError where a setting is no positive number, nor None."""
+  for name in names:
+    value = getattr(config, name)
+    if value is not None and not 0 < value < math.inf:
+      raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def share(config: Any, *names: str) -> None:
+  """Raises ValueError where a setting is not from 0 to below 1."""
+  for name in names:
+    value = getattr(config, name)
+    if not 0 <= value < 1:
+      raise ValueError(f"{name}: expected 0 to below 1, got {value}")
+
+
+def plain(config: Any) -> Any:
+  """The configuration with Python's numbers for NumPy's and JAX's scalars.
+
+  Raises:
+    ValueError: a seed of more than 32 bits, or below 0.
+  """
+  fields = dataclasses.fields(config)
+  values = {field.name: _plain(getattr(config, field.name)) for field in fields}
+  if not 0 <= values.get("seed", 0) <= MAX_SEED:
+    raise ValueError(
+      f"seed: expected 0 to {MAX_SEED} (32 bits), got {values['seed']}"
+    )
+  return dataclasses.replace(config, **values)
+
+
+def _plain(value):
+  if isinstance(value, tuple):
+    return tuple(map(_plain, value))
+  scalar = isinstance(value, np.generic | np.ndarray | jax.Array)
+  return value.item() if scalar and value.ndim == 0 else value
