@@ -188,7 +188,15 @@ def _w2_column(column, methods):
       f" {mean(values, 'cosine'):.4f} | {mean(values, 'cost'):.3f} /"
       f" {mean(values, 'true'):.3f} | {mean(values, 'cpu'):.0f} |"
     )
-  return lines
+  uvp = {method: mean(values, "uvp") for method, values in methods.items()}
+  missed = [MAPS[m] for m, value in uvp.items() if value > GOALS[column]]
+  best = MAPS[min(uvp, key=lambda method: uvp[method])]
+  found = f"missed by: {'; '.join(missed)}" if missed else "met by all"
+  return [
+    *lines,
+    "",
+    f"The smallest UVP is that of: {best}. The goal is {found}.",
+  ]
 
 
 def _made(record):

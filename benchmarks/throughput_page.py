@@ -18,6 +18,9 @@ def side_by_side_page(found):
       f" {r['limit']:.2f} | {r['ours_ms']:.2f} | {r['theirs_ms']:.2f} |"
       for r in rows
     ]
+    slower = [r["name"] for r in rows if r["ratio"] > r["limit"]]
+    if slower:
+      lines += ["", f"Slower than torch: {'; '.join(slower)}."]
   return lines
 
 

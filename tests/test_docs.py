@@ -28,14 +28,23 @@ def test_python_blocks_run(text):
   exec(compile(text, "page", "exec"), {"__name__": "page"})
 
 
-def commands():
+def lines():
+  """Of the blocks, and between backticks in README and docs/*.md."""
   for block in blocks("bash"):
-    for line in block.values[0].replace("\\\n", " ").splitlines():
-      words = shlex.split(line, comments=True)
-      while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # NAME=value
-        words = words[1:]
-      if words:
-        yield pytest.param(words, id=" ".join(words)[:60])
+    yield from block.values[0].replace("\\\n", " ").splitlines()
+  for page in PAGES:
+    if page.parent.name != "results":
+      text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+      yield from re.findall(r"`((?:[A-Z_]+=\S+ )*python -m [^`]+)`", text)
+
+
+def commands():
+  for line in lines():
+    words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # NAME=value
+      words = words[1:]
+    if words:
+      yield pytest.param(words, id=" ".join(words)[:60])
 
 
 @pytest.mark.parametrize("words", list(commands()))
