@@ -140,16 +140,7 @@ def real_interval(
     ValueError: sets of fewer than two, or too few real data, of a class where
       labels are given.
   """
-  if min(num_held_out, num_samples) < 2:
-    raise ValueError(
-      f"num_held_out, num_samples: expected at least 2, got {num_held_out} and"
-      f" {num_samples}"
-    )
-  if num_held_out + num_samples > len(real):
-    raise ValueError(
-      f"real: expected at least {num_held_out + num_samples} points,"
-      f" got {len(real)}; ask for fewer samples"
-    )
+  _check_sizes(len(real), num_held_out, num_samples)
   labels = np.zeros(len(real), int) if labels is None else labels
   random = np.random.RandomState(seed)
   sets = np.zeros((num_splits, 2, len(real)))
@@ -165,6 +156,19 @@ def real_interval(
   ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
   low, high = values.mean() + scale * (ends - values.mean())
   return float(low), float(high)
+
+
+def _check_sizes(number, num_held_out, num_samples):
+  if min(num_held_out, num_samples) < 2:
+    raise ValueError(
+      f"num_held_out, num_samples: expected at least 2, got {num_held_out} and"
+      f" {num_samples}"
+    )
+  if num_held_out + num_samples > number:
+    raise ValueError(
+      f"real: expected at least {num_held_out + num_samples} points,"
+      f" got {number}; ask for fewer samples"
+    )
 
 
 def _variance(m, n, r):
