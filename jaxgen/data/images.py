@@ -115,10 +115,10 @@ def std(source: loaders.Source) -> float:
   """
   number = min(source.size, 65536)
   rows = np.linspace(0, source.size - 1, number).astype(int)
-  sums = np.zeros(3)  # of 1, x and x^2
+  first, sums = 0.0, np.zeros(3)  # of 1, x - first and its square
   for chosen in np.array_split(rows, -(-number // 512)):
     x = to_float(source.read(chosen)[0]).astype(np.float64)
-    first = x.flat[0] if not sums[0] else first
+    first = first if sums[0] else x.flat[0]
     x -= first
     sums += x.size, x.sum(), np.square(x).sum()
   mean, square = sums[1:] / sums[0]

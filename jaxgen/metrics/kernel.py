@@ -118,11 +118,9 @@ def real_interval(
   the labels of that held-out set (in turn, if they are more), as samples of a
   class-conditional model have. Memory for N^2 numbers: give a few thousand.
 
-    Var D ~ 1 / (m (m - 1)) + 2 / (R m n) + 1 / (R n (n - 1))
-
-  of a mean over R independent draws, by its three uncorrelated sums. As many
-  draws from one pool would overlap and vary too much, so that the values of
-  single draws are brought to this variance about their mean.
+  A figure that is the mean of several independent draws varies less. As many
+  draws from one pool would overlap, so the values of single draws are scaled
+  about their mean instead.
 
   Args:
     real: features of real data, [N, D], N >= num_held_out + num_samples.
@@ -142,16 +140,7 @@ def real_interval(
     ValueError: sets of fewer than two, or too few real data, of a class where
       labels are given.
   """
-  if min(num_held_out, num_samples) < 2:
-    raise ValueError(
-      f"num_held_out, num_samples: expected at least 2, got {num_held_out} and"
-      f" {num_samples}"
-    )
-  if num_held_out + num_samples > len(real):
-    raise ValueError(
-      f"real: expected at least {num_held_out + num_samples} points,"
-      f" got {len(real)}; ask for fewer samples"
-    )
+  _check_sizes(len(real), num_held_out, num_samples)
   labels = np.zeros(len(real), int) if labels is None else labels
   random = np.random.RandomState(seed)
   sets = np.zeros((num_splits, 2, len(real)))
@@ -162,15 +151,32 @@ def real_interval(
     wanted = np.resize(labels[held_out], num_samples)
     split[1, rest[_matching(random, labels[rest], wanted)]] = 1
   values = _between_subsets(np.asarray(real, np.float64), sets)[:, 0]
-  variance = lambda r: (
-    1 / (num_held_out * (num_held_out - 1))
-    + 2 / (r * num_held_out * num_samples)
-    + 1 / (r * num_samples * (num_samples - 1))
-  )
-  scale = math.sqrt(variance(num_draws) / variance(1))
+  sizes = num_held_out, num_samples
+  scale = math.sqrt(_variance(*sizes, num_draws) / _variance(*sizes, 1))
   ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
   low, high = values.mean() + scale * (ends - values.mean())
   return float(low), float(high)
+
+
+def _check_sizes(number, num_held_out, num_samples):
+  if min(num_held_out, num_samples) < 2:
+    raise ValueError(
+      f"num_held_out, num_samples: expected at least 2, got {num_held_out} and"
+      f" {num_samples}"
+    )
+  if num_held_out + num_samples > number:
+    raise ValueError(
+      f"real: expected at least {num_held_out + num_samples} points,"
+      f" got {number}; ask for fewer samples"
+    )
+
+
+def _variance(m, n, r):
+  """Of a mean of D over r draws of n, up to a factor, where both laws are one.
+
+  Its sums within the held-out set, across and within draws are uncorrelated.
+  """
+  return 1 / (m * (m - 1)) + 2 / (r * m * n) + 1 / (r * n * (n - 1))
 
 
 def _between_subsets(points, sets):
