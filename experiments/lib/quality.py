@@ -24,6 +24,7 @@ QUANTILES = (10, 50, 90)
 NUM_PAIRS = 8  # samples shown beside their nearest training example
 MAX_HELD_OUT = 2000  # examples; larger splits are cut
 MAX_POOL = 6000  # real data that are split anew for kid's interval
+RARE = 20  # examples of a class, below which kid's interval joins classes
 
 
 class Reference(NamedTuple):
@@ -33,7 +34,7 @@ class Reference(NamedTuple):
     train: examples [N, *D] and labels [N] or None.
     held_out: the same of a split that was not trained on.
     features: a set of examples -> [., K].
-    predict: a set of examples -> labels; None without labels.
+    predict: a set of examples -> labels; None without two classes of them.
     levels: equally spaced values in [-1, 1] that examples are stored at; None
       for points.
     train_features: [N, K].
@@ -81,9 +82,14 @@ def reference(
       the points themselves.
 
   Raises:
-    ValueError: images without labels, and no features.
+    ValueError: images without labels of two classes, and no features; or a
+      split of 5 examples or fewer.
   """
   train, held_out = data.split("train"), data.split(split)
+  if len(held_out[0]) <= 5:
+    raise ValueError(
+      f"split: expected more than 5 examples, got {len(held_out[0])} of {split}"
+    )
   # In random order: a part of them is a fair part.
   rows = np.random.RandomState(0).permutation(len(held_out[0]))[:MAX_HELD_OUT]
   held_out = tuple(x if x is None else x[rows] for x in held_out)
@@ -91,15 +97,15 @@ def reference(
   classified = data.classified
   if classified is None and train[1] is not None:
     classified = train
-  if classified is not None:
+  if classified is not None and len(np.unique(classified[1])) > 1:
     fitted = classifier.fit(*classified)
     features, predict = features or fitted.features, fitted.predict
   elif len(data.shape) == 1:
     features = features or _flat
   elif features is None:
     raise ValueError(
-      "features: the classifier needs labels, which this data set has not; "
-      "give a function, --features module:function"
+      "features: the classifier needs labels of two classes, which the training"
+      " data have not; give a function, --features module:function"
     )
   found = []
   for name, (examples, _) in (("train", train), ("held out", held_out)):
@@ -237,6 +243,7 @@ def _kid_interval(ref, number, num_draws, seed):
   labels = None
   if ref.held_out[1] is not None:
     labels = np.concatenate([ref.train[1], ref.held_out[1]])[rows]
+    labels = _without_rare(labels)
   return kernel.real_interval(
     real[rows],
     len(ref.held_out_features),
@@ -245,6 +252,18 @@ def _kid_interval(ref, number, num_draws, seed):
     num_draws=num_draws,
     seed=seed,
   )
+
+
+def _without_rare(labels):
+  """The rarest classes as one that has RARE examples, for sets to match in.
+
+  Random sets need not have as many of a class that has few: none, of one.
+  """
+  classes, counts = np.unique(labels, return_counts=True)
+  order = np.argsort(counts, kind="stable")
+  before = np.cumsum(counts[order]) - counts[order]
+  rare = classes[order[before < RARE]]
+  return np.where(np.isin(labels, rare), rare[0], labels)
 
 
 def _gaussian(train):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data import digits, images, loaders
+from jaxgen.data import digits, faults, images, loaders
 
 
 def load(
@@ -53,7 +53,8 @@ def load(
   features = builder.info.features
   if "image" not in features:
     raise ValueError(
-      f"{where}: expected a feature named image, got {', '.join(features)}"
+      f"{where}: expected a feature named image, got"
+      f" {faults.listed([*features])}"
     )
   classes = 0
   if "label" in features:
@@ -128,9 +129,9 @@ def _builder(name, data_dir):
     try:
       return tfds.builder(name, data_dir=directory)
     except Exception as error:  # of five types, each a page long
-      first, *_ = str(error).strip().splitlines() or [type(error).__name__]
       raise ValueError(
-        f"tfds:{name}: no such set ({first.rstrip('.')}); names are at"
+        f"tfds:{name}: no such set, or damaged"
+        f" ({faults.cause(error).rstrip('.')}); names are at"
         " tensorflow.org/datasets/catalog, or of folders in the data_dir"
       ) from None
 
@@ -146,8 +147,7 @@ def _rows(builder, where, part):
       prepared = builder.is_prepared()
     if prepared:
       if not isinstance(error, NotImplementedError):
-        first, *_ = str(error).splitlines()
-        raise ValueError(f"{where}: {first}") from None
+        raise ValueError(f"{where}: {faults.cause(error)}") from None
       fault = f"{builder.data_path} is in no format of random access"
   name = where.removeprefix("tfds:")
   raise ValueError(
@@ -161,11 +161,11 @@ def _source(rows, where, classes, memory_limit):
   """A source of (images, labels) on top of the rows, opened at first use."""
 
   def read(chosen):
-    first = rows[int(chosen[0])]["image"]
+    first = _example(rows, chosen[0], where)["image"]
     pixels = np.empty((len(chosen), *np.shape(first)), np.asarray(first).dtype)
     labels = np.empty(len(chosen), np.int64) if classes else None
     for i, row in enumerate(chosen):
-      example = rows[int(row)]
+      example = _example(rows, row, where)
       if np.shape(example["image"]) != pixels.shape[1:]:
         raise ValueError(
           f"{where}: expected images of one size, got"
@@ -198,6 +198,16 @@ def _source(rows, where, classes, memory_limit):
     return by_row
 
   return loaders.Source(len(rows), lambda chosen: opened()(chosen))
+
+
+def _example(rows, row, where):
+  try:
+    return rows[int(row)]
+  except Exception as error:  # of array_record, Pillow, OpenCV ...
+    cause = faults.cause(error).partition(" <")[0]  # no repr of the bytes
+    raise ValueError(
+      f"{where}: example {row} is not readable ({cause}); prepare the set again"
+    ) from None
 
 
 @contextlib.contextmanager

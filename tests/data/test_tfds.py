@@ -29,7 +29,7 @@ def whole(source):
 
 
 def prepare(data_dir, name, image, splits):
-  """Writes a set of splits {name: [(image, label)]}, images as PNG."""
+  """Writes a set of splits {name: [(image, label)]}, images or their files."""
 
   def info(self):
     features = {
@@ -45,9 +45,11 @@ def prepare(data_dir, name, image, splits):
 
   def examples(split):
     for row, (pixels, label) in enumerate(splits[split]):
-      file = io.BytesIO()
-      Image.fromarray(pixels).save(file, "PNG")
-      file.seek(0)
+      file = pixels
+      if not isinstance(pixels, io.BytesIO):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        file.seek(0)
       yield row, {"image": file, "label": label, "id": row}
 
   members = {
@@ -130,6 +132,44 @@ def test_images_of_several_sizes_are_refused(data_dir):
   assert "tfds:mixed: train" in str(caught.value)
 
 
+def test_what_cannot_be_decoded_is_one_line(data_dir):
+  """A file that is cut off, and no image at all."""
+  file = io.BytesIO()
+  Image.fromarray(pixels_of(1)[0]).save(file, "PNG")
+  messages = {
+    "validation": r"not readable \(image file is truncated\); prepare the set",
+    "test": r"not readable \(cannot identify image file\); prepare the set",
+  }
+  given = zip(messages, (file.getvalue()[:-40], b"<html>"), strict=True)
+  splits = {part: [(io.BytesIO(data), 0)] for part, data in given}
+  splits["train"] = [(pixels_of(1)[0], 0)]
+  image = testbed.features.Image(shape=(5, 4, 3))
+  prepare(data_dir, "Odd", image, splits)
+  sources, _ = tfds.load("odd", data_dir)
+  for part, message in messages.items():
+    with pytest.raises(ValueError, match=message) as caught:
+      whole(sources[part])
+    assert str(caught.value).startswith(f"tfds:odd: {part}: example 0")
+    assert "\n" not in str(caught.value) and "0x" not in str(caught.value)
+
+
+def test_damaged_files_are_one_line(data_dir, tmp_path):
+  shutil.copytree(data_dir / "digits", tmp_path / "digits")
+  (path,) = (tmp_path / "digits").rglob("*test.array_record*")
+  path.write_bytes(path.read_bytes()[:-5])
+  sources, _ = tfds.load("digits", tmp_path)
+  expected = (
+    r"digits: test: example 0 is not readable \(Invalid Riegeli/records"
+  )
+  with pytest.raises(ValueError, match=expected) as caught:
+    sources["test"].read(np.arange(1))
+  assert "\n" not in str(caught.value)
+  (path,) = (tmp_path / "digits").rglob("dataset_info.json")
+  path.write_text('{"a')
+  with pytest.raises(ValueError, match=r"or damaged \(Failed to load JSON"):
+    tfds.load("digits", tmp_path)
+
+
 def test_tensorflow_is_never_imported(data_dir, pictures):
   code = """
 import sys
@@ -172,10 +212,16 @@ def offline(monkeypatch):
       r" build cifar10 --file_format=array_record --data_dir=DIR",
     ),
     ("mnist:3.0.1", r"tfds:mnist:3.0.1: not prepared \(no .*mnist/3.0.1\)"),
-    ("cifar11", r"tfds:cifar11: no such set \(Dataset cifar11 not found\)"),
-    ("digits:2.0.0", r"no such set \(Dataset digits not found\)"),
-    ("cifar10:9.9.9", r"no such set .*version 9.9.9, only: 3.0.2"),
-    ("two words", r"no such set \(Parsing builder name string two words fail"),
+    (
+      "cifar11",
+      r"tfds:cifar11: no such set, or damaged \(Dataset cifar11 not found\)",
+    ),
+    ("digits:2.0.0", r"no such set, or damaged \(Dataset digits not found\)"),
+    ("cifar10:9.9.9", r"no such set.*version 9.9.9, only: 3.0.2"),
+    (
+      "two words",
+      r"no such set, or damaged \(Parsing builder name string two words fail",
+    ),
     ("imdb_reviews", "expected a feature named image, got text, label"),
   ],
 )

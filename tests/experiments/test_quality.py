@@ -28,9 +28,8 @@ def _split(name):
   return _images(seed, labels), labels
 
 
-def _data(labelled=True):
-  split = lambda name: (_split(name)[0], _split(name)[1] if labelled else None)
-  classes = 3 if labelled else 0
+def _data(relabel=lambda labels: labels, classes=3):
+  split = lambda name: (_split(name)[0], relabel(_split(name)[1]))
   return datasets.Data(
     (4, 4, 1), classes, 0.5, None, split("validation"), split, 17
   )
@@ -181,19 +180,42 @@ def test_points_are_their_own_features():
   assert rows["coverage"]["gaussian"] < rows["coverage"]["goal"][0]
 
 
-def test_images_without_labels_need_features():
-  data = _data(labelled=False)
+@pytest.mark.parametrize("relabel", [lambda labels: None, np.zeros_like])
+def test_images_without_two_classes_need_features(relabel):
+  data = _data(relabel, 0 if relabel(np.zeros(1)) is None else 1)
   with pytest.raises(ValueError, match="features: the classifier needs labels"):
     quality.reference(data, "test")
   with pytest.raises(ValueError, match=r"features: expected \[300, K\]"):
     quality.reference(data, "test", features=lambda x: x)
   means = lambda x: x.mean((2, 3))
+  few = data._replace(split=lambda name: (_split(name)[0][:5], None))
+  with pytest.raises(ValueError, match="more than 5 examples, got 5 of test"):
+    quality.reference(few, "test", features=means)
   ref = quality.reference(data, "test", features=means)
   assert ref.train_features.shape == (300, 4) and ref.predict is None
   draw = lambda i, labels, number: _images(100 + i, np.arange(number) % 3)
   rows = _evaluate(draw, ref, num_draws=1).rows
   assert rows["frechet"]["met"] is True
   assert rows["accuracy"]["samples"] is None
+
+
+def test_a_class_of_one_example_is_measured(ref):
+  """Held out: no other set can have its label."""
+  images, labels = ref.held_out
+  alone = ref._replace(held_out=(images, np.append(labels[:-1], 3)))
+  rows = _evaluate(_real, alone, num_draws=1).rows
+  assert rows["kid"]["met"] is True
+  assert rows["accuracy"]["floor"] == pytest.approx(1 - 1 / NUMBER)
+
+
+def test_only_rare_classes_are_joined():
+  labels = np.repeat([4, 0, 7, 2], [30, 1, 19, 25])
+  joined = np.repeat([4, 0, 0, 2], [30, 1, 19, 25])
+  np.testing.assert_array_equal(quality._without_rare(labels), joined)
+  np.testing.assert_array_equal(
+    quality._without_rare(labels[:31]), np.zeros(31)
+  )
+  np.testing.assert_array_equal(quality._without_rare(joined), joined)
 
 
 def test_bad_samples_are_refused(ref):
