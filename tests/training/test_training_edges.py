@@ -1,0 +1,200 @@
+"""Training's settings at their edges: averages, sharding, games, records."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.training import (
+  checkpoint,
+  ema,
+  leaves,
+  logging,
+  loop,
+  sharding,
+  state,
+  step,
+)
+
+
+def refused(match, call, *args, **kwargs):
+  with pytest.raises(ValueError, match=match) as caught:
+    call(*args, **kwargs)
+  assert "\n" not in str(caught.value)
+
+
+def test_decays_from_nothing_to_everything():
+  for decay in (0.0, 0.25, 1.0):
+    np.testing.assert_allclose(ema.constant(decay)(7), 1 - decay)
+    # 9 / (10 + step), from step 0: .9 of the first.
+    np.testing.assert_allclose(ema.warmup(decay)(0), max(1 - decay, 0.9))
+    np.testing.assert_allclose(
+      ema.warmup(decay)(80), max(1 - decay, 0.1), rtol=1e-6
+    )
+  for rule in (ema.constant, ema.warmup):
+    for bad in (-1e-3, 1.001, math.nan):
+      refused("decay: expected", rule, bad)
+
+
+def test_exponents_of_lengths():
+  """Published: .05 is 16.97 and .1 is 6.94; 12^-.5 is the plain mean."""
+  for length, gamma in ((0.05, 16.97), (0.1, 6.94)):
+    found = ema.exponent(length)
+    assert abs(found - gamma) < 0.005
+    square = (found + 1) / ((found + 2) ** 2 * (found + 3))
+    np.testing.assert_allclose(length**2, square, rtol=1e-9)
+  assert abs(ema.exponent(12**-0.5)) < 1e-6
+  for bad in (0.0, -0.1, 12**-0.5 + 1e-6, math.nan):
+    refused("length: expected", ema.exponent, bad)
+  # The first step sets it, and of the plain mean step i takes 1 / (i + 1).
+  rule = ema.power(12**-0.5)
+  np.testing.assert_allclose([rule(0), rule(4)], [1, 0.2], rtol=1e-5)
+
+
+def test_one_stored_average_is_itself():
+  np.testing.assert_allclose(ema.recombination([1], [0.1], 1, 0.1), [1])
+  np.testing.assert_allclose(ema.recombination([7], [0.05], 9, 0.2), [1])
+  for steps, at in (([0], 5), ([5], 0), ([3, 0], 5), ([-1], 5)):
+    refused(
+      "step: expected at least 1",
+      ema.recombination,
+      steps,
+      [0.1] * len(steps),
+      at,
+      0.1,
+    )
+  refused("steps: expected one", ema.recombination, [1], [0.1, 0.2], 5, 0.1)
+  mean = {"a": jnp.ones(2, jnp.bfloat16), "b": np.full(3, 2.0, np.float32)}
+  found = ema.combine([0.5, 2.0], [mean, mean])
+  assert found["a"].dtype == jnp.bfloat16 and found["b"].dtype == np.float32
+  np.testing.assert_array_equal(found["b"], np.full(3, 5.0))
+  np.testing.assert_array_equal(np.float32(found["a"]), [2.5, 2.5])
+
+
+@pytest.mark.parametrize(
+  "shape, least, axis",
+  [
+    ((), 1, None),
+    ((8,), 1, 0),
+    ((8,), 8, 0),
+    ((8,), 9, None),
+    ((16, 8), 128, 0),
+    ((8, 8), 64, 0),
+    ((3, 8), 1, 1),
+    ((16, 24), 1, 1),
+  ],
+)
+def test_what_is_as_large_as_the_least_is_split(shape, least, axis):
+  assert sharding.longest_axis(least)(shape, 8) == axis
+
+
+def test_sizes_and_batches_of_devices():
+  for bad in (0, -1):
+    refused("min_size: expected at least 1", sharding.longest_axis, bad)
+  with jax.default_device(None):
+    mesh = sharding.mesh()
+  assert mesh.size == 8
+  for number in (mesh.size, 3 * mesh.size):
+    sharding.check_batch_size(number, mesh)
+  for number in (mesh.size - 1, mesh.size + 1):
+    refused("batch_size", sharding.check_batch_size, number, mesh)
+
+
+def game(loss_fn, num_steps=1):
+  turns = (step.Turn("m", loss_fn, optax.sgd(0.5), num_steps),)
+  now = state.init(jax.random.key(0), {"m": jnp.array([1.0, 2.0])}, turns)
+  return step.make_train_step(turns), now
+
+
+def test_the_smallest_game():
+  train_step, now = game(lambda p, e, k, b: (jnp.sum(p["m"] * b), ({}, e)))
+  now, metrics = train_step(now, {"m": jnp.array([2.0, -4.0])})
+  np.testing.assert_allclose(now.players["m"].params, [0.0, 4.0])
+  assert set(metrics) == {"loss"} and metrics["loss"] == -6
+  assert int(now.step) == 1
+
+
+def test_two_inner_steps_take_their_own_batches():
+  loss = lambda p, e, k, b: (jnp.sum(p["m"]) * b, ({"b": b}, e))
+  train_step, now = game(loss, 2)
+  now, metrics = train_step(now, {"m": jnp.array([1.0, 3.0])})
+  np.testing.assert_allclose(now.players["m"].params, [-1.0, 0.0])
+  assert metrics["b"] == 3 and int(now.step) == 1
+  for bad in (jnp.ones(()), jnp.ones(1), jnp.ones(3)):
+    train_step, now = game(loss, 2)
+    refused("num_steps = 2, got shape", train_step, now, {"m": bad})
+
+
+@pytest.mark.parametrize(
+  "result, match",
+  [
+    (lambda p, e: p.sum(), r"expected \(loss, \(metrics, extras\)\)"),
+    (lambda p, e: (p.sum(), {}), r"expected \(loss, \(metrics, extras\)\)"),
+    (lambda p, e: [p.sum(), ({}, e)], r"expected \(loss, \(metrics, ex"),
+    (lambda p, e: (p.sum(), [{}, e]), r"expected \(loss, \(metrics, ex"),
+    (lambda p, e: (p.sum(), ({}, e, e)), r"expected \(loss, \(metrics, ex"),
+    (lambda p, e: (p.sum(), ({}, e), e), r"expected \(loss, \(metrics, ex"),
+    (lambda p, e: (p, ({}, e)), "expected a real scalar loss, got float32"),
+    (lambda p, e: (jnp.int32(1), ({}, e)), "real scalar loss, got int32"),
+    (lambda p, e: (p.sum(), ([], e)), "expected metrics in a dict"),
+    (lambda p, e: (p.sum(), ({"loss": p[0]}, e)), "without 'loss'"),
+    (lambda p, e: (p.sum(), ({"a": p}, e)), "expected scalar metrics, got a"),
+  ],
+)
+def test_what_a_loss_may_not_return(result, match):
+  train_step, now = game(lambda p, e, k, b: result(p["m"], e))
+  refused(match, train_step, now, {"m": jnp.zeros(2)})
+
+
+def test_periods_and_steps_of_a_run():
+  loop._check(5, 5, 1, 1, [(1, print)])
+  loop._check(0, 0, 1, 1, [])
+  for args, name in (
+    ((6, 5, 1, 1, []), "num_steps"),
+    ((0, 5, 0, 1, []), "log_every"),
+    ((0, 5, 1, 0, []), "save_every"),
+    ((0, 5, 1, 1, [(1, print), (0, print)]), r"hooks\[1\]"),
+  ):
+    refused(f"{name}: expected", loop._check, *args)
+
+
+@pytest.mark.parametrize(
+  "line", ['{"step": 1.5}', '{"step": "1"}', "1", "null", '["step"]', "{}"]
+)
+def test_what_is_no_record(tmp_path, line):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1}\n' + line + "\n")
+  refused("line 2: expected a record", logging.read, path)
+  path.write_text('{"step": 1}\n' + line)  # cut short: not yet a line
+  assert logging.read(path) == [{"step": 1}]
+
+
+def test_a_clock_counts_seconds_minutes_and_hours():
+  for seconds, text in (
+    (0, "0:00:00"),
+    (59.4, "0:00:59"),
+    (59.6, "0:01:00"),
+    (3599.6, "1:00:00"),
+    (36061, "10:01:01"),
+  ):
+    assert logging._clock(seconds) == text
+
+
+def test_what_a_saver_keeps(tmp_path):
+  for settings in (dict(keep=0), dict(keep=-1)):
+    with pytest.raises(ValueError, match="keep: expected at least 1"):
+      with checkpoint.saver(tmp_path, **settings):
+        pass
+  for items in ((), ("state", "other"), ("other",)):
+    with pytest.raises(ValueError, match="items: expected some of"):
+      with checkpoint.saver(tmp_path, keep=1, items=items):
+        pass
+  assert not any(tmp_path.iterdir())
+
+
+def test_two_leaves_of_one_name_are_refused():
+  with pytest.raises(ValueError, match="two leaves are both named"):
+    leaves.flatten({"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)})
