@@ -19,7 +19,7 @@ import optax
 from benchmarks import results
 from experiments import edm
 from experiments.lib import build, datasets, training
-from jaxgen import fields, paths, predictions, samplers
+from jaxgen import fields, levels, paths, predictions, samplers
 from jaxgen.models import mlp, unet
 from jaxgen.training import state, step
 
@@ -117,13 +117,13 @@ def step_by_hand(config, model, sigma_data):
 
   def loss_fn(params, key, images, labels):
     level_key, noise_key = jax.random.split(key)
-    z = jax.random.truncated_normal(
+    sigma = levels.logit_normal(  # the times of EDM's path are its levels
       level_key,
-      (np.log(0.002) - config.level_mean) / config.level_std,
-      (np.log(80.0) - config.level_mean) / config.level_std,
+      paths.edm(),
       (len(images),),
+      config.level_mean,
+      config.level_std,
     )
-    sigma = jnp.exp(config.level_mean + config.level_std * z)
     s = sigma[:, None, None, None]
     noisy = images + s * jax.random.normal(noise_key, images.shape)
     scale = jnp.sqrt(s**2 + sigma_data**2)
