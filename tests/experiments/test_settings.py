@@ -137,7 +137,10 @@ def test_a_name_is_spelled_as_a_flag_on_the_command_line(capsys):
     ("runs/a: no num_steps: 1", "error: runs/a: no num_steps: 1\n"),
     ("num_steps", "error: num_steps\n"),
   ]:
-    with pytest.raises(SystemExit), runs.command_line(edm.MODULE, edm.Config):
+    with (
+      pytest.raises(SystemExit),
+      runs.command_line(edm.MODULE, "runs/a", edm.Config),
+    ):
       raise ValueError(said)
     assert capsys.readouterr().err == printed
 
