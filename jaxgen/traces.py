@@ -130,8 +130,8 @@ def hutchpp(num_probes: int) -> Trace:
       )
     sketch_key, rest_key = jax.random.split(key)
     shape = x.size, num_probes
-    sketch = jnp.linalg.qr(jax.random.normal(sketch_key, shape, x.dtype))[0].T
-    return sketch, jax.random.normal(rest_key, shape[::-1], x.dtype)
+    sketch = _orthonormal(jax.random.normal(sketch_key, shape, x.dtype))
+    return sketch.T, jax.random.normal(rest_key, shape[::-1], x.dtype)
 
   def estimate(f, x, probes):
     sketch, rest = probes
@@ -139,7 +139,7 @@ def hutchpp(num_probes: int) -> Trace:
     image = times(sketch)
     spanned = jax.lax.stop_gradient(jnp.concatenate([sketch, image]))
     # The first k columns of q are those of the sketch, up to sign.
-    q = jnp.linalg.qr(spanned.T)[0]
+    q = _orthonormal(spanned.T)
     beyond = q[:, num_probes:].T
     captured = jnp.sum(sketch * image) + jnp.sum(beyond * times(beyond))
     rest = rest - (rest @ q) @ q.T
@@ -185,6 +185,12 @@ def _require(name, num_probes, least):
     raise ValueError(
       f"{name}: expected num_probes at least {least}, got {num_probes}"
     )
+
+
+def _orthonormal(columns):
+  """Q of QR, which half precision does not have."""
+  wide = columns.dtype if columns.dtype.itemsize >= 4 else jnp.float32
+  return jnp.linalg.qr(columns.astype(wide))[0].astype(columns.dtype)
 
 
 def _linear(f, x):

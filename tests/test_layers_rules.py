@@ -21,7 +21,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 MATHEMATICS = frozenset(
   "paths predictions levels costs couplings bijectors quantizers estimators"
-  " keys traces truncated dequantisation"
+  " keys scalars traces truncated dequantisation"
   " fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "guidance"}

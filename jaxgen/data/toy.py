@@ -188,7 +188,7 @@ def checkerboard(num_cells: int = 4, half_width: float = 4.0) -> Toy:
     pair = jax.random.randint(pair_key, (), 0, num_cells // 2)
     corner = jnp.stack([column, 2 * pair + column % 2])
     place = jax.random.uniform(place_key, (2,))
-    return side * (corner + place) - half_width
+    return side * (corner.astype(place.dtype) + place) - half_width
 
   def log_prob(x):
     cell = jnp.floor((x + half_width) / side)
@@ -233,7 +233,8 @@ def pinwheel(
     arm = jax.random.randint(arm_key, (), 0, num_arms)
     z = jax.random.normal(noise_key, (2,))
     radial, tangential = 1 + radial_std * z[0], tangential_std * z[1]
-    angle = 2 * math.pi * arm / num_arms + rate * jnp.exp(radial)
+    turn = 2 * math.pi * arm.astype(z.dtype) / num_arms
+    angle = turn + rate * jnp.exp(radial)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return scale * jnp.stack(
       [cos * radial + sin * tangential, cos * tangential - sin * radial]

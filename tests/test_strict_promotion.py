@@ -1,0 +1,159 @@
+"""Nothing mixes dtypes: users run under jax.numpy_dtype_promotion("strict").
+
+Traced, not compiled. Adaptive solves and Sinkhorn's run other libraries' code.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxgen import (
+  dequantisation,
+  diffusion_bound,
+  fields,
+  levels,
+  likelihood,
+  paths,
+  predictions,
+  samplers,
+  traces,
+)
+from jaxgen.data import oracles, toy
+from jaxgen.losses import denoising, flow_matching, score_matching
+from tests.cases import by_path
+
+X, T = jnp.ones(6), jnp.array([0.1, 0.3])
+DRAWS = (
+  levels.uniform,
+  levels.stratified,
+  levels.logit_normal,
+  levels.log_normal,
+  lambda key, path, shape: levels.logit_normal(key, path, shape, 0, 0.5, 9, 70),
+)
+TOYS = (
+  toy.gaussian,
+  toy.eight_gaussians,
+  toy.moons,
+  lambda: toy.moons(noise=0.0),
+  toy.torchdyn_moons,
+  toy.s_curve,
+  toy.swiss_roll,
+  toy.checkerboard,
+  toy.pinwheel,
+)
+
+
+def _strictly(function):
+  """Shapes of everything that a function of a key returns."""
+  with jax.numpy_dtype_promotion("strict"):
+    found = jax.eval_shape(function, jax.random.key(0))
+  for leaf in jax.tree.leaves(found):
+    assert leaf.dtype in (jnp.float32, jnp.bool_)
+  return found
+
+
+@by_path
+def test_paths_levels_and_losses(path):
+  rows = (
+    predictions.data,
+    predictions.noise,
+    predictions.velocity,
+    predictions.v,
+    predictions.score,
+    predictions.edm(0.5),
+  )
+  weights = (
+    levels.uniform_weight,
+    levels.edm_weight(path, 0.5),
+    levels.min_snr_weight(path),
+    levels.sigmoid_weight(path),
+    levels.elbo_weight(path, levels.uniform_density(path)),
+    levels.elbo_weight(path, levels.logit_normal_density(path)),
+    levels.elbo_weight(path, levels.logit_normal_density(path, 0, 0.5, 9, 70)),
+  )
+  still = lambda x, t: x
+
+  def run(key):
+    each = jax.random.split(key, len(DRAWS))
+    losses = [
+      denoising.denoising(
+        still, X, X, T[0], path=path, prediction=row, weight=weight
+      )
+      for row in rows
+      for weight in weights
+    ]
+    drawn = [d(k, path, (4,)) for d, k in zip(DRAWS, each, strict=True)]
+    guesses = [
+      tuple(fields.from_prediction(still, path, row)(X, T[0]))[:4]
+      for row in rows
+    ]
+    bridges = [
+      bridge(T[0])
+      for bridge in (flow_matching.constant(0.1), flow_matching.brownian(0.1))
+    ]
+    of_path = path.rates(T), path.diffusion(T), path.log_ratio(T)
+    return losses, drawn, guesses, bridges, of_path
+
+  _strictly(run)
+
+
+@pytest.mark.parametrize("make", TOYS)
+def test_toys_and_their_mixtures(make):
+  law, x = make(), jnp.ones(2)
+  assert _strictly(law.sample).shape == (2,)
+  for function in (law.log_prob, law.score):
+    if function is not None:
+      _strictly(lambda key, f=function: f(x))
+  if law.mixture is not None:
+    _strictly(lambda key: law.mixture.estimate(paths.cosine(), x, 0.5))
+
+
+@pytest.mark.parametrize(
+  "trace",
+  [traces.exact(), traces.hutchinson(5), traces.hutchpp(2)],
+  ids=lambda trace: trace.name,
+)
+def test_divergences_and_densities(trace):
+  law = oracles.gaussian(jnp.zeros(6), 2 * jnp.eye(6))
+  field, times = law.field(paths.linear()), jnp.linspace(0.1, 0.9, 3)
+
+  def run(key):
+    first, second, third, fourth, fifth = jax.random.split(key, 5)
+    score_fn = lambda x: -x
+    return (
+      likelihood.log_prob(
+        likelihood.along(samplers.heun(), times),
+        field,
+        X,
+        first,
+        prior=likelihood.normal(1.0),
+        trace=trace,
+      ),
+      likelihood.truncation(field, X, 0.01, second, trace=trace),
+      law.flow_map(paths.vp(), X, 0.9, 0.1),
+      score_matching.implicit(score_fn, X),
+      score_matching.sliced_vr(score_fn, X, X),
+      dequantisation.gaussian(third, X, 17, paths.linear(), 0.01),
+      diffusion_bound.continuous(
+        field,
+        X,
+        fourth,
+        prior_std=80.0,
+        reconstruction=diffusion_bound.levels(17),
+        num_cells=2,
+      ),
+      law.sample(fifth),
+    )
+
+  _strictly(run)
+
+
+def test_traces_in_half_precision():
+  """QR has none: x keeps its dtype, whatever finds the sketch's basis."""
+  x = jnp.ones((2, 4), jnp.bfloat16)
+  for trace in (traces.exact(), traces.hutchinson(3), traces.hutchpp(2)):
+    with jax.numpy_dtype_promotion("strict"):
+      probes = trace.draw(jax.random.key(1), x)
+      value, found = trace.estimate(lambda x: 3 * x, x, probes)
+    assert value.dtype == found.dtype == jnp.bfloat16
+    assert abs(float(found.mean()) - 24) < 0.5
