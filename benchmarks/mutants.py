@@ -2,6 +2,7 @@
 
   python -m benchmarks.mutants --seed 0          about 1 hour on one CPU core
   python -m benchmarks.mutants --seed 0 --resume         goes on after a stop
+  python -m benchmarks.mutants --seed 0 --retry      the survivors once more
   python -m benchmarks.mutants --seed 0 --list                what it changes
   python -m benchmarks.mutants --function fields.from_critic     all of them
 
@@ -189,6 +190,9 @@ def _arguments():
   parser.add_argument("--jobs", type=int, default=1, help="children at a time")
   parser.add_argument("--list", action="store_true", help="run nothing")
   parser.add_argument("--resume", action="store_true")
+  parser.add_argument(
+    "--retry", action="store_true", help="resume, survivors once more"
+  )
   parser.add_argument("--only", nargs="+", metavar="FILE:LINE")
   parser.add_argument("--function", nargs="+", metavar="MODULE.NAME")
   parser.add_argument("--out", type=pathlib.Path, default="docs/results")
@@ -208,10 +212,10 @@ def main() -> None:
   name = "chosen" if some else f"seed-{args.seed}"
   path, rows = STORE / f"{name}.jsonl", []
   path.parent.mkdir(parents=True, exist_ok=True)
-  if args.resume and path.exists():
+  if (args.resume or args.retry) and path.exists():
     rows = [json.loads(row) for row in path.read_text().splitlines()]
-  else:
-    path.write_text("")
+    rows = [r for r in rows if not (args.retry and r["outcome"] == "survived")]
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
   done = {mutations.Mutant(*r["mutant"]).place(): r["outcome"] for r in rows}
   children.warm(STORE / "programs")
   with trees(args.jobs + 1) as copies:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxgen.data import files, images
+from jaxgen.data import files, images, loaders
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -95,3 +95,19 @@ def test_one_pixel_that_is_not_finite_is_refused(bad):
   pixels[1, 0, 1, 0] = bad
   with pytest.raises(ValueError, match="images: expected finite values"):
     images.to_uint8(pixels)
+
+
+def test_batches_ahead_are_drawn_one_at_a_time():
+  """A source need not bear two readers: each batch is slow, none overlap."""
+  working, together = [], []
+
+  def batch_fn(step):
+    working.append(step)
+    together.append(len(working))
+    sum(range(10**6))
+    working.remove(step)
+    return step
+
+  ahead = loaders.prefetch(batch_fn, place=lambda step: step, depth=4)
+  assert [ahead(step) for step in range(6)] == list(range(6))
+  assert set(together) == {1}

@@ -105,6 +105,32 @@ def test_one_step_of_newton_ends_in_a_quadratic_bowl():
   np.testing.assert_allclose(jax.jit(point)(y), [2.0, -0.5], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  "start, end",
+  [
+    (0.5, -0.125),  # all of Newton's -x (1 + x^2)
+    (1.2, 1.2 - 2.928 / 2),
+    (1.5, 1.5 - 4.875 / 5),
+    (3.0, 3.0 - 30 / 20),
+    (9.0, 9.0 - 9 / math.sqrt(82)),  # none goes down: along the gradient
+  ],
+)
+def test_one_step_of_newton_takes_the_best_of_its_lengths(start, end):
+  """Toward the minimum of sqrt(1 + x^2), which Newton overshoots from 1 on."""
+  bowl = lambda x: jnp.sqrt(1 + jnp.sum(x**2))
+  point = lambda x: transport.conjugate_point(bowl, 0 * x, x, num_steps=1)
+  found = jax.jit(point)(jnp.array([start]))
+  np.testing.assert_allclose(found, [end], rtol=1e-4, atol=1e-5)
+
+
+def test_where_newton_would_climb_the_gradient_goes_down():
+  """x^4 / 4 - x^2 / 2 curves down at .1, where its slope is -.099."""
+  well = lambda x: jnp.sum(x**4) / 4 - jnp.sum(x**2) / 2
+  point = lambda x: transport.conjugate_point(well, 0 * x, x, num_steps=1)
+  found = jax.jit(point)(jnp.array([0.1]))
+  np.testing.assert_allclose(found, [0.199], rtol=1e-5)
+
+
 def test_a_cycle_weight_of_less_than_one():
   f = lambda x: jnp.sum(x**2)  # T(x) = 2 x, back the same: y -> 4 y
   x, y = jnp.array([1.0, 2.0]), jnp.array([0.5, 0.0])

@@ -40,6 +40,10 @@ def test_copies_at_two_levels():
   assert count(-0.4, -0.9) == count(0.4, 7.0) == count(0.0, -0.1) == 1
   assert count(-0.4, 0.4) == count(0.0, 0.1) == 0
   assert neighbours.num_copies(train[:1], train[1:], levels=2) == 0
+  # What lies beyond black or white is black or white, of five levels too.
+  count = lambda *row: neighbours.num_copies(np.array([row]), train, levels=5)
+  assert count(-9.0, -1.2) == count(1.2, 9.0) == count(-0.8, -1.0) == 1
+  assert count(0.0, 0.0) == count(-0.5, -0.5) == count(0.5, 1.0) == 0
 
 
 def test_kernel_of_three_points():

@@ -3,6 +3,8 @@
 Networks are built abstractly, so that none of it is compiled.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -215,3 +217,14 @@ def test_an_output_of_other_sizes_is_refused():
     else:
       with pytest.raises(ValueError, match=r"^apply: expected output"):
         single({"params": {}}, jnp.ones(3), 0.5)
+
+
+def test_normalisations_of_small_inputs_are_held_by_their_epsilons():
+  """Variance and epsilon equal: +-1 becomes +-1 / sqrt(2)."""
+  signs = jnp.array([[1.0, -1.0, 1.0, -1.0]])
+  zeros, half = jnp.zeros(4), signs[0] / math.sqrt(2)
+  found = dit.adapt(1e-3 * signs, zeros, zeros)
+  np.testing.assert_allclose(found[0], half, rtol=1e-5)
+  params = {"params": {"scale": zeros + 1, "bias": zeros}}
+  found = layers.GroupNorm(1).apply(params, math.sqrt(1e-5) * signs)
+  np.testing.assert_allclose(found[0], half, rtol=1e-5)

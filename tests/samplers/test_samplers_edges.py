@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgen import fields, paths, samplers
-from jaxgen.samplers import grids
+from jaxgen.samplers import fitting, grids
 
 GRIDS = (
   grids.karras,
@@ -109,3 +109,32 @@ def test_settings_of_solvers_at_their_edges():
     refused("snr", samplers.annealed, 1, bad)
     refused("friction", samplers.baoab, bad)
   samplers.baoab(1e-3)
+
+
+def test_churn_stays_within_its_ratios_and_below_its_limit():
+  """On EDM's path: to (1 + gamma) t, by noise t sqrt(gamma (2 + gamma))."""
+  times = jnp.array([4.0, 2.0, 1.0, 0.5])
+  plan = samplers.churn(0.3, 1.0, 2.0, 1.5).plan(paths.edm(), times)
+  close = lambda found, truth: np.testing.assert_allclose(
+    found, truth, rtol=2e-6
+  )
+  close(plan["t"], [4, 2.2, 1.1])
+  close(plan["dt"], [-2, -1.2, -0.6])
+  close(plan["std"], 1.5 * math.sqrt(0.21) * np.array([0, 2, 1]))
+  # At most gamma = sqrt(2) - 1, where the variance doubles.
+  plan = samplers.churn(100.0).plan(paths.edm(), times)
+  close(plan["t"], math.sqrt(2) * times[:-1])
+  close(plan["std"], times[:-1])
+
+
+def test_the_error_at_the_end_is_that_of_the_last_denoise():
+  """Nothing moves and the denoise is t x: last t times x, less the data."""
+  at = lambda x, t: fields.Estimate(velocity=0 * x, data=t * x)
+  field = fields.Field(at, paths.edm())
+  error = fitting.error_at_end(
+    field, samplers.euler(), lambda share: 5 - 4 * share
+  )
+  x, data = jnp.array([1.0, -2.0]), jnp.array([0.5, 0.5])
+  logits = jnp.zeros(4)
+  found = jax.jit(error)(logits, (x, data, jax.random.key(0)))
+  np.testing.assert_allclose(found, [0.5, -2.5], rtol=1e-5)
