@@ -148,8 +148,7 @@ def test_the_same_configuration_again_is_done(toy, monkeypatch):
   real = datasets.load_data(TOY.data)
   idle = real._replace(batches=lambda key, size: never)
   monkeypatch.setattr(datasets, "load_data", lambda *_, **__: idle)
-  again = _host(edm.run(_in(directory, TOY)))
-  trees.assert_equal(again, state)
+  trees.assert_equal(_host(edm.run(_in(directory, TOY))), state)
   after = _files(directory)
   assert before.keys() == after.keys()
   changed = {name for name in before if before[name] != after[name]}
@@ -214,10 +213,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
     ({"label_dropout": 1.5}, "label_dropout: expected 0 to 1, got 1.5"),
     ({"dropout": 1.5}, "dropout: expected"),
     ({"ema_decay": (1.5,)}, "^ema_decay: expected"),
-    (
-      {"warmup_steps": 12},
-      "^warmup_steps, num_steps: .* got 12 of 12",
-    ),
+    ({"warmup_steps": 12}, "^warmup_steps, num_steps: .* got 12 of 12"),
     ({"solver": "churn", "churn": -1.0}, "churn: expected"),
     ({"width": 0}, "^width: expected at least 1"),
     ({"data": "moon"}, "data: expected one of"),
