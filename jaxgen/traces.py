@@ -106,9 +106,8 @@ def hutchpp(num_probes: int) -> Trace:
   et al.'s Q spans J S alone, and u is not normalised there, so that a multiple
   of the identity hides the low rank and costs variance of its own.
 
-  Any fixed Q is unbiased, so derivatives hold Q constant: they are unbiased
-  too, and there is no derivative of a QR, which is not finite where J S has
-  dependent columns (J = 0 of a zero-initialised network, or c I).
+  Any fixed Q is unbiased, so derivatives hold Q constant: that of a QR is not
+  finite where columns of J S depend (J = 0 of a zero-initialised network, c I).
 
   Args:
     num_probes: k, at least 2 (the spread is that between the k values of u),

@@ -241,7 +241,8 @@ def gaussian(
 
   Returns:
     The mixture: one component, stds the roots of C's eigenvalues, basis its
-    eigenvectors.
+    eigenvectors. Derivatives in C are those of eigenvectors, so NaN where
+    eigenvalues coincide; those in mean, stds and x always exist.
   """
   variances, basis = jnp.linalg.eigh(jnp.asarray(covariance))
   mean = jnp.asarray(mean)

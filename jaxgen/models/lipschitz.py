@@ -43,7 +43,7 @@ def spectral_norm(kernel: Float[Array, "N M"]) -> Float[Array, ""]:
   So no vector has to be carried from step to step. But for rounding it is never
   below the norm, and above it by r^(1/4m) at most where r singular values are
   as large: .5 % of 128. Its gradient is that of |W v| at the power's largest
-  column v.
+  column v, and 0 at W = 0.
 
   Args:
     kernel: [N, M].
@@ -60,12 +60,19 @@ def spectral_norm(kernel: Float[Array, "N M"]) -> Float[Array, ""]:
   lengths = jnp.linalg.norm(powers, axis=0)
   top = powers[:, jnp.argmax(lengths)]
   top = top / jnp.maximum(jnp.linalg.norm(top), 1e-30)
-  norm = jnp.linalg.norm(_product(narrow, top))
+  norm = _length(_product(narrow, top))
   return norm * (bound / jnp.maximum(jax.lax.stop_gradient(norm), 1e-30))
 
 
+def _length(x):
+  """|x|, with gradient 0 at 0."""
+  square = jnp.sum(x**2)
+  positive = square > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
 def normalised(kernel: Float[Array, "N M"]) -> Float[Array, "N M"]:
-  """The kernel over its spectral norm."""
+  """The kernel, not 0, over its spectral norm."""
   return kernel / spectral_norm(kernel)
 
 

@@ -161,10 +161,10 @@ def test_settings_beyond_their_edges():
 def test_weights_sum_to_one_within_their_slack():
   x = jnp.ones((2, 3))
   for gap, fits in (
-    (9e-5, True),
-    (-9e-5, True),
-    (1.1e-4, False),
-    (-2e-4, False),
+    (9.96e-5, True),
+    (-9.96e-5, True),
+    (1.004e-4, False),
+    (-1.004e-4, False),
   ):
     weights = jnp.array([0.5, 0.5 + gap])
     if fits:

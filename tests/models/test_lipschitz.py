@@ -62,6 +62,14 @@ def test_the_norms_gradient_is_its_singular_vectors():
   np.testing.assert_allclose(slope, np.outer(left[:, 0], right[0]), atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (1, 6)])
+def test_the_norm_of_zero_and_its_gradient_are_zero(shape):
+  norm = jax.jit(jax.value_and_grad(lipschitz.spectral_norm))
+  value, slope = norm(jnp.zeros(shape))
+  assert value == 0 and value.dtype == jnp.float32
+  np.testing.assert_array_equal(slope, np.zeros(shape, "float32"))
+
+
 @by_kernel
 def test_orthogonal_never_stretches(name):
   assert singular(orthogonal(float32(name))).max() <= 1 + 1e-5
