@@ -26,15 +26,14 @@ SHARES = dict(
 
 def draw_lines(seed: int, number: int) -> list[dict]:
   """The lines: script, words, whether right, and what a message may name."""
-  draw = random.Random(seed)
   lines = []
-  together = [case for case in command_flags.TOGETHER]
-  draw.shuffle(together)
   for script, share in SHARES.items():
     of_script = max(2, round(share * number / sum(SHARES.values())))
     kinds = types(script)
     seen, broken = collections.Counter(), collections.Counter()
-    joint = [words for name, words in together if name == script]
+    draw = random.Random(f"{seed} {script}")
+    joint = [words for name, words in command_flags.TOGETHER if name == script]
+    draw.shuffle(joint)
     for i in range(of_script):
       base = command_flags.BASES[script][
         i // 2 % len(command_flags.BASES[script])

@@ -8,10 +8,13 @@ import types
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments.lib import tables
+from experiments.lib import drawing, tables
 
 TOYS = "gaussian|eight_gaussians|ring|moons|s_curve|checkerboard|swiss_roll"
 FLOW = "|".join(tables.FLOW_SOLVERS)
+VELOCITY = "|".join(
+  name for name, make in tables.FLOW_SOLVERS.items() if len(make().needs) == 1
+)
 NO_DATA = "nosuch|''|file:|file:FILES/no.npz|file:FILES/damaged.npz|folder:no"
 COUNT = "0|-3|1.5|many|''"
 POSITIVE = "0|-1|nan|inf|1e999|much|''"
@@ -79,12 +82,10 @@ FLAGS = {
   "eps": ("0|0.5|1", "-1|nan|inf|much|''"),
   "reflow": (None, "FILES/no|FILES|TRAINED/toy|TRAINED/gan"),
   "reflow_pairs": ("32|1000", f"{COUNT}|1"),
-  # experiments.score_matching
   "loss": ("", WORD),
   "energy": ("False", ""),
   "corrections": ("1|2", COUNT),
   "snr": ("0.1|0.3", POSITIVE),
-  # experiments.gan
   "objective": ("", WORD),
   "penalty": ("", WORD),
   "penalty_weight": ("0.1|1|10", POSITIVE),
@@ -154,10 +155,8 @@ class Base(NamedTuple):
 NETWORK = "run_dir num_steps warmup_steps batch_size width num_blocks"
 FIELD = f"{NETWORK} sample_steps"
 UNET = f"{FIELD} multipliers attention"
-BETWEEN = dict(sample_path=None, solver=FLOW)
-ONE_CALL = dict.fromkeys(
-  ("solver", "churn", "grid", "sample_steps", "sample_path")
-)
+BETWEEN = dict(sample_path=None, solver=VELOCITY)
+ONE_CALL = dict.fromkeys(drawing.SETTINGS)
 BASES = {
   "edm": [
     Base("toy", FIELD),
@@ -176,7 +175,7 @@ BASES = {
       f"{FIELD} bridge_std",
       BETWEEN
       | dict(bridge="constant|brownian", bridge_std="0.5|1", interpolant="True")
-      | dict(solver=f"{FLOW}|euler_maruyama"),
+      | dict(solver=f"{VELOCITY}|euler_maruyama"),
       dict(bridge_std="0|-1|nan|inf", bridge="none", interpolant=None),
     ),
     Base(
@@ -184,7 +183,7 @@ BASES = {
       f"{FIELD} coupling bridge bridge_std",
       BETWEEN
       | dict(coupling="entropic", bridge="brownian", bridge_std="2|3")
-      | dict(interpolant="True", solver=f"{FLOW}|euler_maruyama"),
+      | dict(interpolant="True", solver=f"{VELOCITY}|euler_maruyama"),
       dict(bridge="none|constant", bridge_std="0|-1|nan", interpolant=None),
     ),
     Base(
@@ -274,12 +273,13 @@ TOGETHER = [
   ("flow_matching", "pair --bridge brownian"),
   ("flow_matching", "pair --source digits"),
   ("flow_matching", "pair --solver ancestral"),
+  ("flow_matching", "pair --solver unipc_3"),
   ("flow_matching", "pair --sample-path vp"),
   ("flow_matching", "pair --coupling conditional"),
   ("flow_matching", "pair --coupling entropic"),
   ("flow_matching", "pair --batch-size 30000"),
   ("flow_matching", "interpolant --bridge-std 1e-4 --coupling entropic"),
-  ("score_matching", "toy --data moons --loss explicit"),
+  ("score_matching", "toy --data pinwheel --loss explicit"),
   ("score_matching", "energy --prediction noise"),
   ("score_matching", "toy --energy"),
   ("gan", "ring --shift 0.5"),
@@ -289,6 +289,7 @@ TOGETHER = [
   ("transport_map", "neural-ot --source digits:3"),
   ("sample", "TRAINED/gan --solver heun"),
   ("sample", "TRAINED/toy --label 3"),
+  ("sample", "TRAINED/flow --solver ddim"),
   ("sample", "TRAINED/w1"),
   ("evaluate", "FILES/no"),
   ("evaluate", "TRAINED/toy --number 100000"),

@@ -191,18 +191,23 @@ class Lines:
     case["said"] = case["said"][-2000:].replace(f"{self.place}/", "")
     return case
 
-  def judged(self) -> dict[int, dict]:
-    """What came of the lines so far, by number."""
+  def judged(self, lines: list[dict]) -> dict[int, dict]:
+    """What came of these lines so far, by number."""
     texts = [path.read_text() for path in self.place.glob("judged-*.jsonl")]
     cases = [json.loads(line) for text in texts for line in text.splitlines()]
-    return {case["number"]: case for case in cases}
+    return {
+      case["number"]: case
+      for case in cases
+      if case["words"] == lines[case["number"]]["words"]
+    }
 
   def work(self, lines: list[dict], share: int, workers: int, plain: int):
     """Judges a worker's share of the lines, but for those that were."""
-    done = self.judged()
-    for number in range(share, len(lines), workers):
-      if number in done:
-        continue
+    own = set(range(share, len(lines), workers)) - self.judged(lines).keys()
+    # Wrong ones first, which take seconds.
+    for number in sorted(
+      own, key=lambda number: (lines[number]["right"], number)
+    ):
       case = self.judge(lines[number], number, number < 2 * plain)
       with (self.place / f"judged-{share}.jsonl").open("a") as file:
         file.write(json.dumps(case) + "\n")
@@ -243,7 +248,7 @@ def main() -> None:
       os._exit(0)
   for worker in workers:
     os.waitpid(worker, 0)
-  cases = [case for _, case in sorted(runs.judged().items())]
+  cases = [case for _, case in sorted(runs.judged(lines).items())]
   if len(cases) < len(lines):
     sys.exit("a worker ended early; --resume goes on")
   record = dict(

@@ -206,8 +206,21 @@ def check(config: Any, data: datasets.Data) -> None:
         " uncoupled noise or of an interpolant (euler_maruyama), got"
         f" {config.solver}"
       )
+  if not draws_noise and not from_noise(config):
+    _check_needs(config)
   if not from_noise(config) and config.sample_path is not None:
     raise ValueError(
       "sample_path, source, bridge: expected no other path between data sets,"
       f" got {config.sample_path}"
+    )
+
+
+def _check_needs(config):
+  """Between data sets there is no path, and without eta the velocity alone."""
+  solver = tables.lookup(tables.SOLVERS, config.solver, "solver")(config.churn)
+  known = ("velocity", "score", "data") if config.interpolant else ("velocity",)
+  if missing := [name for name in solver.needs if name not in known]:
+    raise ValueError(
+      "solver, source, bridge: expected one that needs no"
+      f" {' or '.join(missing)} between data sets, got {config.solver}"
     )

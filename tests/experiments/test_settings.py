@@ -81,6 +81,13 @@ CASES = [
     dict(batch_size=30_000),
     "reflow_pairs, batch_size",
   ),
+  ("flow_matching", "pair", dict(solver="ddim"), "solver, source, bridge"),
+  (
+    "flow_matching",
+    "interpolant",
+    dict(solver="unipc_3"),
+    "solver, source, bridge",
+  ),
   ("gan", "ring", dict(shift=0.5), "shift, data"),
   ("wasserstein", "points", dict(other="digits"), "other, data"),
   ("transport_map", "pair", dict(inner_steps=2), "inner_steps, method"),
