@@ -138,3 +138,35 @@ def test_the_error_at_the_end_is_that_of_the_last_denoise():
   logits = jnp.zeros(4)
   found = jax.jit(error)(logits, (x, data, jax.random.key(0)))
   np.testing.assert_allclose(found, [0.5, -2.5], rtol=1e-5)
+
+
+def test_calls_of_the_solvers_of_a_stationary_density():
+  """Each is run and its evaluations counted: some begin with one more."""
+  normal = fields.from_log_density(lambda x: -jnp.sum(x**2) / 2)
+  solvers = (
+    samplers.mala(),
+    samplers.baoab(),
+    samplers.annealed(3),
+    samplers.predictor_corrector(samplers.ancestral(), 2),
+  )
+  calls = []
+
+  def counted(n):
+    def estimate(x, t):
+      jax.debug.callback(lambda t: calls.append(n), t)
+      return normal(x, t)._replace(data=0 * x)
+
+    return fields.Field(estimate, paths.edm())
+
+  @jax.jit
+  def run(x, times):
+    keys = jax.random.split(jax.random.key(0), len(solvers))
+    return [
+      samplers.integrate(solver, counted(n), x, times, keys[n])
+      for n, solver in enumerate(solvers)
+    ]
+
+  jax.block_until_ready(run(jnp.ones(1), jnp.array([2.0, 1.5, 1.0, 0.5])))
+  jax.effects_barrier()
+  found = [calls.count(n) for n in range(len(solvers))]
+  assert found == [solver.num_calls(3) for solver in solvers] == [4, 4, 9, 9]

@@ -198,3 +198,21 @@ def test_what_a_saver_keeps(tmp_path):
 def test_two_leaves_of_one_name_are_refused():
   with pytest.raises(ValueError, match="two leaves are both named"):
     leaves.flatten({"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)})
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("what", ["params", "ema"])
+def test_one_number_in_one_shard_is_found(bad, what):
+  with jax.default_device(None):
+    mesh = sharding.mesh()
+  good = jax.device_put(jnp.zeros((16, 2)), sharding.split(mesh))
+  spoilt = jax.device_put(good.at[11, 1].set(bad), sharding.split(mesh))
+  player = state.Player({"w": good}, (), {"fast": {"w": good}})
+  now = state.State(jnp.int32(3), jax.random.key(0), {"m": player}, {})
+  loop._check_params(3, now)
+  tree = {"w": spoilt} if what == "params" else {"fast": {"w": spoilt}}
+  now = now._replace(players={"m": player._replace(**{what: tree})})
+  with pytest.raises(
+    loop.Diverged, match=f"m: {what} are not finite at step 3"
+  ):
+    loop._check_params(3, now)
