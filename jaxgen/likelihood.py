@@ -215,7 +215,7 @@ def truncation(
   keys.require_typed(key)
   wide = fields.wider(x.dtype, jnp.float32)
   t = jnp.asarray(t, wide)
-  score = fields.outline(field, x, t).score
+  score = fields.outline(field, x, wide).score
   path = field.path
   if path is None or score is None:
     name = "path" if path is None else "score"

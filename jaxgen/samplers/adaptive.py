@@ -147,7 +147,7 @@ def _check(field, x, t, **positive):
   for name, value in positive.items():
     if not value > 0:
       raise ValueError(f"adaptive.integrate: expected {name} > 0, got {value}")
-  velocity = fields.outline(field, x, t).velocity
+  velocity = fields.outline(field, x, t.dtype).velocity
   if velocity is None or velocity.shape != x.shape:
     got = None if velocity is None else f"shape {velocity.shape}"
     raise ValueError(
