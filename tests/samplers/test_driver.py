@@ -164,6 +164,30 @@ def test_num_calls_is_the_number_of_evaluations(name):
     np.testing.assert_allclose(sorted(calls), np.sort(both), rtol=1e-6)
 
 
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_kinds(impl):
+  """One at a time each sample has its own key; under vmap all have the first's.
+
+  So jaxgen.keys and docs/solvers.md say.
+  """
+  field, times = mixture.field(PATH), jnp.asarray(_times())
+  solver = samplers.ancestral()
+  run = lambda key: samplers.integrate(
+    solver, field, jnp.asarray(X[0]), times, key
+  )
+  fold = lambda *n: jnp.stack([jax.random.fold_in(key, i) for i in n])
+  with jax.debug_key_reuse(False):
+    key = jax.random.key(0, impl=impl)
+    single, batch = jax.jit(run), jax.jit(jax.vmap(run))
+    alone = np.stack([single(jax.random.fold_in(key, n)) for n in (1, 2)])
+    one_by_one = jax.jit(lambda keys: jax.lax.map(run, keys))(fold(1, 2))
+    one, other = batch(fold(1, 2)), batch(fold(1, 3))
+  np.testing.assert_allclose(one_by_one, alone, rtol=2e-5, atol=2e-6)
+  np.testing.assert_allclose(one[0], alone[0], rtol=2e-5, atol=2e-6)
+  np.testing.assert_array_equal(one[1], other[1])  # of keys 2 and 3
+  assert np.abs(alone[1] - np.stack([alone[0], one[1]])).min() > 1e-4
+
+
 @each_kind
 def test_nothing_leaks(name):
   with jax.checking_leaks():

@@ -186,7 +186,7 @@ def test_preconditioned_networks_see_the_dtype_of_x():
 
   predict_fn, _ = predictions.preconditioned(net, paths.edm(), 0.5)
   for dtype in ("float32", *HALF):
-    predict_fn(jnp.asarray(X, dtype), jnp.asarray(1.5))
+    predict_fn(jnp.asarray(X, dtype), jnp.asarray(1.5, "float32"))
     x, t = seen[dtype]
     assert t.dtype == jnp.float32
     eps = float(jnp.finfo(dtype).eps)
