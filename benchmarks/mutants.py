@@ -42,7 +42,7 @@ class Unmutated:
 
   def __init__(self, tree: pathlib.Path):
     self.tree, self.path = tree, STORE / "unmutated.json"
-    self.known = json.loads(self.path.read_text()) if self.path.exists() else {}
+    self.known = self._read()
     code = hashlib.sha256()
     for path in sorted(tree.glob("jaxgen/**/*.py")):
       code.update(path.read_bytes())
@@ -65,10 +65,14 @@ class Unmutated:
         raise RuntimeError(f"{test} fails without any change:\n{log[-3000:]}")
       # The largest so far: the first run compiled, the later ones need not.
       spent = max(result["seconds"], self.known.get(test, {}).get("seconds", 0))
-      self.known[test] = dict(key=key, seconds=spent)
+      # Another run may have stored others in the meantime.
+      self.known = self._read() | {test: dict(key=key, seconds=spent)}
       self.path.write_text(json.dumps(self.known, indent=1))
       print(f"{test}: passes, {result['seconds']} s", flush=True)
     return self.known[test]["seconds"]
+
+  def _read(self):
+    return json.loads(self.path.read_text()) if self.path.exists() else {}
 
 
 def judge(result: dict) -> str:
