@@ -63,8 +63,16 @@ def along(solver: samplers.Solver, times: Float[Array, "..."]) -> Callable:
   """A solve along a grid: increasing from data to noise, or the reverse.
 
   Any deterministic solver that reads the velocity alone (euler, heun, rk4,
-  adams_bashforth, ...); one that needs more is refused, saying what it lacks.
+  adams_bashforth, ...).
+
+  Raises:
+    ValueError: the solver needs more.
   """
+  if solver.needs != ("velocity",):
+    raise ValueError(
+      "along: expected a solver that needs the velocity alone, got"
+      f" {solver.name}, which needs {' and '.join(solver.needs)}"
+    )
   return lambda field, y, key: samplers.integrate(solver, field, y, times, key)
 
 
@@ -111,8 +119,8 @@ def log_prob(
     num_probes - 1 degrees covers the solver's value, not the solver's error.
 
   Raises:
-    ValueError: the field gives no velocity, the solver needs more than that,
-      or (in an eager call) log_prob or end is not finite.
+    ValueError: the field gives no velocity, or (in an eager call) log_prob or
+      end is not finite.
   """
   end, integrals = _carry("log_prob", solve, field, x, key, trace)
   at_end = prior(end)

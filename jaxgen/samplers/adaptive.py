@@ -53,9 +53,8 @@ def integrate(
 
   Args:
     field: what is integrated; it must give a velocity.
-    x: the state at start, [*D], of any float dtype. In half precision it is
-      carried in float32, but the field sees it rounded: tolerances below that
-      rounding cost steps and gain nothing.
+    x: the state at start, [*D], of any float dtype. A field sees one of half
+      precision rounded: tolerances below that cost steps and gain nothing.
     start: time of departure, [].
     end: time of arrival, []; below start to generate, above to encode.
     rtol: relative tolerance of a step.

@@ -131,7 +131,7 @@ def test_a_bare_velocity_is_told_what_gives_the_rest():
   """Where a user of dpmpp_2m reads how to go on."""
   bare = fields.from_velocity(lambda x, t: -x)
   for solver, name in (
-    (samplers.dpmpp_2m(), "path"),
+    (samplers.dpmpp_2m(), "data"),
     (samplers.euler_maruyama(jnp.ones_like), "score"),
   ):
     line = f"field: expected {name}, which {solver.name} needs, got None"
