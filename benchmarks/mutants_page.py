@@ -14,6 +14,9 @@ each against the tests of its module (benchmarks/mutants.py says how). Killed:
 a test fails. Timeout: it exceeds 3 times the CPU time of its tests, and counts
 as killed. Equivalent: the line given proves that no value changes. The rate is
 (killed + timeout) / (all - equivalent).
+
+Seed 0 came first and its survivors were given tests, so its own rate says
+nothing about other changes: the seeds after it do.
 """
 
 
@@ -62,8 +65,9 @@ def section(found: dict) -> list[str]:
     cells = [folder, number, *(row[outcome] for outcome in OUTCOMES), rate]
     lines.append(f"| {' | '.join(map(str, cells))} |")
   lines += ["", f"Could not be imported and were replaced: {found['redrawn']}."]
-  lines += ["", "Survivors:" if found["survived"] else "No survivor.", ""]
-  lines += [f"- `{text}`" for text in found["survived"]]
+  lines += ["", "Survivors:" if found["survived"] else "No survivor."]
+  if found["survived"]:
+    lines += ["", *(f"- `{text}`" for text in found["survived"])]
   if found["equivalent"]:
     lines += ["", "Equivalent:", ""]
     lines += [f"- `{text}`: {proof}" for text, proof in found["equivalent"]]
