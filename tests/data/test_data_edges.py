@@ -21,7 +21,7 @@ def rows(source):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16, np.uint8])
 def test_points_are_read_and_cut(tmp_path, dtype):
   points = np.arange(60).reshape(20, 3).astype(dtype)
-  found = load_points(tmp_path, points=points, other=np.ones(2))
+  found = load_points(tmp_path, points=points)
   sizes = {name: source.size for name, source in found.items()}
   assert sizes == dict(train=16, validation=2, test=2)
   parts = [rows(found[name]) for name in sizes]
@@ -44,7 +44,7 @@ def test_points_may_be_as_large_as_a_float32(tmp_path):
 @pytest.mark.parametrize(
   "arrays, message",
   [
-    (dict(x=np.ones((5, 2))), r"expected an array points \[N, D\], got none"),
+    (dict(x=np.ones((5, 2))), "expected arrays named points, got x"),
     (dict(points=np.ones(5)), r"points \[N, D\], got shape \[5\]"),
     (dict(points=np.ones((5, 2, 1))), r"got shape \[5, 2, 1\]"),
     (dict(points=np.ones((0, 2))), r"got shape \[0, 2\]"),
