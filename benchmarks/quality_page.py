@@ -46,10 +46,10 @@ def page(found: dict) -> str:
     "why floors and a Gaussian stand beside: [metrics](../metrics.md). Choices",
     "are made on validation. A figure in bold misses its goal.",
     "",
-    "KID's intervals of real images here are those of an older estimate, and",
-    "today's are narrower: [metrics](../metrics.md). The v-prediction row, on the",
-    "cosine path, was trained before that path's scales kept the last digits of",
-    "float32: its samples are not those of today bit for bit.",
+    "KID's intervals of real images here are those of an older estimate;",
+    "today's are narrower: [metrics](../metrics.md). The v-prediction row, on",
+    "the cosine path, was trained before that path's scales kept the last",
+    "digits of float32: its samples are not those of today bit for bit.",
   ]
   for name, title in TITLES.items():
     if name in found:
