@@ -1,4 +1,11 @@
-"""Random keys are typed: jax.random.key(seed), never a legacy uint32 array."""
+"""Random keys are typed: jax.random.key(seed), never a legacy uint32 array.
+
+Keys of every kind run. That a sample depends on its own key alone holds for
+JAX's default, threefry2x32. Of keys made with impl="rbg" or "unsafe_rbg" (fast
+on TPUs), jax.vmap draws a whole batch from the first key: a sample then changes
+with its place, the size of its batch and the batch's first key, and is
+reproduced only by the same batch. jax.lax.map keeps each sample its own.
+"""
 
 from typing import Any
 

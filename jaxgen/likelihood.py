@@ -30,7 +30,7 @@ from jaxgen import fields, keys, samplers, traces
 
 
 class Density(NamedTuple):
-  """A log-density and its parts, in nats, [] each.
+  """A log-density and its parts, in nats, [] each, in float32 or wider.
 
   Attributes:
     log_prob: of x (log_prob), of the state at the end (generate).
@@ -38,7 +38,8 @@ class Density(NamedTuple):
     divergence: int_start^end div v dt, the mean over probes.
     standard_error: of divergence, from the spread between probes; 0 where it
       is exact, infinite with one probe, which has no spread.
-    end: the state at the end of the solve, [*D]: the latent, or the sample.
+    end: the state at the end of the solve, [*D], in x's dtype: the latent, or
+      the sample.
     is_finite: whether log_prob and end are.
   """
 
@@ -62,8 +63,16 @@ def along(solver: samplers.Solver, times: Float[Array, "..."]) -> Callable:
   """A solve along a grid: increasing from data to noise, or the reverse.
 
   Any deterministic solver that reads the velocity alone (euler, heun, rk4,
-  adams_bashforth, ...); one that needs more is refused, saying what it lacks.
+  adams_bashforth, ...).
+
+  Raises:
+    ValueError: the solver needs more.
   """
+  if solver.needs != ("velocity",):
+    raise ValueError(
+      "along: expected a solver that needs the velocity alone, got"
+      f" {solver.name}, which needs {' and '.join(solver.needs)}"
+    )
   return lambda field, y, key: samplers.integrate(solver, field, y, times, key)
 
 
@@ -110,12 +119,13 @@ def log_prob(
     num_probes - 1 degrees covers the solver's value, not the solver's error.
 
   Raises:
-    ValueError: the field gives no velocity, the solver needs more than that,
-      or (in an eager call) log_prob or end is not finite.
+    ValueError: the field gives no velocity, or (in an eager call) log_prob or
+      end is not finite.
   """
   end, integrals = _carry("log_prob", solve, field, x, key, trace)
   at_end = prior(end)
   value, error = traces.mean(trace, integrals)
+  end = end.astype(x.dtype)
   return _checked("log_prob", at_end + value, at_end, value, error, end)
 
 
@@ -134,15 +144,18 @@ def generate(
   data, and log_prob is that of Density.end. Otherwise as `log_prob`.
   """
   end, integrals = _carry("generate", solve, field, x, key, trace)
-  at_start = prior(x)
+  at_start = prior(x.astype(integrals.dtype))
   value, error = traces.mean(trace, integrals)
+  end = end.astype(x.dtype)
   return _checked("generate", at_start - value, at_start, value, error, end)
 
 
 def _carry(name, solve, field, x, key, trace):
-  """The state at the end [*D] and the integrals [K]."""
+  """The state at the end [*D] and the integrals [K], float32 or wider."""
   keys.require_typed(key)
   probe_key, solve_key = jax.random.split(key)
+  dtype, wide = x.dtype, fields.wider(x.dtype, jnp.float32)
+  field, x = fields.widened(field, dtype, wide), x.astype(wide)
   probes = trace.draw(probe_key, x)
 
   def velocity_fn(x, t):
@@ -208,12 +221,14 @@ def truncation(
     ValueError: the field has no path or gives no score.
   """
   keys.require_typed(key)
-  t = jnp.asarray(t, x.dtype)
-  score = jax.eval_shape(field.estimate, x, t).score
+  wide = fields.wider(x.dtype, jnp.float32)
+  t = jnp.asarray(t, wide)
+  score = fields.outline(field, x, wide).score
   path = field.path
   if path is None or score is None:
     name = "path" if path is None else "score"
     raise ValueError(f"field: expected {name}, which truncation needs")
+  field, x = fields.widened(field, x.dtype, wide), x.astype(wide)
   score, rates = trace.estimate(
     lambda x: field(x, t).score, x, trace.draw(key, x)
   )

@@ -53,7 +53,8 @@ def integrate(
 
   Args:
     field: what is integrated; it must give a velocity.
-    x: the state at start, [*D].
+    x: the state at start, [*D], of any float dtype. A field sees one of half
+      precision rounded: tolerances below that cost steps and gain nothing.
     start: time of departure, [].
     end: time of arrival, []; below start to generate, above to encode.
     rtol: relative tolerance of a step.
@@ -72,17 +73,21 @@ def integrate(
 
   Raises:
     ValueError: the field gives no velocity of x's shape, a tolerance or
-      max_steps is not positive, or solver has no error estimate.
+      max_steps is not positive, start or end is in half precision, or solver
+      has no error estimate.
     ImportError: diffrax is not installed.
 
   Reference: Tsitouras 2011, Computers and Mathematics with Applications 62(2);
   Kidger 2021, arXiv:2202.02435, section 5.
   """
   diffrax = _diffrax()
-  start, end = jnp.asarray(start, x.dtype), jnp.asarray(end, x.dtype)
+  for name, t in dict(start=start, end=end).items():
+    fields.require_wide(name, jnp.result_type(t, float))
+  wide = fields.wider(x.dtype, jnp.float32)
+  start, end = jnp.asarray(start, wide), jnp.asarray(end, wide)
   _check(field, x, start, rtol=rtol, atol=atol, max_steps=max_steps)
-  return _solve(
-    *(field, x, start, end),
+  found, stats = _solve(
+    *(fields.widened(field, x.dtype, wide), x.astype(wide), start, end),
     diffrax.Tsit5() if solver is None else solver,
     stepsize_controller=diffrax.PIDController(rtol, atol),
     adjoint=diffrax.RecursiveCheckpointAdjoint()
@@ -90,6 +95,7 @@ def integrate(
     else adjoint,
     max_steps=max_steps,
   )
+  return found.astype(x.dtype), stats
 
 
 def _solve(field, x, start, end, solver, **settings):
@@ -115,7 +121,7 @@ def _solve(field, x, start, end, solver, **settings):
   arrived = solution.result == diffrax.RESULTS.successful
   succeeded = arrived & jnp.all(jnp.isfinite(x))
   # The last slope of an accepted step is the first of the next, if fsal.
-  fsal, steps = solver.tableau.fsal, stats["num_steps"]
+  fsal, steps = int(solver.tableau.fsal), stats["num_steps"]
   return jnp.where(succeeded, x, jnp.nan), Stats(
     num_steps=steps,
     num_accepted=stats["num_accepted_steps"],
@@ -140,7 +146,7 @@ def _check(field, x, t, **positive):
   for name, value in positive.items():
     if not value > 0:
       raise ValueError(f"adaptive.integrate: expected {name} > 0, got {value}")
-  velocity = jax.eval_shape(field.estimate, x, t).velocity
+  velocity = fields.outline(field, x, t.dtype).velocity
   if velocity is None or velocity.shape != x.shape:
     got = None if velocity is None else f"shape {velocity.shape}"
     raise ValueError(

@@ -84,7 +84,7 @@ def data(eta: float = 0.0) -> Form:
 
   def std(path, t, end):
     h = path.log_ratio(t) - path.log_ratio(end)
-    return path.sigma(end) * jnp.sqrt(-jnp.expm1(-2 * eta * h))
+    return path.sigma(end) * driver.root(-jnp.expm1(-2 * eta * h))
 
   return Form("data", 1 + eta, _clock, _time, scales, std if eta else None)
 
@@ -97,7 +97,7 @@ def noise(eta: float = 0.0) -> Form:
 
   def std(path, t, end):
     h = path.log_ratio(t) - path.log_ratio(end)
-    return path.sigma(end) * jnp.sqrt(eta * jnp.expm1(2 * h))
+    return path.sigma(end) * driver.root(eta * jnp.expm1(2 * h))
 
   return Form("noise", -1.0, _clock, _time, scales, std if eta else None)
 
@@ -125,11 +125,13 @@ def weights(
   up to 10, and no digit is lost at small ones, as closed forms would.
 
   Args:
-    nodes: where the polynomial goes through, [k].
+    nodes: where the polynomial goes through, in order of use: a multistep
+      method's newest first, [k].
     start: of the step, on the clock, [].
     end: of the step, [].
     rate: of the exponential.
-    known: which nodes count, [k]; the others get the weight 0.
+    known: which nodes there are, [k]; the others get the weight 0, and so do
+      nodes that repeat one before them.
 
   Returns:
     w, [k].
@@ -144,19 +146,27 @@ def weights(
   return (mass[:, None] * values(nodes - start, h * fraction, known)).sum(0)
 
 
+def used(
+  nodes: Float[Array, "k"], known: Bool[Array, "k"] | None = None
+) -> Bool[Array, "k"]:
+  """Which nodes are known and repeat no known one before them, [k]."""
+  known = jnp.ones(len(nodes), bool) if known is None else known
+  before = jnp.tri(len(nodes), k=-1, dtype=bool) & known[None]
+  return known & ~(before & (nodes[:, None] == nodes[None])).any(1)
+
+
 def lagrange(
   nodes: Float[Array, "k"],
   at: Float[Array, ""],
   known: Bool[Array, "k"] | None = None,
 ) -> Float[Array, "k"]:
-  """The Lagrange polynomials l_j of the known nodes at one place, [k]."""
-  others = ~jnp.eye(len(nodes), dtype=bool)
-  if known is not None:
-    others = others & known[None]
+  """The Lagrange polynomials l_j of the used nodes at one place, [k]."""
+  counts = used(nodes, known)
+  others = counts[:, None] & counts[None] & ~jnp.eye(len(nodes), dtype=bool)
+  # No gap is 0, not even one whose quotient is dropped: its slope would be NaN.
   gaps = jnp.where(others, nodes[:, None] - nodes[None], 1)
   factors = jnp.where(others, (at - nodes)[None] / gaps, 1)
-  found = factors.prod(1)
-  return found if known is None else jnp.where(known, found, 0)
+  return jnp.where(counts, factors.prod(1), 0)
 
 
 def combine(weights: Array, values: tuple) -> Array:

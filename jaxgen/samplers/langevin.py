@@ -70,7 +70,8 @@ def _corrected(name, predictor, num_corrections, snr):
 
   def plan(path, times):
     pull = 2 * (snr * path.sigma(times[1:])) ** 2
-    return predictor.plan(path, times), dict(t=times[1:], pull=pull)
+    c = dict(t=times[1:], pull=pull, std=driver.root(2 * pull))
+    return predictor.plan(path, times), c
 
   def step(field, key, x, coefficients, memory):
     inner, c = coefficients
@@ -78,9 +79,9 @@ def _corrected(name, predictor, num_corrections, snr):
     x, memory = predictor.step(field, predictor_key, x, inner, memory)
 
     def correct(x, i):
-      draw = driver.normal(jax.random.fold_in(corrector_key, i), x)
       move = c["pull"] * field(x, c["t"]).score
-      return x + move + jnp.sqrt(2 * c["pull"]) * draw, None
+      draw_key = jax.random.fold_in(corrector_key, i)
+      return driver.add_noise(draw_key, x + move, c), None
 
     return jax.lax.scan(correct, x, jnp.arange(num_corrections))[0], memory
 
@@ -117,9 +118,11 @@ def mala() -> driver.Solver:
     draw_key, accept_key = jax.random.split(key)
     (log_prob, score), dt = memory, c["dt"]
     draw = driver.normal(draw_key, x)
-    y = x + dt * score + jnp.sqrt(2 * dt) * draw
+    y = x + dt * score + driver.root(2 * dt) * draw
     at = field(y, c["t"])
-    back = jnp.sum((x - y - dt * at.score) ** 2) / (4 * dt)
+    # In a step of length zero y is x, and there is nothing to divide.
+    length = jnp.where(dt == 0, 1.0, dt)
+    back = jnp.sum((x - y - dt * at.score) ** 2) / (4 * length)
     log_ratio = at.log_prob - log_prob - back + jnp.sum(draw**2) / 2
     uniform = jax.random.uniform(accept_key, (), x.dtype)
     taken = jnp.log1p(-uniform) < log_ratio
@@ -160,7 +163,7 @@ def baoab(friction: float = 1.0) -> driver.Solver:
     momentum = momentum + dt / 2 * score
     x = x + dt / 2 * momentum
     keep = jnp.exp(-friction * dt)
-    std = jnp.sqrt(-jnp.expm1(-2 * friction * dt))
+    std = driver.root(-jnp.expm1(-2 * friction * dt))
     momentum = keep * momentum + std * driver.normal(key, x)
     x = x + dt / 2 * momentum
     score = field(x, c["t"]).score

@@ -34,7 +34,7 @@ def table(
   nodes: np.ndarray,
   slope: Callable | None = None,
 ) -> Float[Array, "steps order"]:
-  """The weights of every step, 0 for nodes before the first time.
+  """The weights of every step, 0 for nodes before the first or repeated.
 
   Args:
     clock: the times on the form's clock, [N + 1].
@@ -53,7 +53,7 @@ def table(
     constant = forms.lagrange(at, start, known)
     total = found.sum()  # that of the exponential alone
     two = constant * total + (line - constant) * slope(end - start, total)
-    return jnp.where(known.sum() == 2, two, found)
+    return jnp.where(forms.used(at, known).sum() == 2, two, found)
 
   at = clock[np.maximum(nodes, 0)]
   known = jnp.asarray(nodes >= 0)

@@ -11,36 +11,8 @@ from absl.testing import parameterized
 
 from benchmarks import mixture
 from jaxgen import fields, samplers
+from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
 
-MANY = (
-  samplers.euler(),
-  samplers.midpoint(),
-  samplers.heun(),
-  samplers.rk4(),
-  samplers.adams_bashforth(3),
-  samplers.ddim(),
-  samplers.dpm_solver_2s(),
-  samplers.dpm_solver_3s(),
-  samplers.dpmpp_2s(),
-  samplers.dpmpp_2m(),
-  samplers.dpmpp_3m(),
-  samplers.deis(3),
-  samplers.unipc(2),
-  samplers.unipc(3),
-  samplers.euler_maruyama(),
-  samplers.ancestral(),
-  samplers.ddim(0.5),
-  samplers.churn(1.0),
-  samplers.dpmpp_sde(),
-  samplers.dpmpp_2m_sde(),
-  samplers.seeds_2(),
-  samplers.predictor_corrector(samplers.ddim(), 2),
-  samplers.annealed(2),
-)
-SOLVERS = {solver.name: solver for solver in MANY}
-DETERMINISTIC = set(list(SOLVERS)[:14])
-# One of each kind, for what is the driver's own.
-FEW = ("euler", "heun", "churn", "unipc(3)", "dpmpp_sde", "annealed")
 every_solver = pytest.mark.parametrize("name", SOLVERS)
 each_kind = pytest.mark.parametrize("name", FEW)
 PATH = mixture.jaxgen_path("vp")
@@ -192,37 +164,28 @@ def test_num_calls_is_the_number_of_evaluations(name):
     np.testing.assert_allclose(sorted(calls), np.sort(both), rtol=1e-6)
 
 
-@every_solver
-def test_derivatives_equal_finite_differences(name):
-  """Forward mode, reverse mode with each step computed again, and plain."""
-  with jax.enable_x64(True):
-    x = jnp.asarray(X[0], "float64")
-    times = jnp.asarray(_times(), "float64")
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_kinds(impl):
+  """One at a time each sample has its own key; under vmap all have the first's.
 
-    def loss(scale, solver):  # of the data and of the start: two roads
-      field = mixture.field(PATH, scale)
-      key = jax.random.key(2)
-      end = samplers.integrate(solver, field, scale * x, times, key)
-      return end @ jnp.array([1.0, -0.5])
-
-    @jax.jit
-    def run(scale, h):
-      solver = SOLVERS[name]
-      plain = lambda scale: loss(scale, solver)
-      around = jax.vmap(plain)(jnp.stack([scale + h, scale - h]))
-      found = [
-        jax.jvp(plain, (scale,), (jnp.ones(()),))[1],
-        jax.grad(lambda scale: loss(scale, samplers.remat(solver)))(scale),
-      ]
-      if name in FEW:
-        found.append(jax.grad(plain)(scale))
-      return found, around
-
-    with jax.debug_key_reuse(False):  # the same draws, on purpose
-      found, (above, below) = run(jnp.asarray(0.9), 1e-5)
-    difference = float(above - below) / 2e-5
-  assert abs(difference) > 1e-2
-  np.testing.assert_allclose(found, difference, rtol=1e-6)
+  So jaxgen.keys and docs/solvers.md say.
+  """
+  field, times = mixture.field(PATH), jnp.asarray(_times())
+  solver = samplers.ancestral()
+  run = lambda key: samplers.integrate(
+    solver, field, jnp.asarray(X[0]), times, key
+  )
+  fold = lambda *n: jnp.stack([jax.random.fold_in(key, i) for i in n])
+  with jax.debug_key_reuse(False):
+    key = jax.random.key(0, impl=impl)
+    single, batch = jax.jit(run), jax.jit(jax.vmap(run))
+    alone = np.stack([single(jax.random.fold_in(key, n)) for n in (1, 2)])
+    one_by_one = jax.jit(lambda keys: jax.lax.map(run, keys))(fold(1, 2))
+    one, other = batch(fold(1, 2)), batch(fold(1, 3))
+  np.testing.assert_allclose(one_by_one, alone, rtol=2e-5, atol=2e-6)
+  np.testing.assert_allclose(one[0], alone[0], rtol=2e-5, atol=2e-6)
+  np.testing.assert_array_equal(one[1], other[1])  # of keys 2 and 3
+  assert np.abs(alone[1] - np.stack([alone[0], one[1]])).min() > 1e-4
 
 
 @each_kind
