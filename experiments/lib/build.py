@@ -241,7 +241,8 @@ def make_field(method: Method, params: Any, label: Any) -> fields.Field:
 def make_sampler(method: Any) -> Callable:
   """(params, keys [N], labels [N]) -> (states [N, T, *D], data [N, *D]).
 
-  A sample depends on its own key alone; each device draws a share of them.
+  A sample depends on its own key alone (keys of JAX's default kind, see
+  jaxgen.keys); each device draws a share of them.
 
   Args:
     method: with `sample`, a Method or a game's.

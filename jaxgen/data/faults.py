@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def cause(error: BaseException) -> str:
-  """The first line of what another library says, 200 characters at most."""
+  """The first line of what another library says, 400 characters at most."""
   first = error.args[0] if error.args else ""
   said = first if isinstance(first, str) else str(error)
   line = next(iter(said.strip().splitlines()), "") or type(error).__name__
-  return line if len(line) <= 200 else f"{line[:197]}..."
+  return line if len(line) <= 400 else f"{line[:397]}..."
 
 
 def listed(names: Sequence[str], shown: int = 5) -> str:

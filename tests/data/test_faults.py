@@ -38,7 +38,7 @@ def test_long_lists_are_cut():
     (FileNotFoundError(2, "No such file"), "[Errno 2] No such file"),
     (MemoryError(), "MemoryError"),
     (ValueError("\n"), "ValueError"),
-    (ValueError("x" * 300), "x" * 197 + "..."),
+    (ValueError("x" * 500), "x" * 397 + "..."),
   ],
 )
 def test_a_cause_is_one_short_line(error, expected):

@@ -115,7 +115,9 @@ def test_subcommands(pair):
   middle = (found.latents[0] + found.latents[1]) / 2
   ends = found.interpolations[0]
   assert np.all(np.isfinite(middle)) and ends.shape == (3, 2)
-  with pytest.raises(ValueError, match="expected data, which unipc"):
+  with pytest.raises(
+    ValueError, match=r"^solver, source, bridge: .* got unipc"
+  ):
     drawing.sampler(drawing.read(directory, encode.Config(solver="unipc_2")))(
       jax.random.key(0), None, 2
     )

@@ -163,7 +163,7 @@ def test_solvers_and_encoding_are_refused(
   printed = "".join(capsys.readouterr())
   assert caught.value.code == 2 and len(printed.splitlines()) == 1
   assert printed.startswith("error: ")
-  flag = arguments[0][2:].replace("-", "_") if arguments else "solver"
+  flag = arguments[0] if arguments else "--solver"
   assert f"error: {flag}: expected " in printed and str(directory) in printed
   assert set(directory.iterdir()) == before
 

@@ -30,9 +30,9 @@ GAMES = {
 @pytest.mark.parametrize(
   "flag, value, most",
   [
-    ("seed", 2**63, "seed: expected 0 to 4294967295 (32 bits)"),
-    ("num-steps", 10**11, "num_steps: expected at most 2147483647"),
-    ("samples-every", 10**12, "samples_every: expected at most 2147483647"),
+    ("seed", 2**63, "--seed: expected 0 to 4294967295 (32 bits)"),
+    ("num-steps", 10**11, "--num-steps: expected at most 2147483647"),
+    ("samples-every", 10**12, "--samples-every: expected at most 2147483647"),
   ],
 )
 def test_games(monkeypatch, capsys, tmp_path, module, flag, value, most):
@@ -50,7 +50,7 @@ def test_updates_of_a_player(monkeypatch, capsys, tmp_path, module):
   flags = ["smoke", "--num-steps", 2**30, "--run-dir", tmp_path / "run"]
   main = lambda: runs.main(module.MODULE, module.PRESETS, module.run)
   printed = _exit(monkeypatch, capsys, main, [*flags, *GAMES[module]])
-  most = "num_steps: expected at most 214748364, as a player's updates"
+  most = "--num-steps: expected at most 214748364, as a player's updates"
   assert printed == f"error: {most} are counted in int32, got {2**30}\n"
   assert not any(tmp_path.iterdir())
 
@@ -59,5 +59,5 @@ def test_updates_of_a_player(monkeypatch, capsys, tmp_path, module):
 def test_encode(monkeypatch, capsys, tmp_path, flag):
   arguments = [tmp_path, f"--{flag}", 10**12]
   printed = _exit(monkeypatch, capsys, encode.main, arguments)
-  most = f"{flag}: expected at most 2147483647"
+  most = f"--{flag}: expected at most 2147483647"
   assert printed == f"error: {most}, got {10**12}\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import checks
 from experiments.lib import run as runs
+from experiments.lib import settings
 
 CONFIG = edm.Config(run_dir="")
 
@@ -95,7 +95,7 @@ def test_scalars_of_array_libraries_are_settings(tmp_path, to):
   names = ("seed", "churn", "flip", "width")
   odd = {name: to(getattr(plain, name)) for name in names}
   odd["ema_decay"] = tuple(map(to, plain.ema_decay))
-  config = checks.settings(dataclasses.replace(plain, **odd))
+  config = settings.plain(dataclasses.replace(plain, **odd))
   assert config == plain and hash(config) == hash(plain)
   for name in names:
     assert type(getattr(config, name)) is type(getattr(plain, name))
@@ -111,7 +111,7 @@ def test_scalars_of_array_libraries_are_settings(tmp_path, to):
 def test_a_seed_has_32_bits(seed):
   """JAX makes one key of 1 and 2^32 + 1, and NumPy takes no more."""
   with pytest.raises(ValueError, match=rf"seed: expected 0 to .* got {seed}$"):
-    checks.settings(dataclasses.replace(CONFIG, seed=seed))
-  assert checks.settings(CONFIG) == CONFIG
+    settings.plain(dataclasses.replace(CONFIG, seed=seed))
+  assert settings.plain(CONFIG) == CONFIG
   highest = dataclasses.replace(CONFIG, seed=2**32 - 1)
-  assert checks.settings(highest) == highest
+  assert settings.plain(highest) == highest
