@@ -208,7 +208,7 @@ def test_bad_settings_write_nothing(tmp_path, changes, match):
 @pytest.mark.parametrize(
   "arrays, match",
   [
-    (dict(x=np.zeros((4, 2))), "expected an array points"),
+    (dict(x=np.zeros((4, 2))), "expected arrays named points, got x"),
     (dict(points=np.zeros(4)), r"points \[N, D\], got shape \[4\]"),
     (dict(points=np.zeros((0, 2))), r"got shape \[0, 2\]"),
     (dict(points=np.full((9, 2), np.nan)), "finite numbers"),
