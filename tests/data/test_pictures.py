@@ -42,6 +42,13 @@ def save(path, image, **settings):
   return pictures.read([path])[0]
 
 
+def kind_of(value):
+  """A short name of a PNG among the parameters of a test."""
+  if isinstance(value, bytes):
+    return f"{value[24]} bits of kind {value[25]}"
+  return value if isinstance(value, str) else ""
+
+
 PALETTE = bytes([9, 9, 9, 0, 128, 255, 255, 0, 7])
 
 
@@ -68,6 +75,7 @@ PALETTE = bytes([9, 9, 9, 0, 128, 255, 255, 0, 7])
     (png(8, 4, [b"a\xffb\xff"]), [*b"ab"]),
     (png(8, 6, [b"abc\xff"]), [*b"abc"]),
   ],
+  ids=kind_of,
 )
 def test_every_depth_and_palette_is_exact(tmp_path, data, expected):
   pixels = read_one(tmp_path, data)
@@ -93,6 +101,7 @@ def test_every_depth_and_palette_is_exact(tmp_path, data, expected):
     (png(16, 4, [b"abcd"]), "16 bits"),
     (png(16, 6, [b"abcdefgh"]), "16 bits"),
   ],
+  ids=kind_of,
 )
 def test_what_eight_bits_lose_is_rejected(tmp_path, data, message):
   with pytest.raises(ValueError, match=f"8-bit gray or RGB, got {message}"):
