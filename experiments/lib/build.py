@@ -179,10 +179,8 @@ def _ends(config):
 def _draw_and_weight(config, path, prediction):
   """How t is drawn, (key, shape) -> t, and weighted."""
   draw = tables.lookup(tables.DRAWS, config.draw, "draw")
-  values, ends = (
-    _ends(config),
-    {name: f"path, {name}" for name in _ends(config)},
-  )
+  values = _ends(config)
+  ends = {name: f"path, {name}" for name in values}
   if draw.settings:
     values |= dict(mean=config.level_mean, std=config.level_std)
   make_weight, owner = tables.lookup(tables.WEIGHTS, config.weight, "weight")
