@@ -168,6 +168,15 @@ def test_entropic_is_the_inverse_of_the_plans_cumulative_sums():
   assert differ[0] < 0.003 * 500 * 8 and differ[0] < differ[1] / 2
 
 
+def test_entropic_needs_one_device(monkeypatch):
+  x, y = clouds("plane", 8)
+  order = couplings.entropic(jax.random.key(0), x, y, epsilon=0.3)
+  first = jax.local_devices(backend="cpu")[:1]
+  monkeypatch.setattr(jax, "local_devices", lambda **_: first)
+  found = couplings.entropic(jax.random.key(0), x, y, epsilon=0.3)
+  np.testing.assert_array_equal(found, order)
+
+
 def test_entropic_key_decides():
   x, y = clouds("plane", 8)
   draw = lambda seed: couplings.entropic(

@@ -47,13 +47,16 @@ def between(
     raise ValueError("data, source: expected mixtures without a basis")
 
   def estimate(x, t):
-    t = jnp.asarray(t, x.dtype)
+    dtype = fields.wider(x.dtype, jnp.float32)
+    t = jnp.asarray(t, dtype)
     one = jnp.ones_like(t)
     (alpha, sigma), rates = (path.alpha(t), path.sigma(t)), path.rates(t)
     gamma, gamma_rate = jax.jvp(bridge, (t,), (one,))
-    weights, means, stds = (a[:, None] for a in data.arrays(x.dtype))
-    others, places, widths = (a[None] for a in source.arrays(x.dtype))
-    delta = x[None, None] - alpha * means - sigma * places  # [K, L, D]
+    weights, means, stds = (a[:, None] for a in data.arrays(dtype))
+    others, places, widths = (a[None] for a in source.arrays(dtype))
+    delta = (
+      x.astype(dtype)[None, None] - alpha * means - sigma * places
+    )  # [K, L, D]
     variance = (alpha * stds) ** 2 + (sigma * widths) ** 2 + gamma**2
     pull = delta / variance
     energy = delta * pull + jnp.log(2 * jnp.pi * variance)
@@ -67,8 +70,9 @@ def between(
       + rates[1] * (places + sigma * widths**2 * pull)
       + gamma_rate * gamma * pull
     )
-    return fields.Estimate(
+    found = fields.Estimate(
       velocity=average(velocity), score=-average(pull), log_prob=log_prob
     )
+    return jax.tree.map(lambda value: value.astype(x.dtype), found)
 
   return fields.Field(estimate)

@@ -42,9 +42,10 @@ class _Posterior(NamedTuple):
 class Mixture(NamedTuple):
   """sum_k w_k N(m_k, Q diag(s_k^2) Q^T): a pytree of arrays.
 
-  Estimates take x's dtype. Every method is for one example. At t = 0 the
-  density, score and denoiser are those of the data, where stds > 0; the
-  velocity needs a finite sigma', which vp and cosine have only for t > 0.
+  Estimates take x's dtype, and are computed in float32 or wider. Every method
+  is for one example. At t = 0 the density, score and denoiser are those of the
+  data, where stds > 0; the velocity needs a finite sigma', which vp and cosine
+  have only for t > 0.
 
   Attributes:
     weights: w, positive and of sum one, [K].
@@ -74,7 +75,7 @@ class Mixture(NamedTuple):
     t: Float[ArrayLike, ""],
   ) -> Float[Array, ""]:
     """log p_t(x), the density of x_t, in nats, []."""
-    return self._posterior(path, x, t).log_prob
+    return self._posterior(path, x, t).log_prob.astype(x.dtype)
 
   def score(
     self,
@@ -83,7 +84,7 @@ class Mixture(NamedTuple):
     t: Float[ArrayLike, ""],
   ) -> Float[Array, "D"]:
     """grad log p_t(x), [D]."""
-    return self._posterior(path, x, t).score
+    return self._posterior(path, x, t).score.astype(x.dtype)
 
   def denoise(
     self,
@@ -92,7 +93,7 @@ class Mixture(NamedTuple):
     t: Float[ArrayLike, ""],
   ) -> Float[Array, "D"]:
     """E[data | x_t = x], [D]."""
-    return self._posterior(path, x, t).data
+    return self._posterior(path, x, t).data.astype(x.dtype)
 
   def velocity(
     self,
@@ -101,9 +102,7 @@ class Mixture(NamedTuple):
     t: Float[ArrayLike, ""],
   ) -> Float[Array, "D"]:
     """alpha' E[data | x_t = x] + sigma' E[noise | x_t = x], [D]."""
-    data, noise, _, _ = self._posterior(path, x, t)
-    alpha_rate, sigma_rate = path.rates(jnp.asarray(t, x.dtype))
-    return alpha_rate * data + sigma_rate * noise
+    return self.estimate(path, x, t).velocity
 
   def estimate(
     self,
@@ -125,9 +124,10 @@ class Mixture(NamedTuple):
       ValueError: the shapes of weights, means, stds, basis and x disagree.
     """
     data, noise, score, log_prob = self._posterior(path, x, t)
-    alpha_rate, sigma_rate = path.rates(jnp.asarray(t, x.dtype))
+    alpha_rate, sigma_rate = path.rates(jnp.asarray(t, data.dtype))
     velocity = alpha_rate * data + sigma_rate * noise
-    return fields.Estimate(velocity, score, data, noise, log_prob)
+    found = fields.Estimate(velocity, score, data, noise, log_prob)
+    return jax.tree.map(lambda value: value.astype(x.dtype), found)
 
   def field(self, path: paths.Path) -> fields.Field:
     """The exact model of this law on a path: all estimates."""
@@ -165,18 +165,22 @@ class Mixture(NamedTuple):
         f"flow_map: expected one Gaussian, got {num_components} components"
       )
     self._check(x)
-    _, means, stds = self.arrays(x.dtype)
-    s, t = jnp.asarray(s, x.dtype), jnp.asarray(t, x.dtype)
+    dtype = fields.wider(x.dtype, jnp.float32)
+    _, means, stds = self.arrays(dtype)
+    s, t = jnp.asarray(s, dtype), jnp.asarray(t, dtype)
     width = lambda u: jnp.hypot(path.alpha(u) * stds[0], path.sigma(u))
-    delta = self._unrotate(x) - path.alpha(s) * means[0]
-    return self._rotate(path.alpha(t) * means[0] + width(t) / width(s) * delta)
+    delta = self._unrotate(x.astype(dtype)) - path.alpha(s) * means[0]
+    there = path.alpha(t) * means[0] + width(t) / width(s) * delta
+    return self._rotate(there).astype(x.dtype)
 
   def _posterior(self, path, x, t):
     self._check(x)
-    t = jnp.asarray(t, x.dtype)
+    dtype = fields.wider(x.dtype, jnp.float32)
+    t = jnp.asarray(t, dtype)
     alpha, sigma = path.alpha(t), path.sigma(t)
-    weights, means, stds = self.arrays(x.dtype)
-    coordinates = self._unrotate(x)[None]  # [1, D], against components [K, D]
+    weights, means, stds = self.arrays(dtype)
+    # [1, D], against components [K, D].
+    coordinates = self._unrotate(x.astype(dtype))[None]
     delta = coordinates - alpha * means
     variance = (alpha * stds) ** 2 + sigma**2
     energy = delta**2 / variance + jnp.log(2 * math.pi * variance)

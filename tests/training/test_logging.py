@@ -63,6 +63,42 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
   assert second.endswith("0:00:00 left")
 
 
+class Clock:
+  """A clock that is set by hand, in seconds."""
+
+  def __init__(self, monkeypatch):
+    self.now = 1000.0
+    monkeypatch.setattr(logging.time, "monotonic", lambda: self.now)
+
+
+def test_speed_and_time_left_are_those_since_the_last_call(capsys, monkeypatch):
+  clock = Clock(monkeypatch)
+  with logging.progress(8000, 50) as log:
+    clock.now += 5
+    log(60, {})  # 10 steps in 5 s
+    clock.now += 10
+    log(800, {})  # 740 in 10 s: 7200 are left
+    log(800, {})  # none: no speed
+    clock.now += 0.5
+    log(800, {})
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[0].split() == "step 60 2 steps/s 1:06:10 left".split()
+  assert lines[1].split() == "step 800 74 steps/s 0:01:37 left".split()
+  assert all("0 steps/s" in line and "? left" in line for line in lines[2:])
+
+
+def test_seconds_are_those_of_training_to_a_millisecond(tmp_path, monkeypatch):
+  clock, path = Clock(monkeypatch), tmp_path / "metrics.jsonl"
+  log = logging.jsonl(path, 0)
+  clock.now += 1.23456
+  log(1, {})
+  clock.now = 17.0  # another process, whose clock began elsewhere
+  log = logging.jsonl(path, 1)
+  clock.now += 2
+  log(2, {})
+  assert [r["seconds"] for r in logging.read(path)] == [1.235, 3.235]
+
+
 def test_a_bar_on_a_terminal(monkeypatch):
   class Terminal(io.StringIO):
     def isatty(self):
