@@ -118,7 +118,7 @@ def load_data(
     case [law] if law in TOYS:
       if flip:
         raise ValueError(f"flip: expected images, got {name}")
-      return toy_data(TOYS[law]())
+      return toy_data(TOYS[law])
     case _:
       raise ValueError(f"{option}: expected one of {DATA}, got {name!r}")
   return image_data(*found, levels=levels, flip=flip)
@@ -186,12 +186,17 @@ def image_data(
   )
 
 
-def toy_data(law: toy.Toy) -> Data:
+@functools.cache
+def _law(make):
+  """The law and (key, N) -> [N, 2], which is compiled once a process."""
+  law = make()
+  draw = lambda key, n: jax.vmap(law.sample)(jax.random.split(key, n))
+  return law, jax.jit(draw, static_argnums=1)
+
+
+def toy_data(make: Callable[[], toy.Toy]) -> Data:
   """Data of a law on the plane, drawn afresh at every step."""
-  many = jax.jit(
-    lambda key, n: jax.vmap(law.sample)(jax.random.split(key, n)),
-    static_argnums=1,
-  )
+  law, many = _law(make)
 
   def batches(key, batch_size):
     return lambda step: (many(jax.random.fold_in(key, step), batch_size), None)

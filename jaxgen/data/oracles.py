@@ -102,7 +102,7 @@ class Mixture(NamedTuple):
     t: Float[ArrayLike, ""],
   ) -> Float[Array, "D"]:
     """alpha' E[data | x_t = x] + sigma' E[noise | x_t = x], [D]."""
-    return self.estimate(path, x, t).velocity
+    return self._velocity(path, self._posterior(path, x, t), t).astype(x.dtype)
 
   def estimate(
     self,
@@ -123,9 +123,9 @@ class Mixture(NamedTuple):
     Raises:
       ValueError: the shapes of weights, means, stds, basis and x disagree.
     """
-    data, noise, score, log_prob = self._posterior(path, x, t)
-    alpha_rate, sigma_rate = path.rates(jnp.asarray(t, data.dtype))
-    velocity = alpha_rate * data + sigma_rate * noise
+    posterior = self._posterior(path, x, t)
+    data, noise, score, log_prob = posterior
+    velocity = self._velocity(path, posterior, t)
     found = fields.Estimate(velocity, score, data, noise, log_prob)
     return jax.tree.map(lambda value: value.astype(x.dtype), found)
 
@@ -172,6 +172,10 @@ class Mixture(NamedTuple):
     delta = self._unrotate(x.astype(dtype)) - path.alpha(s) * means[0]
     there = path.alpha(t) * means[0] + width(t) / width(s) * delta
     return self._rotate(there).astype(x.dtype)
+
+  def _velocity(self, path, posterior, t):
+    alpha_rate, sigma_rate = path.rates(jnp.asarray(t, posterior.data.dtype))
+    return alpha_rate * posterior.data + sigma_rate * posterior.noise
 
   def _posterior(self, path, x, t):
     self._check(x)
