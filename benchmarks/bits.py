@@ -38,7 +38,8 @@ def cases():
     yield script, "smoke", ()
     for preset in presets.split():
       few = "20" if preset == "photos" else str(NUM_STEPS)
-      warmup = {"photos": ("--warmup-steps", "5")}.get(preset, ())
+      short = preset in ("photos", "digits-dit")
+      warmup = ("--warmup-steps", "5") if short else ()
       yield script, preset, ("--num-steps", few, *warmup, *EVERY)
 
 
@@ -84,14 +85,14 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--out", type=pathlib.Path)
   parser.add_argument("--against", type=pathlib.Path)
-  parser.add_argument("--only", default="", help="scripts, with commas between")
+  parser.add_argument("--only", default="", help="start of a run's name")
   args = parser.parse_args()
   before = json.loads(args.against.read_text()) if args.against else {}
   found, differing = {}, 0
   for script, preset, flags in cases():
-    if args.only and script not in args.only.split(","):
-      continue
     name = f"{script} {preset}"
+    if not name.startswith(args.only):
+      continue
     found[name] = run(script, preset, flags)
     was = before.get(name)
     same = "" if was is None else "same" if was == found[name] else "DIFFERENT"

@@ -4,52 +4,157 @@
   python -m experiments.edm digits --run-dir runs/vp --path vp
   python -m experiments.edm toy --run-dir runs/toy --data moons
 
-DDPM, DDIM, v-prediction, score matching and flow matching are flags of the
-same script: see README.md for their command lines and figures.
+The preset digits takes one to three minutes on two CPU cores and reaches a
+Frechet distance of about 1.1 on validation, where real digits have .7
+(README.md has the table). DDPM, DDIM, v-prediction, score matching and flow
+matching are flags of the same script. To change the method, copy this file,
+rename it and change its loss: every command works on its runs.
 
 Method: Karras et al. 2022, arXiv:2206.00364.
 """
 
-from experiments.lib import build, datasets, edm_settings, training
-from experiments.lib import run as runs
+import dataclasses
+
+import jax
+
+from experiments import settings
+from experiments.experiment import Experiment
+from experiments.lib import checks, command_line, datasets, training
+from experiments.recipes import diffusion
 from jaxgen.losses import denoising
 from jaxgen.training import state
 
-MODULE = "experiments.edm"
+
+@dataclasses.dataclass(frozen=True)
+class Config(
+  settings.Logging,
+  settings.Sampling,
+  settings.Averages,
+  settings.Optimizer,
+  settings.Devices,
+  settings.Network,
+  settings.Noise,
+  settings.Data,
+  settings.Run,
+):
+  """Settings of one run; JSON holds them all."""
 
 
-Config = edm_settings.Config
-PRESETS = edm_settings.PRESETS
-make_method = build.method
+PRESETS = {
+  "smoke": (
+    "Digits in seconds: every part runs, nothing is learned.",
+    Config(run_dir="runs/smoke", width=8, multipliers=(1, 1), **settings.SMOKE),
+  ),
+  "digits": (
+    "Class-conditional 8 x 8 digits: one to three minutes on two CPU cores.",
+    Config(run_dir="runs/digits"),
+  ),
+  "digits-dit": (
+    "The digits by a diffusion transformer: some minutes on two CPU cores.",
+    Config(
+      run_dir="runs/digits-dit",
+      model="dit",
+      width=128,
+      num_blocks=4,
+      num_heads=4,
+      num_steps=4000,
+      learning_rate=1e-3,
+      warmup_steps=200,
+    ),
+  ),
+  "photos": (
+    "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
+    Config(run_dir="runs/photos", **settings.PHOTOS),
+  ),
+  # python -m experiments.edm cifar10 --run-dir runs/cifar10
+  # Karras et al. 2022, class-conditional DDPM++: 200 M images, about 2 days on
+  # 8 V100 as they publish; FID 1.79, the lowest of 3 draws of 50,000 samples.
+  # Not trained by us. Differences: flips instead of their augmentation pipe,
+  # to which they owe a part of the score; 49,000 images, as 1000 are held out
+  # for validation; gradients clipped at norm 1; the U-Net's, see
+  # jaxgen/models/unet.py.
+  "cifar10": (
+    "CIFAR-10 with the published settings of EDM: days on 8 GPUs.",
+    Config(
+      run_dir="runs/cifar10",
+      data="tfds:cifar10",
+      flip=True,
+      sigma_data=0.5,
+      level_mean=-1.2,
+      width=128,
+      multipliers=(2, 2, 2),
+      attention=(16,),
+      skips="concat",
+      num_blocks=4,
+      dropout=0.13,
+      num_steps=390_625,
+      batch_size=512,
+      learning_rate=1e-3,
+      adam_b2=0.999,
+      schedule="constant",
+      warmup_steps=19_531,
+      ema_decay=(0.99929,),  # half-life of .5 M images
+      sample_steps=17,
+      log_every=100,
+      save_every=5000,
+      samples_every=10_000,
+    ),
+  ),
+  "toy": (
+    "A distribution on the plane: eight Gaussians unless --data names another.",
+    Config(run_dir="runs/toy", **settings.POINTS),
+  ),
+}
 
 
-def make_loss(config: Config, method: build.Method, data: datasets.Data):
+def experiment(config: Config) -> Experiment:
+  """What the settings say, as functions.
+
+  Raises:
+    ValueError, OSError: settings that do not go together, or no such data.
+  """
+  config = checks.plain(config)
+  data = datasets.load(config)
+  config = diffusion.resolve(config, data)
+  model = diffusion.make(config, data)
+  loss_fn = make_loss(config, model, data.num_classes)
+  return diffusion.experiment_of(config, data, model, loss_fn)
+
+
+def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
   """(params, key, batch) -> (loss, metrics), over a batch."""
 
-  def loss(net, key, example, noise, t):
-    return denoising.denoising(
-      method.predict(net),
-      example,
-      noise,
-      t,
-      path=method.path,
-      prediction=method.prediction,
-      weight=method.weight,
-    )
+  def loss_fn(params, key, batch):  # examples [B, *D], labels [B] or None
+    examples, labels = batch
+    t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
+    t = model.draw(t_key, (len(examples),)).astype(examples.dtype)
+    noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
+    labels = diffusion.drop_labels(config, num_classes, label_key, labels)
+    net_keys = jax.random.split(net_key, len(examples))
 
-  return training.batch_loss(config, method, data.num_classes, loss)
+    def loss(data, noise, t, label, key):  # one example
+      net = lambda x, c: model.net.apply(
+        params, x, c, label, train=True, rngs={"dropout": key}
+      )
+      return denoising.denoising(
+        model.predict(net),
+        data,
+        noise,
+        t,
+        path=model.path,
+        prediction=model.prediction,
+        weight=model.weight,
+      )
+
+    return jax.vmap(loss)(examples, noise, t, labels, net_keys).mean(), {}
+
+  return loss_fn
 
 
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  return training.run(
-    MODULE,
-    config,
-    make_method,
-    training.one_player(make_loss),
-    training.for_model(training.data_batches),
-  )
+  return training.run(__file__, experiment(config))
 
 
 if __name__ == "__main__":
-  runs.main(MODULE, PRESETS, run)
+  command_line.main(__file__, PRESETS, run)

@@ -32,44 +32,32 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
 
-from experiments.lib import (
-  averages,
-  build,
-  drawing,
-  figures,
-  settings,
-  tables,
-)
-from experiments.lib import run as runs
-from jaxgen import samplers
+from experiments import settings
+from experiments.experiment import Experiment
+from experiments.lib import averages, checks, choices, command_line, samples
+from experiments.pictures import figures
 from jaxgen.training import sharding
-
-MODULE = "experiments.encode"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(settings.Read):
   """What to encode; None keeps the run's own setting."""
 
   number: int = 10
-  """Examples: the first that are held out for validation."""
+  """Number of examples, the first of validation, at least 2."""
   between: int = 10
-  """Images of an interpolation, its ends included."""
+  """Number of images of an interpolation, its ends included, at least 2."""
   name: str = "encoded"
-  """Of the files."""
-
-  average: str | None = None
-  """Of the run's averages, 0.999 say, or power_LENGTH: EDM2's of any length."""
-  solver: tables.SolverName = "rk4"
-  """One that draws no noise, and so runs in both directions."""
-  grid: tables.GridName = "karras"
-  """Times, up and down."""
+  """Name of the files, without a folder."""
+  solver: choices.SolverName = "rk4"
+  """Solver without noise, which runs in both directions."""
+  grid: choices.GridName = "karras"
+  """Time grid, up and down."""
   steps: int = 32
-  """Of the solver, up and again down."""
-  sample_path: tables.PathName | None = None
-  """Path to run on, which need not be that of training."""
+  """Number of solver steps, up and again down, at least 1."""
+  sample_path: choices.PathName | None = None
+  """Path to run on, not necessarily that of training; None is the run's."""
 
 
 class Encoded(NamedTuple):
@@ -91,93 +79,44 @@ class Encoded(NamedTuple):
 
 def run(run_dir: str, config: Config) -> Encoded:
   """Encodes, decodes, interpolates, writes and returns what is found."""
-  config = settings.plain(config)
+  config = checks.plain(config)
   _check(config)
   asked = types.SimpleNamespace(
     **vars(config), churn=None, sample_steps=config.steps
   )
-  with settings.naming(config, sample_steps="steps"):
-    trained, data, method = drawing.read(run_dir, asked)
-  examples, labels = _held_out(data, config.number)
-  params = averages.load(trained, method, average=config.average)
-  encode, decode = make_coders(method)
-  latents = encode(params, examples, labels)
-  line = spherical if method.from_noise else straight
+  with checks.naming(config, sample_steps="steps"):
+    ex = samples.read(run_dir, asked, config.script)
+  encode, decode = make_coders(ex)
+  examples, labels = _held_out(ex.data, config.number)
+  trained = averages.load(ex, average=config.average)
+  latents = encode(trained, examples, labels)
   found = Encoded(
     examples,
     np.asarray(latents),
-    np.asarray(decode(params, latents, labels)),
-    _interpolate(decode, params, latents, labels, config.between, line),
+    np.asarray(decode(trained, latents, labels)),
+    _interpolate(decode, trained, latents, labels, config.between, ex.between),
   )
   write(pathlib.Path(run_dir) / config.name, found, labels)
   return found
 
 
-def make_coders(method: build.Method) -> tuple[Callable, Callable]:
-  """(encode, decode): (params, [N, *D], labels [N] or None) -> [N, *D].
+def make_coders(ex: Experiment) -> tuple[Callable, Callable]:
+  """(encode, decode) of many: ((params, extras), [N, *D], labels [N] or None)
+  -> [N, *D].
 
-    encode: x / alpha(t_min) -> x / sigma(t_max) along the rising grid,
-    decode: the same along the falling grid, back
-
-  Args:
-    method: what the run says; its solver draws no noise.
+  Raises:
+    ValueError: runs of this script encode nothing.
   """
-  times = method.times
-  alpha = method.sample_path.alpha(times[-1])
-  sigma = method.sample_path.sigma(times[0])
+  if ex.encode is None or ex.decode is None:
+    raise ValueError(
+      f"{ex.config.run_dir}: a run of this script has no encoder"
+    )
 
-  def flow(times, enter, leave):
-    def one(params, x, label):
-      field = build.make_field(method, params, label)
-      key = jax.random.key(0)  # nothing is drawn from it
-      x = samplers.integrate(method.solver, field, enter * x, times, key)
-      return x / leave
-
+  def many(fn):
+    one = lambda trained, x, label: fn(*trained, x, label)
     return sharding.spread(jax.vmap(one, (None, 0, 0)), sharding.mesh())
 
-  return flow(times[::-1], alpha, sigma), flow(times, sigma, alpha)
-
-
-def spherical(
-  a: Float[Array, "*D"], b: Float[Array, "*D"], weight: Float[ArrayLike, ""]
-) -> Float[Array, "*D"]:
-  """From a to b along the great circle, where a straight line is shorter.
-
-    (sin((1 - w) angle) a + sin(w angle) b) / sin(angle)
-    angle = 2 atan2(| |b| a - |a| b |, | |b| a + |a| b |)
-
-  Between two draws of noise it keeps the norm, which the middle of a straight
-  line loses (a factor sqrt 2). Where the angle is 0 to rounding it is linear;
-  the ends are exact. It overshoots between unequal norms at wide angles, which
-  points of the plane have and images do not.
-
-  Args:
-    a: at weight 0, [*D]; not opposite to b, where no circle is the shortest.
-    b: at weight 1, [*D].
-    weight: w, [], from 0 to 1.
-
-  Returns:
-    The point between, [*D].
-
-  Reference: Shoemake 1985, SIGGRAPH, section 3.3; Kahan 2006, "How futile are
-  mindless assessments of roundoff", section 12 (the angle).
-  """
-  square = lambda x: jnp.sum(x**2)
-  to_a, to_b = jnp.sqrt(square(b)) * a, jnp.sqrt(square(a)) * b
-  apart, along = square(to_a - to_b), square(to_a + to_b)
-  near = apart <= jnp.finfo(apart.dtype).eps / 4 * along
-  # Where it is not used it is a right angle, so that no gradient is NaN.
-  root = lambda x: jnp.sqrt(jnp.where(near, 1, x))
-  angle = 2 * jnp.arctan2(root(apart), root(along))
-  share = lambda w: jnp.where(near, w, jnp.sin(w * angle) / jnp.sin(angle))
-  return share(1 - weight) * a + share(weight) * b
-
-
-def straight(
-  a: Float[Array, "*D"], b: Float[Array, "*D"], weight: Float[ArrayLike, ""]
-) -> Float[Array, "*D"]:
-  """From a to b along the line, between latents that are not noise."""
-  return (1 - weight) * a + weight * b
+  return many(ex.encode), many(ex.decode)
 
 
 def write(path: pathlib.Path, found: Encoded, labels) -> None:
@@ -211,7 +150,7 @@ def _held_out(data, number):
   return np.asarray(examples[:number]), jnp.asarray(labels[:number])
 
 
-def _interpolate(decode, params, latents, labels, num, line):
+def _interpolate(decode, trained, latents, labels, num, line):
   """Between neighbours, with the label of the nearer one."""
   weights = jnp.linspace(0, 1, num)
   between = jax.jit(jax.vmap(line, (None, None, 0)))
@@ -221,7 +160,7 @@ def _interpolate(decode, params, latents, labels, num, line):
     if labels is not None:
       pair = jnp.where(weights < 0.5, labels[i], labels[i + 1])
     states = between(latents[i], latents[i + 1], weights)
-    return np.asarray(decode(params, states, pair))
+    return np.asarray(decode(trained, states, pair))
 
   return np.stack([of_pair(i) for i in range(len(latents) - 1)])
 
@@ -251,19 +190,19 @@ def _points(path, found):
 
 
 def _check(config):
-  runs.at_least(config, number=2, between=2, steps=1)
-  runs.bare_name(config.name)
-  settings.known(config)
-  if config.solver not in tables.FLOW_SOLVERS:
+  checks.at_least(config, number=2, between=2, steps=1)
+  checks.bare_name(config.name)
+  checks.known(config)
+  if config.solver not in choices.FLOW_SOLVERS:
     raise ValueError(
       "solver: expected one that draws no noise and runs both ways"
-      f" ({', '.join(tables.FLOW_SOLVERS)}), got {config.solver!r}"
+      f" ({', '.join(choices.FLOW_SOLVERS)}), got {config.solver!r}"
     )
 
 
 def main() -> None:
   """The command line."""
-  runs.main_of_run(MODULE, __doc__, Config, run)
+  command_line.main_of_run(__file__, __doc__, Config, run)
 
 
 if __name__ == "__main__":

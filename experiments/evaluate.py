@@ -18,59 +18,45 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments.lib import drawing, plots, quality, settings, tables
+from experiments import settings
+from experiments.lib import checks, command_line, quality, samples
 from experiments.lib import run as runs
+from experiments.pictures import metrics
 from jaxgen.training import checkpoint
 
-MODULE = "experiments.evaluate"
 RESULTS = "results.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(settings.Sampled):
   """What to measure; None keeps the run's own setting."""
 
   split: Literal["validation", "test"] = "validation"
-  """Real data that were not trained on."""
+  """Split of real data that was not trained on."""
   draws: int = 5
-  """Sets of samples; a figure is the mean of theirs."""
+  """Number of sets of samples; a figure is the mean of theirs."""
   number: int | None = None
-  """Samples of a set; None for as many as are held out: floors depend on it."""
+  """Number of samples of a set, at least 6; None is the number held out."""
   seed: int = 0
-  """Of the samples, the Gaussian and the random splits."""
-  chunk: int = 500
-  """Samples drawn at once, which bounds the memory."""
+  """Seed of the samples, the Gaussian and the random splits."""
   features: str | None = None
-  """module:function, images [N, *D] to [N, K]; None for the classifier's."""
+  """Features module:function, of images [N, *D]; None is the classifier's."""
   step: int | None = None
-  """Of the checkpoint; None for the latest."""
-  average: str | None = None
-  """Of the run's averages, 0.999 say, or power_LENGTH: EDM2's of any length."""
-
-  solver: tables.SolverName | None = None
-  """Sampler."""
-  churn: float | None = None
-  """Amount of the solver churn."""
-  grid: tables.GridName | None = None
-  """Times of sampling."""
-  sample_steps: int | None = None
-  """Steps of sampling; a final denoise is one more call."""
-  sample_path: tables.PathName | None = None
-  """Path to sample on, which need not be that of training."""
+  """Step of the checkpoint; None is the latest."""
 
 
 def run(run_dir: str, config: Config) -> dict[str, Any]:
   """Measures, writes and returns the record of one split."""
-  config = settings.plain(config)
+  config = checks.plain(config)
   _check(config)
   features = load_features(config.features)
-  trained, data, method = read = drawing.read(run_dir, config)
-  sample = drawing.sampler(
-    read, step=config.step, average=config.average, chunk=config.chunk
+  ex = samples.read(run_dir, config, config.script)
+  sample = samples.sampler(
+    ex, step=config.step, average=config.average, chunk=config.chunk
   )
-  ref = quality.reference(data, config.split, features)
+  ref = quality.reference(ex.data, config.split, features)
   seed_key = jax.random.key(config.seed)
-  with settings.naming(config, real="number"):
+  with checks.naming(config, real="number"):
     found = quality.evaluate(
       lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
       ref,
@@ -83,8 +69,8 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
     run=str(run_dir),
     step=last if config.step is None else config.step,
     number=config.number or len(ref.held_out[0]),
-    calls=method.num_calls,
-    **{name: getattr(trained, name, None) for name in drawing.SETTINGS},
+    calls=ex.num_calls,
+    **{name: getattr(ex.config, name, None) for name in settings.SAMPLING},
     metrics=found.rows,
   )
   write(pathlib.Path(run_dir), config.split, record, found)
@@ -189,21 +175,21 @@ def write(
     f"{run_dir}: {record['draws']} draws of {record['number']}"
     f" beside the {split} data, {record['calls']} network calls each"
   )
-  plots.results(run_dir / "results.png", found, title)
+  metrics.results(run_dir / "results.png", found, title)
   print(f"{title}\n{table(record)}")
   print(f"{path} {run_dir / 'results.png'}", file=sys.stderr)
 
 
 def _check(config):
-  runs.at_least(config, draws=1, chunk=1)
+  checks.at_least(config, draws=1, chunk=1)
   if config.number is not None:
-    runs.at_least(config, number=6)  # more than the neighbours of a metric
-  settings.known(config)
+    checks.at_least(config, number=6)  # more than the neighbours of a metric
+  checks.known(config)
 
 
 def main() -> None:
   """The command line."""
-  runs.main_of_run(MODULE, __doc__, Config, run)
+  command_line.main_of_run(__file__, __doc__, Config, run)
 
 
 if __name__ == "__main__":

@@ -17,36 +17,207 @@ arXiv:2209.03003; Tong et al. 2023, arXiv:2302.00482; Albergo et al. 2023,
 arXiv:2303.08797; Cheng and Schwing 2025, arXiv:2503.10636.
 """
 
+import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import build, datasets, flow_settings, flows, training
+from experiments import settings
+from experiments.experiment import Experiment
+from experiments.lib import (
+  checks,
+  choices,
+  command_line,
+  datasets,
+  latents,
+  samples,
+  training,
+)
 from experiments.lib import run as runs
+from experiments.pictures import figures
+from experiments.recipes import diffusion
 from jaxgen import fields, samplers
-from jaxgen.data import interpolants
+from jaxgen.data import interpolants, loaders, pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import state
 
-MODULE = "experiments.flow_matching"
 
-Config = flow_settings.Config
-PRESETS = flow_settings.PRESETS
+@dataclasses.dataclass(frozen=True)
+class Config(
+  settings.Logging,
+  settings.Sampling,
+  settings.Averages,
+  settings.Optimizer,
+  settings.Devices,
+  settings.Network,
+  settings.Noise,
+  settings.Data,
+  settings.Run,
+):
+  """Settings of one run; JSON holds them all."""
+
+  source: str = "gaussian"
+  """Where the flow starts: gaussian, or any --data of the same shape."""
+  coupling: choices.CouplingName = "independent"
+  """Of data and source in a batch: exact optimal transport, entropic (with
+  --bridge brownian), conditional: C2OT within each label."""
+  coupled_batches: int = 1
+  """Batches that are coupled at once."""
+  bridge: choices.BridgeName = "none"
+  """Noise between the ends: none, constant or brownian."""
+  bridge_std: float = 0.0
+  """Its standard deviation, or the bridge's diffusion."""
+  interpolant: bool = False
+  """Learn the denoiser too, for samplers with noise: needs a bridge."""
+  eps: float = 1.0
+  """Of euler_maruyama between data sets: the noise's rate is eps gamma(t)."""
+  reflow: str | None = None
+  """Run directory whose flow makes the pairs."""
+  reflow_pairs: int = 20_000
+  """Pairs that it makes."""
+
+  path: Literal["linear", "trigonometric"] = "linear"
+  """x_t = alpha(t) data + sigma(t) source."""
+  prediction: Literal["velocity"] = "velocity"
+  """What the network outputs."""
+  level_mean: float = 0.0
+  """Mean of log(sigma / alpha) in the normal draw."""
+  level_std: float = 1.0
+  """Its standard deviation."""
+  solver: choices.SolverName = "euler"
+  """Sampler."""
+  grid: choices.GridName = "uniform"
+  """Times of sampling."""
+  sample_steps: int = 50
+  """Steps of sampling; from noise a final denoise is one more call."""
 
 
-def make_method(config: Config, data: datasets.Data) -> build.Method:
-  """What the configuration says, as objects.
+_POINTS = settings.POINTS | dict(
+  level_mean=0.0,
+  batch_size=256,
+  draw="uniform",
+  ratio_min=1e-4,
+  ratio_max=1e4,
+)
+
+PRESETS = {
+  "smoke": (
+    "Moons to eight Gaussians in seconds: every part runs.",
+    Config(
+      run_dir="runs/smoke-flow",
+      data="eight_gaussians",
+      source="moons",
+      coupling="exact",
+      width=16,
+      num_blocks=1,
+      **settings.SMOKE,
+    ),
+  ),
+  "digits": (
+    "Noise to class-conditional digits: two to four minutes on two CPU cores.",
+    Config(run_dir="runs/flow-digits", grid="karras"),
+  ),
+  "zero-to-eight": (
+    "The digit 0 to the digit 8, by optimal transport of each batch.",
+    Config(
+      run_dir="runs/zero-to-eight",
+      data="digits:8",
+      source="digits:0",
+      coupling="exact",
+      draw="uniform",
+      ratio_min=1e-3,
+      ratio_max=1e3,
+      num_steps=1500,
+      learning_rate=2e-3,
+    ),
+  ),
+  "photos": (
+    "Noise to 32 x 32 crops of two photographs: ten minutes on two cores.",
+    Config(
+      run_dir="runs/flow-photos",
+      grid="karras",
+      **settings.PHOTOS,
+    ),
+  ),
+  "pair": (
+    "Points of one distribution to another, by optimal transport of batches.",
+    Config(
+      run_dir="runs/pair",
+      source="moons",
+      coupling="exact",
+      **_POINTS,
+    ),
+  ),
+  "interpolant": (
+    "A stochastic interpolant: a flow and SDEs of one model.",
+    Config(
+      run_dir="runs/interpolant",
+      source="moons",
+      bridge="brownian",
+      bridge_std=1.0,
+      interpolant=True,
+      **_POINTS | dict(ratio_min=1e-2, ratio_max=1e2),
+    ),
+  ),
+}
+
+
+def experiment(config: Config) -> Experiment:
+  """What the settings say, as functions.
 
   Raises:
-    ValueError: settings that do not go together, or no such name.
+    ValueError, OSError: settings that do not go together, or no such data.
   """
-  flows.check(config, data)
-  source, bridge = flows.source(config, data), flows.make_bridge(config)
-  base = build.method(config, data)
-  coupled = flows.coupled(config)  # then no law is known in closed form
-  if flows.from_noise(config):
-    return base._replace(exact=None) if coupled else base
+  config = checks.plain(config)
+  data = datasets.load(config)
+  config = diffusion.resolve(config, data)
+  _check(config, data)
+  source = make_source(config, data)
+  model = make_model(config, data, source)
+  straightness = functools.partial(_straightness, np.asarray(model.times))
+  reads: tuple = ()
+  if config.reflow is not None:
+    with checks.naming(config, "reflow"):
+      reads = (runs.read_of("reflow", config.reflow),)
+  return diffusion.experiment_of(
+    config,
+    data,
+    model,
+    make_loss(config, model, data.num_classes),
+    functools.partial(make_batches, config, data, source),
+    pictures=(("straightness.png", straightness),),
+    reads=reads,
+  )
+
+
+def make_source(config: Config, data: datasets.Data) -> datasets.Data:
+  """Where the flow starts."""
+  if config.source == "gaussian":
+    return datasets.noise(data.shape)
+  found = datasets.load(config, "source")
+  datasets.require_shape(config, "source", found, data)
+  return found
+
+
+def make_bridge(config: Config) -> flow_matching.Bridge:
+  """gamma, t -> []."""
+  make = choices.lookup(choices.BRIDGES, config.bridge, "bridge")
+  path = diffusion.make_path(config, config.path, "path")
+  return make(config.bridge_std, path.t_max)
+
+
+def make_model(
+  config: Config, data: datasets.Data, source: datasets.Data
+) -> diffusion.Diffusion:
+  """The recipe of diffusion, with a velocity between two datasets."""
+  base, bridge = diffusion.make(config, data), make_bridge(config)
+  if _from_noise(config):  # coupled, the flow is not known in closed form
+    return base._replace(exact=None) if _coupled(config) else base
   path = base.path
   spread = lambda t: jnp.sqrt(
     (path.alpha(t) * config.sigma_data) ** 2
@@ -82,9 +253,9 @@ def make_method(config: Config, data: datasets.Data) -> build.Method:
     solver = samplers.euler_maruyama(lambda t: config.eps * bridge(t))
     times, calls = base.times, calls + 1
     finish = base.finish  # the mean of the data there
-  exact, law = None, None if data.law is None else data.law.mixture
-  if law is not None and source.mixture is not None:
-    exact = interpolants.between(law, source.mixture, path, bridge)
+  exact = None
+  if data.mixture is not None and source.mixture is not None:
+    exact = interpolants.between(data.mixture, source.mixture, path, bridge)
   return base._replace(
     input_shape=doubled if config.interpolant else shape,
     predict=predict,
@@ -96,36 +267,173 @@ def make_method(config: Config, data: datasets.Data) -> build.Method:
     num_calls=calls,
     scales=np.ones(len(times)),
     marks=("t", np.asarray(times)),
-    exact=None if coupled else exact,
-    from_noise=False,
+    exact=None if _coupled(config) else exact,
+    between=latents.straight,
   )
 
 
-def make_loss(config: Config, method: build.Method, data: datasets.Data):
+def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
   """(params, key, batch) -> (loss, metrics), over a batch of pairs."""
-  how = dict(path=method.path, bridge=flows.make_bridge(config))
-  how |= dict(weight=method.weight)
+  how = dict(path=model.path, bridge=make_bridge(config), weight=model.weight)
   matching = flow_matching.flow_matching
   if config.interpolant:
     matching = flow_matching.stochastic_interpolant
 
-  def loss(net, key, example, noise, t, source):
-    return matching(method.predict(net), example, source, noise, t, **how)
+  def loss_fn(params, key, batch):  # data [B, *D], labels [B], source [B, *D]
+    examples, labels, sources = batch
+    t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
+    t = model.draw(t_key, (len(examples),)).astype(examples.dtype)
+    noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
+    labels = diffusion.drop_labels(config, num_classes, label_key, labels)
+    net_keys = jax.random.split(net_key, len(examples))
 
-  return training.batch_loss(config, method, data.num_classes, loss)
+    def loss(example, source, noise, t, label, key):  # one pair
+      net = lambda x, c: model.net.apply(
+        params, x, c, label, train=True, rngs={"dropout": key}
+      )
+      return matching(model.predict(net), example, source, noise, t, **how)
+
+    drawn = examples, sources, noise, t, labels, net_keys
+    return jax.vmap(loss)(*drawn).mean(), {}
+
+  return loss_fn
+
+
+def make_batches(
+  config: Config, data: datasets.Data, source: datasets.Data, key: jax.Array
+) -> Callable[[int], tuple]:
+  """step -> (data, labels, source), coupled or from the flow of another run."""
+  keys = jax.random.split(key, 3)
+  if config.reflow is not None:
+    flowed = _flowed(config, keys[0])
+    return loaders.batches(flowed, keys[1], config.batch_size)
+  pool = config.batch_size * config.coupled_batches
+  name = config.coupling
+  couple = choices.lookup(choices.COUPLINGS, name, "coupling")(config)
+  make = pairs.batches(
+    data.batches(keys[0], pool),
+    source.unlabelled(keys[1], pool),
+    keys[2],
+    config.batch_size,
+    couple,
+    config.coupled_batches,
+  )
+
+  def batch_fn(number):
+    with checks.naming(config, epsilon="bridge_std"):
+      return make(number)
+
+  if name == "entropic":
+    batch_fn(0)  # before anything is written, as Sinkhorn may not converge
+  return batch_fn
+
+
+def _flowed(config, key):
+  """(data [N, *D], labels [N], source [N, *D]) of another run."""
+  with checks.naming(config, "reflow"):
+    ex = samples.read(config.reflow)
+  for name in ("data", "source"):
+    if getattr(ex.config, name, None) != getattr(config, name):
+      raise ValueError(
+        f"reflow, {name}: expected a run from {config.source} to {config.data},"
+        f" {config.reflow} has another {name}"
+      )
+  # Labels are its samples' own, each class in turn.
+  number, classes = config.reflow_pairs, ex.data.num_classes
+  labels = np.arange(number, dtype=np.int32) % classes if classes else None
+  starts, ends = samples.pairs(ex)(key, labels, number)
+  return ends, labels, starts
+
+
+def _straightness(times, path, found):
+  figures.straightness(path, found.states, times)
 
 
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  return training.run(
-    MODULE,
-    config,
-    make_method,
-    training.one_player(make_loss),
-    training.for_model(flows.batches),
-    flows.pictures,
+  return training.run(__file__, experiment(config))
+
+
+def _from_noise(config):
+  """Whether the flow is that of a Gaussian path."""
+  return config.source == "gaussian" and config.bridge == "none"
+
+
+def _coupled(config):
+  """Whether data and source are not sampled independently."""
+  return config.reflow is not None or config.coupling != "independent"
+
+
+def _check(config: Any, data: datasets.Data) -> None:
+  """Rejects settings that do not go together.
+
+  Raises:
+    ValueError: which, and why.
+  """
+  checks.known(config)
+  checks.at_least(config, coupled_batches=1)
+  if config.reflow_pairs < config.batch_size:
+    raise ValueError(
+      "reflow_pairs, batch_size: expected at least a batch of pairs, got"
+      f" {config.reflow_pairs} and {config.batch_size}"
+    )
+  for name in ("bridge_std", "eps"):
+    if not 0 <= getattr(config, name) < math.inf:
+      raise ValueError(
+        f"{name}: expected a number of at least 0, got {getattr(config, name)}"
+      )
+  if (config.bridge == "none") != (config.bridge_std == 0):
+    raise ValueError(
+      "bridge_std, bridge: expected 0 with none and above 0 with another, got"
+      f" {config.bridge_std} and {config.bridge}"
+    )
+  if config.coupling == "entropic" and config.bridge != "brownian":
+    raise ValueError(
+      f"coupling, bridge: expected brownian with entropic, got {config.bridge}"
+    )
+  if config.coupling == "conditional" and not data.num_classes:
+    raise ValueError(
+      "coupling, data: expected labels with conditional, got"
+      f" {config.data} without"
+    )
+  if config.interpolant and config.bridge == "none":
+    raise ValueError("interpolant, bridge: expected a bridge, got none")
+  if config.reflow is not None and config.coupling != "independent":
+    raise ValueError(
+      "coupling, reflow: expected independent with another run's pairs, got"
+      f" {config.coupling}"
+    )
+  draws_noise = config.solver not in choices.FLOW_SOLVERS
+  if draws_noise and (_coupled(config) or not _from_noise(config)):
+    allowed = config.interpolant and config.solver == "euler_maruyama"
+    if not allowed:
+      raise ValueError(
+        "solver, source, bridge, coupling, reflow, interpolant: expected a"
+        " solver that draws no noise, as the score is known only from"
+        " uncoupled noise or of an interpolant (euler_maruyama), got"
+        f" {config.solver}"
+      )
+  if not draws_noise and not _from_noise(config):
+    _check_needs(config)
+  if not _from_noise(config) and config.sample_path is not None:
+    raise ValueError(
+      "sample_path, source, bridge: expected no other path between data sets,"
+      f" got {config.sample_path}"
+    )
+
+
+def _check_needs(config):
+  """Between data sets there is no path, and without eta the velocity alone."""
+  solver = choices.lookup(choices.SOLVERS, config.solver, "solver")(
+    config.churn
   )
+  known = ("velocity", "score", "data") if config.interpolant else ("velocity",)
+  if missing := [name for name in solver.needs if name not in known]:
+    raise ValueError(
+      "solver, source, bridge: expected one that needs no"
+      f" {' or '.join(missing)} between data sets, got {config.solver}"
+    )
 
 
 if __name__ == "__main__":
-  runs.main(MODULE, PRESETS, run)
+  command_line.main(__file__, PRESETS, run)

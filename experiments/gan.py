@@ -15,53 +15,273 @@ arXiv:1704.00028; Wu et al. 2018, arXiv:1712.01026; Huang et al. 2025,
 arXiv:2501.05441 (R3GAN).
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
+from experiments import settings
+from experiments.experiment import Experiment
 from experiments.lib import (
   averages,
+  checks,
+  choices,
+  command_line,
   datasets,
-  gan_settings,
-  gans,
-  tables,
   training,
 )
-from experiments.lib import run as runs
+from experiments.pictures import modes
+from jaxgen.data import augmentation
 from jaxgen.losses import wasserstein
-from jaxgen.training import state, step
+from jaxgen.models import gan
+from jaxgen.training import games, state, step
 
-MODULE = "experiments.gan"
-
-Config = gan_settings.Config
-PRESETS = gan_settings.PRESETS
-make_method = gans.make_method
+WARMUP = 100  # steps, at most
 
 
-def make_turns(
-  config: Config, method: gans.Method, data: datasets.Data
-) -> tuple[step.Turn, ...]:
+@dataclasses.dataclass(frozen=True)
+class Config(
+  settings.Logging,
+  settings.Averages,
+  settings.Devices,
+  settings.Data,
+  settings.Run,
+):
+  """Settings of one run; JSON holds them all."""
+
+  objective: choices.ObjectiveName = "relativistic"
+  """Losses of both players, as functions of the discriminator's scores."""
+  penalty: choices.PenaltyName = "r1_r2"
+  """Penalty on the discriminator's gradient."""
+  penalty_weight: float = 1.0
+  """Weight of the mean penalty, positive; gamma / 2 for r1 and r1_r2."""
+  penalty_last: float | None = None
+  """Weight that it falls to in the first half, positive; None keeps it."""
+  penalty_every: int = 1
+  """Number of steps per penalty, which then weighs as many times more."""
+  critic_steps: int = 1
+  """Number of discriminator steps per generator step, at least 1."""
+  clip: float | None = None
+  """Largest absolute weight of the discriminator, positive; None clips none."""
+  shift: float = 0.0
+  """Probability, from 0 to 1, that an image moves by up to a pixel."""
+
+  latent: int = 2
+  """Latent dimension, at least 1."""
+  width: int = 128
+  """Number of features per layer of both players, at least 1."""
+  num_blocks: int = 3
+  """Number of hidden layers of both players, at least 1."""
+
+  num_steps: int = 8000
+  """Number of generator steps, at least 1."""
+  batch_size: int = 128
+  """Number of examples per step, at least 1."""
+  learning_rate: float = 1e-2
+  """Peak learning rate of Adam, positive, after at most 100 warm-up steps."""
+  last_rate: float = 0.02
+  """Fraction of the learning rate at the end, from 0 to below 1."""
+  adam_b1: float = 0.0
+  """Decay of Adam's first moment, from 0 to below 1."""
+  adam_b2: float = 0.9
+  """Decay of Adam's second moment, from 0 to below 1."""
+  log_every: int = 50
+  """Number of steps between records of metrics.jsonl."""
+  save_every: int = 1000
+  """Number of steps between checkpoints."""
+  samples_every: int = 1000
+  """Number of steps between small sheets of samples."""
+
+
+_RING = dict(data="ring")
+_DIGITS = dict(
+  data="digits",
+  latent=32,
+  width=384,
+  shift=0.75,
+  num_steps=4000,
+  batch_size=64,
+  learning_rate=1e-3,
+  adam_b2=0.99,
+  penalty_weight=5.0,
+)
+PRESETS = {
+  "smoke": (
+    "Digits in seconds: every part runs, nothing is learned.",
+    Config(
+      run_dir="runs/smoke-gan",
+      data="digits",
+      latent=8,
+      width=16,
+      num_blocks=1,
+      shift=0.5,
+      penalty_every=2,
+      critic_steps=2,
+      num_steps=20,
+      batch_size=16,
+      log_every=5,
+      save_every=10,
+      samples_every=10,
+    ),
+  ),
+  "r3gan": (
+    "R3GAN on the digits, a class asked for: minutes on two CPU cores.",
+    Config(run_dir="runs/r3gan", **_DIGITS),
+  ),
+  "ring": (
+    "R3GAN on eight narrow Gaussians: a minute on two CPU cores.",
+    Config(
+      run_dir="runs/ring", penalty_weight=0.15, penalty_last=0.05, **_RING
+    ),
+  ),
+  "wgan-gp": (
+    "WGAN with a gradient penalty on the ring, five steps of the critic.",
+    Config(
+      run_dir="runs/wgan-gp",
+      objective="wasserstein",
+      penalty="gradient",
+      penalty_weight=0.1,
+      critic_steps=5,
+      num_steps=2667,
+      **_RING,
+    ),
+  ),
+  "wgan": (
+    "WGAN with clipped weights on the ring: every mode, blurred.",
+    Config(
+      run_dir="runs/wgan",
+      objective="wasserstein",
+      penalty="none",
+      clip=0.1,
+      critic_steps=5,
+      learning_rate=1e-3,
+      **_RING,
+    ),
+  ),
+  "gan": (
+    "The non-saturating GAN on the ring, with no penalty: modes go missing.",
+    Config(
+      run_dir="runs/gan",
+      objective="non_saturating",
+      penalty="none",
+      learning_rate=1e-3,
+      **_RING,
+    ),
+  ),
+}
+
+
+class Model(NamedTuple):
+  """A generator, which samples by one call, and its discriminator.
+
+  Attributes:
+    generator, discriminator: Flax modules of one example.
+    latent: dimension of the generator's input.
+    shape: of an example, *D.
+    num_classes: number of labels; 0 where there are none.
+  """
+
+  generator: Any
+  discriminator: Any
+  latent: int
+  shape: tuple[int, ...]
+  num_classes: int
+
+  def players(self, key: jax.Array) -> dict[str, Any]:
+    """{player: parameters} that training starts from."""
+    generator_key, discriminator_key = jax.random.split(key)
+    label = 0 if self.num_classes else None
+    z, x = jnp.zeros(self.latent), jnp.zeros(self.shape)
+    return {
+      "discriminator": self.discriminator.init(discriminator_key, x, label),
+      "generator": self.generator.init(generator_key, z, label),
+    }
+
+  def generate(self, params: Any, key: jax.Array, label: Any) -> jax.Array:
+    """One example of a key, [*D]."""
+    z = jax.random.normal(key, (self.latent,))
+    return self.generator.apply(params, z, label)
+
+
+def experiment(config: Config) -> Experiment:
+  """What the settings say, as functions.
+
+  Raises:
+    ValueError, OSError: settings that do not go together, or no such data.
+  """
+  config = checks.plain(config)
+  data = datasets.load(config)
+  _check(config, data)
+  features = (config.width,) * config.num_blocks
+  bounded = len(data.shape) == 3
+  model = Model(
+    gan.Generator(data.shape, features, data.num_classes, bounded=bounded),
+    gan.Discriminator(features, data.num_classes),
+    config.latent,
+    data.shape,
+    data.num_classes,
+  )
+  pictures: tuple = ()
+  if data.mixture is not None:
+    draw = functools.partial(_modes, model, data.mixture)
+    pictures = (("modes.png", draw),)
+  turns = make_turns(config, model)
+  return Experiment(
+    config,
+    data,
+    model.players,
+    turns,
+    functools.partial(make_batches, config, data, turns),
+    sampled=("generator",),
+    sample=lambda params, extras, key, label: (
+      None,
+      model.generate(params["generator"], key, label),
+    ),
+    pictures=pictures,
+  )
+
+
+def penalty_weights(config: Config) -> np.ndarray:
+  """The penalty's weight at each step, 0 where it is left out, [num_steps]."""
+  first, last = config.penalty_weight, config.penalty_last
+
+  def weight(number):
+    if config.penalty == "none" or (number + 1) % config.penalty_every:
+      return 0.0
+    done = min(1.0, 2 * number / config.num_steps)
+    return first * ((last or first) / first) ** done * config.penalty_every
+
+  return np.float32([weight(number) for number in range(config.num_steps)])
+
+
+def make_turns(config: Config, model: Model) -> tuple[step.Turn, ...]:
   """The discriminator's turn, then the generator's."""
-  objective = tables.lookup(tables.OBJECTIVES, config.objective, "objective")
-  penalty = tables.lookup(tables.PENALTIES, config.penalty, "penalty")
+  objective = choices.lookup(choices.OBJECTIVES, config.objective, "objective")
+  penalty = choices.lookup(choices.PENALTIES, config.penalty, "penalty")
+  weights = penalty_weights(config)
 
   def views(params, key, examples, labels):
     """Real and generated examples as the discriminator sees them."""
     make_key, real_key, made_key = jax.random.split(key, 3)
     keys = lambda key: jax.random.split(key, len(examples))
-    generate = functools.partial(method.generate, params["generator"])
+    generate = functools.partial(model.generate, params["generator"])
     made = jax.vmap(generate)(keys(make_key), labels)
     if not config.shift:
       return examples, made
-    shift = jax.vmap(lambda k, x: gans.shifted(k, x, config.shift))
+    shift = jax.vmap(lambda k, x: augmentation.shift(k, x, config.shift))
     return shift(keys(real_key), examples), shift(keys(made_key), made)
 
   def score(params, x, label):
-    return method.discriminator.apply(params["discriminator"], x, label)
+    return model.discriminator.apply(params["discriminator"], x, label)
 
-  def discriminator_loss(params, extras, key, batch):
-    examples, labels, weight = batch
+  def discriminator_loss(params, extras, key, batch, step):
+    examples, labels = batch
+    weight = jnp.asarray(weights)[step]
     view_key, mix_key = jax.random.split(key)
     real, made = views(params, view_key, examples, labels)
     mixes = jax.random.uniform(mix_key, (len(real),))
@@ -82,7 +302,7 @@ def make_turns(
     metrics = {"gap": gaps.mean(), "penalty": cost}
     return losses.mean() + weight * cost, (metrics, extras)
 
-  def generator_loss(params, extras, key, batch):
+  def generator_loss(params, extras, key, batch, step):
     examples, labels = batch
     real, made = views(params, key, examples, labels)
 
@@ -101,25 +321,72 @@ def make_turns(
     step.Turn(
       "discriminator",
       discriminator_loss,
-      gans.make_optimizer(config, inner * config.num_steps),
+      _optimizer(config, inner * config.num_steps),
       inner,
       project,
     ),
     step.Turn(
       "generator",
       generator_loss,
-      gans.make_optimizer(config, config.num_steps),
+      _optimizer(config, config.num_steps),
       averages=averages.rules(config),
     ),
   )
 
 
+def make_batches(
+  config: Config,
+  data: datasets.Data,
+  turns: tuple[step.Turn, ...],
+  key: jax.Array,
+) -> Callable[[int], dict[str, Any]]:
+  """step -> {player: (examples, labels)}."""
+  parts = [
+    data.batches(k, turn.num_steps * config.batch_size)
+    for turn, k in zip(turns, jax.random.split(key), strict=True)
+  ]
+  return lambda number: {
+    turn.player: games.by_inner_step(turn, part(number))
+    for turn, part in zip(turns, parts, strict=True)
+  }
+
+
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
-  return training.run(
-    MODULE, config, make_method, make_turns, gans.batches, gans.pictures
+  return training.run(__file__, experiment(config))
+
+
+def _optimizer(config, steps):
+  """Adam along a cosine of so many steps."""
+  rate = config.learning_rate
+  schedule = optax.warmup_cosine_decay_schedule(
+    0.0, rate, min(WARMUP, steps // 10), steps, config.last_rate * rate
   )
+  return optax.adam(schedule, config.adam_b1, config.adam_b2)
+
+
+def _modes(model, mixture, path, found):
+  params = found.players["discriminator"]
+  critic_fn = lambda x: model.discriminator.apply(params, x)
+  modes.draw(path, critic_fn, found.samples, mixture)
+
+
+def _check(config, data):
+  counts = "num_steps batch_size critic_steps penalty_every latent width"
+  counts += " num_blocks log_every save_every snapshot_every samples_every keep"
+  checks.at_least(config, **dict.fromkeys(counts.split(), 1))
+  checks.known(config)
+  positive = "learning_rate", "clip", "penalty_weight", "penalty_last"
+  checks.positive(config, *positive)
+  checks.fraction(config, "adam_b1", "adam_b2", "last_rate")
+  if not 0 <= config.shift <= 1:
+    raise ValueError(f"shift: expected 0 to 1, got {config.shift}")
+  if config.shift and len(data.shape) != 3:
+    raise ValueError(
+      f"shift, data: expected 0 for points, got {config.shift} for"
+      f" {config.data}"
+    )
 
 
 if __name__ == "__main__":
-  runs.main(MODULE, PRESETS, run)
+  command_line.main(__file__, PRESETS, run)

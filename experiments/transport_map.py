@@ -19,45 +19,303 @@ Korotin et al. 2021, arXiv:1909.13082; Makkuva et al. 2020, arXiv:1908.10962;
 Seguy et al. 2018, arXiv:1711.02283.
 """
 
+import dataclasses
 import functools
+import math
+from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import settings
+from experiments.experiment import Experiment, Trained
 from experiments.lib import (
   averages,
+  checks,
+  choices,
+  command_line,
   datasets,
-  map_settings,
-  maps,
-  settings,
   training,
 )
-from experiments.lib import run as runs
-from jaxgen.training import state, step
+from experiments.pictures import displacements, figures
+from experiments.recipes import maps
+from jaxgen import fields, samplers
+from jaxgen.metrics import transport
+from jaxgen.training import games, state
 
-MODULE = "experiments.transport_map"
-
-Config = map_settings.Config
-PRESETS = map_settings.PRESETS
-make_method = maps.make_method
+MethodName = Literal[tuple(maps.RECIPES)]  # type: ignore[valid-type]
+NUM_TIMES = 9  # states of a displacement
+NUM_CLOUD = 1000  # points of an exact assignment
 
 
-def make_turns(
-  config: Config, method: maps.Method, data: datasets.Data
-) -> tuple[step.Turn, ...]:
-  """The players of the method's game, the map's with the run's averages."""
-  return maps.make_game(config, data, averages.rules(config)).turns
+@dataclasses.dataclass(frozen=True)
+class Config(
+  settings.Logging,
+  settings.Averages,
+  settings.Devices,
+  settings.Data,
+  settings.Run,
+):
+  """Settings of one run; None: as in the method's recipe (recipes.maps)."""
+
+  data: str = "eight_gaussians"
+  """Dataset where the map leads, without labels: a toy, digits:LABEL, ..."""
+  source: str = "gaussian"
+  """Dataset where the map starts: gaussian, or any of the data's shape."""
+  method: MethodName = "semi_dual"
+  """Method that learns the map."""
+  epsilon: float = 1.0
+  """Regularisation of the entropic plan, in units of |x - y|^2, positive."""
+  features: tuple[int, ...] | None = None
+  """Widths of the hidden layers of every network, each at least 1."""
+
+  num_steps: int | None = None
+  """Number of steps of the game; None is the recipe's number."""
+  inner_steps: int | None = None
+  """Number of map steps per step of the game; None is the recipe's number."""
+  batch_size: int | None = None
+  """Number of examples of either dataset per inner step, never paired."""
+  learning_rate: float | None = None
+  """Peak learning rate of Adam, positive, falling to a hundredth."""
+  ema_decay: tuple[float, ...] | None = None
+  """Decays of the map's averages, each from 0 to 1; the first is sampled."""
+  samples_every: int = 500
+  """Number of steps between small sheets of samples."""
+
+
+PRESETS = {
+  "smoke": (
+    "A Gaussian to eight in seconds: every part runs, nothing is learned.",
+    Config(
+      run_dir="runs/smoke-map",
+      features=(16,),
+      num_steps=20,
+      batch_size=32,
+      log_every=5,
+      save_every=10,
+      samples_every=10,
+    ),
+  ),
+  "pair": (
+    "A Gaussian to eight, by the semi-dual with exact conjugates.",
+    Config(run_dir="runs/map-pair"),
+  ),
+  "neural-ot": (
+    "The same by a map that plays against a potential.",
+    Config(run_dir="runs/neural-ot", method="max_min"),
+  ),
+  "makkuva": (
+    "The same by two convex potentials that play the conjugate of each other.",
+    Config(run_dir="runs/makkuva", method="makkuva"),
+  ),
+  "w2gn": (
+    "The same by two convex potentials, inverse to one another.",
+    Config(run_dir="runs/w2gn", method="w2gn"),
+  ),
+  "entropic": (
+    "The same by the means of an entropic plan, which fall short of the data.",
+    Config(run_dir="runs/entropic", method="entropic"),
+  ),
+  "zero-to-eight": (
+    "The digit 0 to the digit 8.",
+    Config(
+      run_dir="runs/map-digits",
+      data="digits:8",
+      source="digits:0",
+      method="max_min",
+    ),
+  ),
+}
+
+
+def experiment(config: Config) -> Experiment:
+  """What the settings say, as functions.
+
+  Raises:
+    ValueError, OSError: settings that do not go together, or no such data.
+  """
+  config = resolve(checks.plain(config))
+  data = datasets.load(config)
+  _check(config, data)
+  source = datasets.noise(data.shape)
+  if config.source != "gaussian":
+    source = datasets.load(config, "source")
+    datasets.require_shape(config, "source", source, data)
+  game = make_game(config, data)
+  times = jnp.linspace(0.0, 1.0, NUM_TIMES)
+
+  def sample(params, extras, key, label):
+    start_key, solver_key = jax.random.split(key)
+    x = source.draw(start_key)
+    field = fields.from_transport_map(game.of(params[game.player]), x)
+    solver = samplers.euler()
+    states = samplers.trajectory(solver, field, x, times, solver_key)
+    return states, states[-1]
+
+  def batches(key):
+    source_key, data_key = jax.random.split(key)
+    return games.zipped(
+      game.turns,
+      config.batch_size,
+      (source.unlabelled, source_key),
+      (data.unlabelled, data_key),
+    )
+
+  return Experiment(
+    config,
+    data,
+    players=lambda key: game.init(key, jnp.zeros(data.shape)),
+    turns=game.turns,
+    batches=batches,
+    sampled=(game.player,),
+    sample=sample,
+    pictures=_pictures(data, game, np.asarray(times)),
+    measure=functools.partial(measure, config, game, source, data),
+  )
+
+
+def resolve(config: Config) -> Config:
+  """The settings with the method's recipe where they were left open.
+
+  Raises:
+    ValueError: no such method.
+  """
+  recipe = choices.lookup(maps.RECIPES, config.method, "method")
+  values = recipe._asdict() | dict(ema_decay=(recipe.decay,))
+  del values["decay"]
+  left_open = {n: v for n, v in values.items() if getattr(config, n) is None}
+  return dataclasses.replace(config, **left_open)
+
+
+def make_game(config: Config, data: datasets.Data) -> maps.MapGame:
+  """The game of the method, its map with the run's averages."""
+  recipe = maps.RECIPES[config.method]
+  asked = {n: getattr(config, n) for n in recipe._fields if n != "decay"}
+  return maps.make(
+    config.method,
+    recipe._replace(**asked),
+    math.prod(data.shape),
+    epsilon=config.epsilon,
+    averages=averages.rules(config),
+  )
+
+
+def held_out(config: Config, source: datasets.Data, number: int) -> np.ndarray:
+  """Examples of the source that were not trained on, [N, *D].
+
+  Of a set each of its validation split once, at most `number`; of a
+  distribution fresh samples.
+  """
+  if source.distribution is None and config.source != "gaussian":
+    return np.asarray(source.real[0][:number])
+  key = jax.random.fold_in(jax.random.key(config.seed), 1000)
+  return np.asarray(
+    jax.jit(jax.vmap(source.draw))(jax.random.split(key, number))
+  )
+
+
+def measure(
+  config: Config,
+  game: maps.MapGame,
+  source: datasets.Data,
+  data: datasets.Data,
+  found: Trained,
+) -> tuple[dict[str, Any], str]:
+  """What the map costs and where it leads, in squared distances.
+
+  Returns:
+    The record of result.json, and the same as text.
+
+    number: N, of the held-out examples of each dataset.
+    cost: mean |x - T(x)|^2 over the source's.
+    w2_source_real: W2^2 of theirs and the data's: what N points say of the
+      least cost.
+    w2_mapped_real: W2^2 of T(x) and the data's; 0 is not to be had, but
+    w2_real_real: W2^2 of training and held-out data, as many.
+  """
+  real = np.asarray(data.real[0])[:NUM_CLOUD]
+  x = held_out(config, source, len(real))
+  real = real[: len(x)]
+  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
+  other = data.unlabelled(key, len(x))(0)
+  move = game.of(found.params[game.player])
+  mapped = np.asarray(jax.jit(jax.vmap(move))(x))
+  squared = lambda a, b: transport.wasserstein(a, b) ** 2
+  moved = np.asarray(mapped, np.float64) - x
+  record = dict(
+    number=len(x),
+    cost=float((moved**2).sum() / len(x)),
+    w2_source_real=squared(x, real),
+    w2_mapped_real=squared(mapped, real),
+    w2_real_real=squared(other, real),
+  )
+  lines = (
+    f"{record['number']} held-out examples of each, squared distances",
+    f"E|x - T(x)|^2      {record['cost']:9.4f}",
+    f"W2^2 source, real  {record['w2_source_real']:9.4f}",
+    f"W2^2 mapped, real  {record['w2_mapped_real']:9.4f}",
+    f"W2^2 real, real    {record['w2_real_real']:9.4f}  the floor",
+  )
+  return record, "\n".join(lines)
 
 
 def run(config: Config) -> state.State:
   """Trains, samples, draws and measures; resumes the run directory."""
-  config = map_settings.resolve(settings.plain(config))
-  return training.run(
-    MODULE,
-    config,
-    make_method,
-    make_turns,
-    maps.batches,
-    functools.partial(maps.pictures, config),
-  )
+  return training.run(__file__, experiment(config))
+
+
+def _pictures(data, game, times):
+  """The displacements in time, and of points the map."""
+  marks = list(times[:-1])
+
+  def strip(path, found):
+    # Held-out examples are drawn more than once: a row each.
+    flat = found.states[:, 0].reshape(len(found.states), -1)
+    rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])[:10]
+    figures.image_trajectory(path, found.states[rows], "t", marks)
+
+  def panels(path, found):
+    few = found.states[:, ::2].swapaxes(0, 1)
+    figures.point_trajectory(path, few, "t", marks[::2])
+
+  def paths(path, found):
+    figures.point_paths(path, found.states, "t", marks)
+
+  def arrows(path, found):
+    starts, ends = found.states[:, 0], found.states[:, -1]
+    potential = game.potential
+    if potential is not None:
+      potential = potential(found.params[game.player])
+    displacements.draw(path, starts, ends, data.real[0], potential)
+
+  if len(data.shape) == 3:
+    return (("trajectory.png", strip),)
+  drawn = dict(trajectory=panels, paths=paths, map=arrows)
+  return tuple((f"{name}.png", draw) for name, draw in drawn.items())
+
+
+def _check(config, data):
+  counts = "num_steps inner_steps batch_size log_every save_every"
+  counts += " snapshot_every samples_every keep"
+  checks.known(config)
+  checks.at_least(config, **dict.fromkeys(counts.split(), 1))
+  checks.positive(config, "epsilon", "learning_rate")
+  if min(config.features, default=0) < 1:
+    raise ValueError(
+      f"features: expected widths of at least 1, got {config.features}"
+    )
+  if config.inner_steps > 1 and config.method not in maps.GAMES:
+    raise ValueError(
+      f"inner_steps, method: expected 1 but for {' and '.join(maps.GAMES)},"
+      f" got {config.inner_steps} for {config.method}"
+    )
+  if data.num_classes:
+    raise ValueError(
+      f"data: expected none with labels, which a map does not keep, got"
+      f" {config.data} (digits:LABEL is one class)"
+    )
 
 
 if __name__ == "__main__":
-  runs.main(MODULE, PRESETS, run)
+  command_line.main(__file__, PRESETS, run)

@@ -15,65 +15,256 @@ arXiv:1704.00028; Anil et al. 2019, arXiv:1811.05381; Korotin et al. 2022,
 arXiv:2206.07767 (MM-B, MM, MM-R); cones as in jaxgen/models/lipschitz.py.
 """
 
+import dataclasses
 import functools
-import sys
+import math
+import re
+from typing import Any, Literal
 
 import jax
+import numpy as np
 
-from experiments.lib import (
-  critics,
-  distance_settings,
-  distances,
-  games,
-  settings,
-  training,
-)
-from experiments.lib import run as runs
-from jaxgen.training import state
+from experiments import settings
+from experiments.experiment import Experiment, Keys, Trained
+from experiments.lib import checks, choices, command_line, datasets, training
+from experiments.pictures import potential
+from experiments.recipes import critics
+from jaxgen import couplings
+from jaxgen.training import games, state
 
-MODULE = "experiments.wasserstein"
+CriticName = Literal[tuple(critics.RECIPES)]  # type: ignore[valid-type]
+NAMES = f"PATH.npz with an array points [N, D], {datasets.DATA}, or NAME+STD"
+MAX_HELD_OUT = 1000  # of each dataset, for the exact distance of the clouds
 
-Config = distance_settings.Config
-PRESETS = distance_settings.PRESETS
+
+@dataclasses.dataclass(frozen=True)
+class Config(settings.Logging, settings.Devices, settings.Data, settings.Run):
+  """Settings of one run; JSON holds them all."""
+
+  data: str = "eight_gaussians"
+  """First dataset: PATH.npz with an array points [N, D], or any of the other
+  scripts; NAME+STD adds noise of standard deviation STD."""
+  other: str = "moons"
+  """Second dataset, of examples of the same shape."""
+  critic: CriticName = "cones"
+  """Critic; cones, features, orthogonal and spectral are 1-Lipschitz and bound
+  from below, gradient, lipschitz and divergence are penalties."""
+  num_cones: int = 512
+  """Number of cones of each of the two families, at least 1."""
+  cone_scales: tuple[float, float] = (1.0, 1.0)
+  """Spread of the first cones about the means of data and other, from 0."""
+
+  num_steps: int | None = None
+  """Number of training steps; None is the critic's own number."""
+  batch_size: int | None = None
+  """Number of examples of each dataset per step; None is the critic's own."""
+  learning_rate: float | None = None
+  """Learning rate of Adam, or of clipping's RMSProp, positive."""
+  log_every: int = 50
+  """Number of steps between records of metrics.jsonl."""
+  samples_every: int = 500
+  """Number of steps between small pictures."""
+
+
+PRESETS = {
+  "smoke": (
+    "Two distributions on the plane in seconds: every part runs.",
+    Config(
+      run_dir="runs/smoke-w1",
+      num_cones=16,
+      num_steps=20,
+      batch_size=64,
+      log_every=5,
+      save_every=10,
+      samples_every=10,
+    ),
+  ),
+  "points": (
+    "Points of two distributions, or of two files: half a minute on two cores.",
+    Config(run_dir="runs/w1", num_cones=128),
+  ),
+  "digits": (
+    "Digits against noised digits, through features.",
+    Config(
+      run_dir="runs/w1-digits",
+      data="digits",
+      other="digits+0.5",
+      critic="features",
+    ),
+  ),
+}
+
+
+def experiment(config: Config) -> Experiment:
+  """What the settings say, as functions.
+
+  Raises:
+    ValueError, OSError: settings that do not go together, or no such data.
+  """
+  config, recipe = resolve(checks.plain(config))
+  data, other = load(config, "data"), load(config, "other")
+  datasets.require_shape(config, "other", other, data)
+  critic = critics.make(
+    config.critic,
+    recipe,
+    math.prod(data.shape),
+    num_cones=config.num_cones,
+    cone_scales=config.cone_scales,
+  )
+  found = held_out(data, other)
+  draw = lambda path, now: potential.draw(path, critic.of(now.players), found)
+
+  def batches(keys):
+    first, second = (data.unlabelled, keys[0]), (other.unlabelled, keys[1])
+    return games.zipped(critic.turns, recipe.batch_size, first, second)
+
+  # Cones start at samples of both datasets.
+  keys = jax.random.fold_in(_split(jax.random.key(config.seed)).players, 1)
+  starts = [
+    np.float32(side.unlabelled(key, config.num_cones)(0))
+    for side, key in zip((data, other), jax.random.split(keys), strict=True)
+  ]
+  return Experiment(
+    config,
+    data,
+    lambda key: critic.init(key, *starts),
+    critic.turns,
+    batches,
+    sampled=(),
+    keys=_split,
+    pictures=(("potential.png", draw),),
+    sheet=draw,
+    measure=functools.partial(measure, config, critic, found, recipe.bound),
+  )
+
+
+def resolve(config: Config) -> tuple[Config, critics.Recipe]:
+  """The settings with the critic's own steps, batch and rate, and its recipe.
+
+  Raises:
+    ValueError: settings that are not valid.
+  """
+  recipe = choices.lookup(critics.RECIPES, config.critic, "critic")
+  names = ("num_steps", "batch_size", "learning_rate")
+  asked = {name: getattr(config, name) for name in names}
+  asked = {k: v for k, v in asked.items() if v is not None}
+  recipe = recipe._replace(**asked)
+  config = dataclasses.replace(
+    config, **{name: getattr(recipe, name) for name in names}
+  )
+  counts = "num_steps batch_size num_cones keep log_every save_every"
+  counts += " samples_every"
+  checks.at_least(config, **dict.fromkeys(counts.split(), 1))
+  checks.known(config)
+  checks.positive(config, "learning_rate")
+  if not all(0 <= scale < math.inf for scale in config.cone_scales):
+    raise ValueError(
+      f"cone_scales: expected numbers of at least 0, got {config.cone_scales}"
+    )
+  return config, recipe
+
+
+def load(config: Config, option: str, name: str | None = None) -> datasets.Data:
+  """The dataset of a setting, or points of a file, with noise where asked.
+
+  Raises:
+    ValueError: no such data, or not usable.
+    OSError: no such file.
+  """
+  name = getattr(config, option) if name is None else name
+  noisy = re.fullmatch(r"(.+)\+([0-9.]+)", name)
+  if noisy:
+    try:
+      std = float(noisy[2])
+    except ValueError:
+      raise ValueError(
+        f"{option}: expected NAME+STD, got +{noisy[2]}"
+      ) from None
+    return datasets.noised(load(config, option, noisy[1]), std)
+  if name.endswith(".npz") and ":" not in name:
+    with checks.naming(config, option):
+      return datasets.points(name)
+  try:
+    return datasets.load(config, option, name)
+  except ValueError as error:
+    if str(error).startswith(f"{option}: expected one of "):
+      raise ValueError(f"{option}: expected {NAMES}, got {name!r}") from None
+    raise
+
+
+def held_out(data: datasets.Data, other: datasets.Data) -> potential.HeldOut:
+  """What the value is measured on, and the exact pairing of a part of it."""
+  rows = np.random.RandomState(0)
+  both = [np.asarray(side.split("test")[0]) for side in (data, other)]
+  number = min(*map(len, both), MAX_HELD_OUT)
+  x, y = (a[rows.permutation(len(a))[:number]] for a in both)
+  cost = np.sqrt(couplings.costs(x, y))
+  order = couplings.assign(cost)
+  lengths = cost[np.arange(number), order]
+  return potential.HeldOut(*both, (x, y[order]), lengths)
+
+
+def measure(
+  config: Config,
+  critic: critics.Critic,
+  found: potential.HeldOut,
+  bound: str,
+  now: Trained,
+) -> tuple[dict[str, Any], str]:
+  """The dual's value, its standard error, and the clouds' own distance."""
+  values = jax.jit(jax.vmap(critic.of(now.players)))
+  data, other = (np.asarray(values(x), np.float64) for x in found[:2])
+  record = dict(
+    value=float(data.mean() - other.mean()),
+    standard_error=standard_error(data, other),
+    bounds_from=bound,
+    clouds=float(found.lengths.mean()),
+    clouds_size=len(found.lengths),
+    held_out=[len(data), len(other)],
+  )
+  return record, line(config, record)
+
+
+def standard_error(data: np.ndarray, other: np.ndarray) -> float:
+  """Of mean(data) - mean(other), [N] and [M]; NaN of a single draw.
+
+  As many of each are taken for draws of pairs, dependent or not: one set may be
+  the other with noise.
+  """
+  if min(len(data), len(other)) < 2:
+    return math.nan
+  if len(data) == len(other):
+    return float(np.std(data - other, ddof=1) / math.sqrt(len(data)))
+  parts = (x.var(ddof=1) / len(x) for x in (data, other))
+  return math.sqrt(sum(parts))
+
+
+def line(config: Any, result: dict[str, Any]) -> str:
+  """What was found, as a line."""
+  pair, bound = f"({config.data}, {config.other})", result["bounds_from"]
+  head = {
+    "below": f"W1{pair} >=",
+    "neither side": f"W1{pair} about",
+    "nothing": f"{config.critic}{pair}, another measure than W1:",
+  }[bound]
+  return (
+    f"{head} {result['value']:.4g} +- {result['standard_error']:.2g} (dual on"
+    f" held-out draws, {config.critic}: bounds from {bound});"
+    f" {result['clouds']:.4g} between {result['clouds_size']} of each, which"
+    " lies above W1 on average"
+  )
 
 
 def run(config: Config) -> state.State:
   """Trains, measures and draws; resumes the run directory if it has begun."""
-  config, recipe = distances.resolve(settings.plain(config))
-  data, other = distances.load(config)
-  keys = jax.random.split(jax.random.key(config.seed), 4)
-  data_key, other_key, init_key, run_key = keys
-  critic = critics.make(
-    config.critic,
-    recipe,
-    data.held_out[0].size,
-    num_cones=config.num_cones,
-    cone_scales=config.cone_scales,
-  )
-  pairs = games.zipped(
-    critic.turns,
-    recipe.batch_size,
-    (data.batches, data_key),
-    (other.batches, other_key),
-  )
-  batch_fn = critics.with_temperature(critic, pairs)
-  starts = distances.starts(data, other, init_key, config.num_cones)
-  start = lambda: state.init(
-    run_key, critic.init(init_key, *starts), critic.turns
-  )
-  training.check(config, start, critic.turns)
-  held_out = distances.held_out(data, other)
-  show = functools.partial(distances.picture, critic, held_out)
-  with runs.open_directory(config.run_dir, config, MODULE) as run_dir:
-    now = training.train(
-      run_dir, config, start, critic.turns, batch_fn, show, "critic"
-    )
-    result = distances.measure(critic, now, held_out, recipe.bound)
-    distances.write(run_dir, result)
-    show(run_dir / "potential.png", now)
-  print(f"{run_dir}: {distances.line(config, result)}", file=sys.stderr)
-  return now
+  return training.run(__file__, experiment(config))
+
+
+def _split(key):
+  """Batches have a key for each dataset."""
+  keys = jax.random.split(key, 4)
+  return Keys(keys[2], keys[:2], keys[3], None)
 
 
 if __name__ == "__main__":
-  runs.main(MODULE, PRESETS, run)
+  command_line.main(__file__, PRESETS, run)

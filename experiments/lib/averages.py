@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 
+from experiments.experiment import Experiment
+from experiments.lib import checks
 from experiments.lib import run as runs
-from experiments.lib import settings
 from jaxgen.training import checkpoint, ema, state
 
 POWER = "power_"  # before the length in the name of an EDM2 average
@@ -19,7 +20,7 @@ POWER = "power_"  # before the length in the name of an EDM2 average
 
 def rules(config: Any) -> dict[str, ema.Rule]:
   """The averages that the run keeps, by name; the first is sampled."""
-  with settings.naming(config, decay="ema_decay", length="ema_length"):
+  with checks.naming(config, decay="ema_decay", length="ema_length"):
     decays = {f"{decay:g}": ema.warmup(decay) for decay in config.ema_decay}
     powers = {f"{POWER}{v:g}": ema.power(v) for v in config.ema_length}
   if not decays | powers:
@@ -29,43 +30,41 @@ def rules(config: Any) -> dict[str, ema.Rule]:
   return decays | powers
 
 
-def sampled(config: Any, method: Any, now: state.State) -> Any:
-  """The averaged parameters that are sampled."""
-  return now.players[method.player].ema[next(iter(rules(config)))]
+def sampled(ex: Experiment, now: state.State) -> dict[str, Any]:
+  """{player: averaged parameters} of the players that are sampled."""
+  first = next(iter(rules(ex.config)))
+  return {name: now.players[name].ema[first] for name in ex.sampled}
 
 
 @contextlib.contextmanager
-def snapshots(
-  config: Any, player: str
-) -> Iterator[Callable[[state.State], None]]:
+def snapshots(ex: Experiment) -> Iterator[Callable[[state.State], None]]:
   """Yields save(state), which stores EDM2's averages, where there are any."""
-  if not getattr(config, "ema_length", ()):
+  if not getattr(ex.config, "ema_length", ()):
     yield lambda now: None
     return
-  directory = runs.snapshots(config.run_dir)
+  directory = runs.snapshots(ex.config.run_dir)
   how = dict(items=("ema",), wait=True)  # before the next checkpoint is
   with checkpoint.saver(directory, keep=None, **how) as save:
-    yield lambda now: save(_powers(now, player))
+    yield lambda now: save(_powers(now, ex.sampled))
 
 
-def _powers(now, name):
-  """The state with EDM2's averages of one player alone."""
-  player = now.players[name]
-  means = {k: v for k, v in player.ema.items() if k.startswith(POWER)}
-  return now._replace(players={name: player._replace(ema=means)})
+def _powers(now, names):
+  """The state with EDM2's averages of these players alone."""
+  players = {}
+  for name in names:
+    player = now.players[name]
+    means = {k: v for k, v in player.ema.items() if k.startswith(POWER)}
+    players[name] = player._replace(ema=means)
+  return now._replace(players=players)
 
 
 def load(
-  config: Any,
-  method: Any,
-  step: int | None = None,
-  average: str | None = None,
-) -> Any:
-  """Averaged parameters of a run.
+  ex: Experiment, step: int | None = None, average: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Averaged parameters of a run, {player: parameters}, and its extras.
 
   Args:
-    config: the run's configuration.
-    method: what it says.
+    ex: the experiment of the run.
     step: of the checkpoint; None for the latest.
     average: which of the run's averages ("0.999"), or power_LENGTH for EDM2's
       of any length, recombined from the run's snapshots; None for the first.
@@ -74,25 +73,31 @@ def load(
     FileNotFoundError: no checkpoint, or no snapshot.
     ValueError: no such average, or files that do not fit the configuration.
   """
-  start = jax.eval_shape(lambda: method.players(jax.random.key(0)))
-  player, like = method.player, start[method.player]
+  config = ex.config
+  keys = ex.keys(jax.random.key(0))
+  start = jax.eval_shape(lambda: ex.players(keys.players))
+  like = {name: start[name] for name in ex.sampled}
+  extras = jax.eval_shape(lambda: ex.extras(keys.players))
   names = list(rules(config))
   name = names[0] if average is None else average
-  if name in names:
-    means = {player: dict.fromkeys(names, like)}
-    directory = runs.checkpoints(config.run_dir)
-    with settings.naming(config, None if step is None else "step"):
-      return checkpoint.restore_ema(directory, means, step)[player][name]
+  directory = runs.checkpoints(config.run_dir)
+  with checks.naming(config, None if step is None else "step"):
+    if extras:
+      extras = checkpoint.restore_extras(directory, extras, step)
+    if name in names:
+      means = {player: dict.fromkeys(names, x) for player, x in like.items()}
+      found = checkpoint.restore_ema(directory, means, step)
+      return {player: found[player][name] for player in like}, extras
   try:
     length = float(name.removeprefix(POWER) if POWER in name else "")
   except ValueError:
     raise ValueError(
       f"average: expected {', '.join(names)} or {POWER}LENGTH, got {name!r}"
     ) from None
-  return _recombined(config, player, like, length, step)
+  return _recombined(config, like, length, step), extras
 
 
-def _recombined(config: Any, player: str, like: Any, length: float, step):
+def _recombined(config: Any, like: Any, length: float, step):
   """EDM2's average of any length, from the run's snapshots up to a step."""
   directory = runs.snapshots(config.run_dir)
   steps = [n for n in checkpoint.steps(directory) if step is None or n <= step]
@@ -102,14 +107,15 @@ def _recombined(config: Any, player: str, like: Any, length: float, step):
       " --ema-length"
     )
   names = [f"{POWER}{value:g}" for value in config.ema_length]
-  means = {player: dict.fromkeys(names, like)}
+  means = {player: dict.fromkeys(names, x) for player, x in like.items()}
 
   def read():
     for n in steps:
-      stored = checkpoint.restore_ema(directory, means, n)[player]
-      yield from (stored[name] for name in names)
+      stored = checkpoint.restore_ema(directory, means, n)
+      for name in names:
+        yield {player: stored[player][name] for player in like}
 
-  with settings.naming(config, length="average"):
+  with checks.naming(config, length="average"):
     weights = ema.recombination(
       [n for n in steps for _ in names],
       list(config.ema_length) * len(steps),

@@ -1,13 +1,15 @@
-"""The data sets of a command line: names, their batches and their splits."""
+"""Datasets by name: their batches, their splits, one example."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import tables
+from experiments.lib import checks, choices
 from jaxgen.data import (
   digits,
   files,
@@ -47,21 +49,24 @@ DATA = ", ".join(
 
 
 class Data(NamedTuple):
-  """A data set as training, pictures and metrics need it.
+  """A dataset, as training, pictures and metrics need it.
 
   Attributes:
     shape: of one example, *D.
-    num_classes: of its labels; 0 where it has none.
-    std: over all coordinates of the training split.
-    batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B])),
+    num_classes: number of labels; 0 where there are none.
+    std: standard deviation over all coordinates of the training split.
+    batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B])), with
       labels None where there are none.
-    real: held-out examples [N, *D] and their labels [N] or None: 4096 at most,
+    real: held-out examples [N, *D] and their labels [N] or None: at most 4096,
       of validation.
     split: 'train', 'validation' or 'test' -> all of its examples [N, *D] and
-      labels; of a law, draws that stand for them.
-    levels: equally spaced values in [-1, 1] that images are stored at; None for
-      points.
-    law: the toy itself, where it is one.
+      labels; of a distribution, samples that stand for them.
+    draw: key -> one example [*D] that training does not see: of a distribution
+      a fresh sample, of a set one of `real`.
+    levels: number of equally spaced values in [-1, 1] that images are stored
+      at; None for points.
+    distribution: the distribution itself, where it is known.
+    mixture: the same where it is a Gaussian mixture.
     classified: examples and labels that the classifier of the metrics learns;
       None for the training split, where that has labels.
   """
@@ -71,10 +76,50 @@ class Data(NamedTuple):
   std: float
   batches: Callable
   real: tuple[Any, Any]
-  split: Callable | None = None
+  split: Callable
+  draw: Callable
   levels: int | None = None
-  law: toy.Toy | None = None
+  distribution: toy.Toy | None = None
+  mixture: Any = None
   classified: tuple[Any, Any] | None = None
+
+  def unlabelled(self, key: Any, number: int) -> Callable:
+    """step -> examples [number, *D] alone, on the host."""
+    batch_fn = self.batches(key, number)
+    return lambda step: np.asarray(batch_fn(step)[0])
+
+
+def load(config: Any, option: str = "data", name: str | None = None) -> Data:
+  """The dataset of a setting.
+
+  Args:
+    config: with the group settings.Data.
+    option: the setting that names the dataset.
+    name: the dataset; None for the setting's value.
+
+  Raises:
+    ValueError, OSError: as in load_data, naming the setting.
+  """
+  flip = getattr(config, "flip", False) if option == "data" else False
+  name = getattr(config, option) if name is None else name
+  names = dict(size="image_size", flip=f"flip, {option}")
+  with checks.naming(config, option, **names):
+    return load_data(
+      name,
+      image_size=config.image_size,
+      flip=flip,
+      data_dir=config.data_dir,
+      option=option,
+    )
+
+
+def require_shape(config: Any, option: str, found: Data, data: Data) -> None:
+  """Raises ValueError where a second dataset has examples of another shape."""
+  if found.shape != data.shape:
+    raise ValueError(
+      f"{option}, data: expected examples {list(data.shape)} as in"
+      f" {config.data}, got {list(found.shape)} in {getattr(config, option)}"
+    )
 
 
 def load_data(
@@ -124,16 +169,6 @@ def load_data(
   return image_data(*found, levels=levels, flip=flip)
 
 
-def unlabelled(data: Data) -> Callable:
-  """(key, number) -> (step -> examples [number, *D]), on the host."""
-
-  def batches(key, number):
-    batch_fn = data.batches(key, number)
-    return lambda step: np.asarray(batch_fn(step)[0])
-
-  return batches
-
-
 def _digits_of(label, split):
   """The images of one class, without labels."""
   pixels, labels = digits.load(split)
@@ -172,39 +207,119 @@ def image_data(
     return prepared
 
   def split(name):
-    return read(name, np.arange(tables.lookup(sources, name, "split").size))
+    return read(name, np.arange(choices.lookup(sources, name, "split").size))
 
   held_out = np.arange(min(sources["validation"].size, 4096))
+  real = read("validation", held_out)
   return Data(
     shape=read("train", held_out[:1])[0].shape[1:],
     num_classes=num_classes,
     std=images.std(sources["train"]),
     batches=batches,
-    real=read("validation", held_out),
+    real=real,
     split=split,
+    draw=_one_of(real[0]),
     levels=levels,
   )
 
 
+def _one_of(examples):
+  """key -> one of the examples."""
+
+  def draw(key):
+    row = jax.random.randint(key, (), 0, len(examples))
+    return jnp.asarray(examples)[row]
+
+  return draw
+
+
 @functools.cache
-def _law(make):
-  """The law and (key, N) -> [N, 2], which is compiled once a process."""
-  law = make()
-  draw = lambda key, n: jax.vmap(law.sample)(jax.random.split(key, n))
-  return law, jax.jit(draw, static_argnums=1)
+def _sampler(make):
+  """The distribution and (key, N) -> [N, 2], compiled once a process."""
+  known = make()
+  many = lambda key, n: jax.vmap(known.sample)(jax.random.split(key, n))
+  return known, jax.jit(many, static_argnums=1)
 
 
 def toy_data(make: Callable[[], toy.Toy]) -> Data:
-  """Data of a law on the plane, drawn afresh at every step."""
-  law, many = _law(make)
+  """Data of a distribution on the plane, fresh samples at every step."""
+  known, many = _sampler(make)
 
   def batches(key, batch_size):
     return lambda step: (many(jax.random.fold_in(key, step), batch_size), None)
 
   def split(name):
-    tables.lookup(dict.fromkeys(SPLITS), name, "split")
+    choices.lookup(dict.fromkeys(SPLITS), name, "split")
     points = many(jax.random.key(SPLITS.index(name)), NUM_POINTS)
     return np.asarray(points), None
 
   std = float(split("train")[0].std())
-  return Data((2,), 0, std, batches, split("validation"), split, law=law)
+  real = split("validation")
+  more = dict(distribution=known, mixture=known.mixture)
+  return Data((2,), 0, std, batches, real, split, known.sample, **more)
+
+
+def noise(shape: tuple[int, ...]) -> Data:
+  """Standard normal noise of a shape, fresh at every step."""
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def many(key, step, number):
+    return jax.random.normal(jax.random.fold_in(key, step), (number, *shape))
+
+  def split(name):
+    choices.lookup(dict.fromkeys(SPLITS), name, "split")
+    key = jax.random.key(SPLITS.index(name))
+    return np.asarray(many(key, 0, NUM_POINTS)), None
+
+  batches = lambda key, number: lambda step: (many(key, step, number), None)
+  draw = lambda key: jax.random.normal(key, shape)
+  empty = np.zeros((0, *shape), np.float32), None
+  return Data(shape, 0, 1.0, batches, empty, split, draw)
+
+
+def points(path: str) -> Data:
+  """Points [N, D] of a .npz file, without labels."""
+  parts = files.load_points(path)
+  read = lambda name: parts[name].read(np.arange(parts[name].size))
+
+  def batches(key, number):
+    batch_fn = loaders.batches_from(parts["train"], key, number)
+    return lambda step: (batch_fn(step), None)
+
+  def split(name):
+    return read(choices.lookup(dict.fromkeys(parts, name), name, "split")), None
+
+  real = split("validation")
+  std = float(read("train").std())
+  draw = _one_of(real[0])
+  return Data(real[0].shape[1:], 0, std, batches, real, split, draw)
+
+
+def noised(data: Data, std: float) -> Data:
+  """x + std z, with fresh noise at every step and fixed noise on splits."""
+  add = jax.jit(lambda key, x: x + std * jax.random.normal(key, x.shape))
+
+  def batches(key, number):
+    data_key, noise_key = jax.random.split(key)
+    batch_fn = data.unlabelled(data_key, number)
+    return lambda step: (
+      add(jax.random.fold_in(noise_key, step), batch_fn(step)),
+      None,
+    )
+
+  def split(name):
+    return np.asarray(add(jax.random.key(0), data.split(name)[0])), None
+
+  real = split("validation")
+  return data._replace(
+    num_classes=0,
+    std=math.hypot(data.std, std),
+    batches=batches,
+    real=real,
+    split=split,
+    draw=_one_of(real[0]),
+    levels=None,
+    distribution=None,
+    mixture=None,
+    classified=None,
+  )

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.lib import datasets, settings
+from experiments.lib import checks, datasets
 from jaxgen.models import dit, mlp, unet
 
 
@@ -51,7 +51,7 @@ def make(config: Any, data: datasets.Data) -> Any:
       **shared,
     )
   sides = "data, image_size" if config.data == "photos" else "data"
-  with settings.naming(
+  with checks.naming(
     config,
     depth="num_blocks",
     patch=f"patch, {sides}",

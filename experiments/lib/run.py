@@ -1,4 +1,4 @@
-"""Run directories and command lines.
+"""Run directories, and the scripts that runs belong to.
 
   config.json       every setting, and which script it belongs to
   metrics.jsonl     one record a line
@@ -8,38 +8,40 @@
   *.png             pictures
 
 A directory belongs to one configuration: the same one resumes it, another one
-is refused. It belongs to one process at a time. A run that fails before it has
-recorded anything leaves no directory. Nothing in it is executed: what is read
-back is JSON and arrays.
+is rejected. It belongs to one process at a time. A run that fails before it has
+recorded anything leaves no directory. What is read back is JSON and arrays; a
+script is imported only from experiments/, or where its path is given.
 """
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
+import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
-import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
-
-from experiments.lib import settings
-from jaxgen.training import checkpoint, loop
+from experiments.experiment import Read
+from experiments.lib import checks
+from jaxgen.training import checkpoint
 
 CONFIG = "config.json"
 LOCK = "lock"
-MAX_COUNT = 2**31 - 1  # steps, examples and samples are counted in int32
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+# What config.json holds beside the settings.
+SCRIPT, DIGEST, READS = "experiment", "script_digest", "reads"
+HERE = pathlib.Path(__file__).parent.parent
 
 
 @contextlib.contextmanager
 def open_directory(
-  run_dir: str | pathlib.Path, config: Any, experiment: str
+  config: Any, script: str | pathlib.Path, reads: Sequence[Read] = ()
 ) -> Iterator[pathlib.Path]:
   """Makes the directory of a new run, or finds that of the same run, locked.
 
@@ -48,9 +50,10 @@ def open_directory(
   directory, the directory is removed.
 
   Args:
-    run_dir: where; its own place is no part of the configuration.
-    config: a dataclass of settings that JSON can hold.
-    experiment: the script's module, "experiments.edm".
+    config: a dataclass of settings that JSON can hold; run_dir, the place of
+      the directory, is no part of the configuration.
+    script: the file of the script.
+    reads: the runs that this one reads, rejected where they have changed.
 
   Yields:
     The directory, with config.json in it.
@@ -59,11 +62,12 @@ def open_directory(
     ValueError: it is a file, holds something else, another configuration, or
       a run that is going on.
   """
+  run_dir = config.run_dir
   path = pathlib.Path(run_dir)
-  wanted = _record(config, experiment)
+  wanted = _record(config, pathlib.Path(script), reads)
   new = _unbegun(path)
   absent = [p for p in (path, *path.parents) if not p.exists()]
-  with settings.naming(config, "run_dir"):
+  with checks.naming(config, "run_dir"):
     if not str(run_dir):
       raise ValueError("expected a path, got ''")
     if not new:
@@ -78,7 +82,7 @@ def open_directory(
         " wait for it or give another"
       ) from None
     if (path / CONFIG).exists():  # as it is now that nobody else writes
-      with settings.naming(config, "run_dir"):
+      with checks.naming(config, "run_dir"):
         _require_same(path, wanted)
     else:
       write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
@@ -113,6 +117,13 @@ def _remove_unrecorded(path, absent):
 
 def _require_same(path, wanted):
   found = read_config(path)
+  warn_if_changed(path, found, wanted[DIGEST])
+  if READS not in found:
+    wanted = {k: v for k, v in wanted.items() if k != READS}
+  found, wanted = (
+    {k: v for k, v in record.items() if k != DIGEST}
+    for record in (found, wanted)
+  )
   differing = sorted(
     name
     for name in wanted.keys() | found.keys()
@@ -160,18 +171,85 @@ def snapshots(run_dir: str | pathlib.Path) -> pathlib.Path:
   return pathlib.Path(run_dir) / "snapshots"
 
 
-def script(record: dict[str, Any], run_dir: Any) -> Any:
+def warn_if_changed(path: Any, record: dict[str, Any], digest: str) -> None:
+  """Prints a line where the script is not the one that the run began with."""
+  if record.get(DIGEST, digest) != digest:
+    print(
+      f"{path}: {record[SCRIPT]} has changed since this run began",
+      file=sys.stderr,
+    )
+
+
+def script_of(
+  record: dict[str, Any], run_dir: Any, path: str | None = None
+) -> Any:
   """The script that a run belongs to, imported.
 
+  Args:
+    record: config.json.
+    run_dir: for the error.
+    path: the script's file, which a run of a script outside experiments/ needs.
+
   Raises:
-    ValueError: config.json names none of ours.
+    ValueError: config.json names no script of experiments/, and no path is
+      given; or another script than the path's.
+    OSError: the path does not exist.
   """
-  name = str(record.get("experiment"))
-  here = pathlib.Path(__file__).parent.parent
-  known = {f"experiments.{path.stem}" for path in here.glob("[a-z]*.py")}
-  if name not in known:
-    raise ValueError(f"{run_dir}: its experiment {name!r} is not known here")
-  return importlib.import_module(name)
+  name = str(record.get(SCRIPT))
+  known = {f"experiments.{file.stem}" for file in HERE.glob("[a-z]*.py")}
+  if path is None and name not in known:
+    raise ValueError(
+      f"{run_dir}: its script {name!r} is not in experiments/; give its file,"
+      " --script PATH"
+    )
+  file = pathlib.Path(path or HERE / f"{name.removeprefix('experiments.')}.py")
+  if path is not None and script_name(file) != name:
+    raise ValueError(f"script: expected the file of {name}, got {path}")
+  warn_if_changed(run_dir, record, digest_of(file))
+  if path is None:
+    return importlib.import_module(name)
+  return load_script(file)
+
+
+def load_script(file: pathlib.Path) -> Any:
+  """The module of a file, imported once a process under a name of its own."""
+  name = f"jaxgen_script_{digest_of(file)}"
+  if name not in sys.modules:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+      raise ValueError(f"script: expected a Python file, got {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+      spec.loader.exec_module(module)
+    except BaseException:
+      del sys.modules[name]
+      raise
+  return sys.modules[name]
+
+
+def script_name(file: str | pathlib.Path) -> str:
+  """What config.json calls a script: experiments.NAME, or its file name."""
+  file = pathlib.Path(file).resolve()
+  inside = file.parent == HERE.resolve()
+  return f"experiments.{file.stem}" if inside else file.name
+
+
+def digest_of(file: str | pathlib.Path) -> str:
+  """A hash of a script's text."""
+  content = pathlib.Path(file).read_bytes()
+  return hashlib.sha256(content).hexdigest()[:16]
+
+
+def read_of(name: str, run_dir: str | pathlib.Path) -> Read:
+  """Another run, as it is now, for Experiment.reads.
+
+  Raises:
+    FileNotFoundError: it has no checkpoint.
+  """
+  directory = checkpoints(run_dir)
+  digest = checkpoint.digest(directory)
+  return Read(name, str(run_dir), checkpoint.steps(directory)[-1], digest)
 
 
 def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
@@ -180,7 +258,8 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   Raises:
     ValueError: the record has other settings than this version's.
   """
-  found = {k: v for k, v in record.items() if k != "experiment"}
+  own = {SCRIPT, DIGEST, READS}
+  found = {k: v for k, v in record.items() if k not in own}
   names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
   if found.keys() != names:
     odd = ", ".join(sorted(found.keys() ^ names))
@@ -192,24 +271,6 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   return kind(**values, run_dir=str(run_dir))
 
 
-def at_least(config: Any, **least: int) -> None:
-  """Raises ValueError where one of the settings, which are counts, lies below
-  its least value or above MAX_COUNT.
-  """
-  for name, low in least.items():
-    value = getattr(config, name)
-    if value < low:
-      raise ValueError(f"{name}: expected at least {low}, got {value}")
-    if value > MAX_COUNT:
-      raise ValueError(f"{name}: expected at most {MAX_COUNT}, got {value}")
-
-
-def bare_name(name: str) -> None:
-  """Raises ValueError where a name of files says a folder too, or nothing."""
-  if not name or pathlib.Path(name).name != name:
-    raise ValueError(f"name: expected a bare file name, got {name!r}")
-
-
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all."""
   part = path.with_name(path.name + ".part")
@@ -217,81 +278,11 @@ def write_text(path: pathlib.Path, text: str) -> None:
   os.replace(part, path)
 
 
-@contextlib.contextmanager
-def command_line(module: str, run_dir: str, kind: type) -> Iterator[None]:
-  """Turns bad input, a full disk, too little memory and a diverged run into one
-  line and exit code 2, an interrupted run into how to resume it (128 + the
-  signal's number). Settings, the fields of `kind`, are named by their flags.
-  """
-  try:
-    yield
-  except (loop.Interrupted, KeyboardInterrupt) as stop:
-    command = f"python -m {module} {shlex.join(sys.argv[1:])}"
-    said = str(stop) or "SIGINT: stopped outside of training"
-    print(f"{said}; resume with: {command}", file=sys.stderr)
-    sys.exit(128 + getattr(stop, "signal_number", signal.SIGINT))
-  except loop.Diverged as error:
-    kept = checkpoint.steps(checkpoints(run_dir))
-    last = "no checkpoint was saved before it"
-    if kept:
-      last = f"the checkpoint of step {kept[-1]} is kept"
-    _fail(
-      f"{error}; {last}: lower --learning-rate or change the loss, in a new"
-      " --run-dir"
-    )
-  except (ValueError, ImportError, OSError) as error:
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    advice = "; free space and run the same command again" if full else ""
-    _fail(f"{settings.as_flags(error, kind)}{advice}")
-  except (MemoryError, jax.errors.JaxRuntimeError) as error:
-    said = str(error).partition("\n")[0]
-    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in said:
-      raise
-    _fail(f"out of memory ({said}); lower the sizes among the flags")
-
-
-def _fail(said):
-  print(f"error: {said}", file=sys.stderr)
-  sys.exit(2)
-
-
-def main(module: str, presets: dict[str, tuple[str, Any]], run: Callable):
-  """python -m module PRESET --flag value ..., typed by the presets' class."""
-  import tyro
-
-  name = next(iter(sys.argv[1:]), "-")
-  if not name.startswith("-") and name not in presets:
-    # Of tyro it would be a page about every flag that follows.
-    print(
-      f"error: expected one of {', '.join(presets)}, got {name!r}",
-      file=sys.stderr,
-    )
-    sys.exit(2)
-  config = tyro.extras.overridable_config_cli(
-    presets, prog=f"python -m {module}"
-  )
-  with command_line(module, config.run_dir, type(config)):
-    run(config)
-
-
-def main_of_run(module: str, page: str | None, kind: type, run: Callable):
-  """python -m module RUN_DIR --flag value ..., typed by the class."""
-  import tyro
-
-  def command(run_dir: tyro.conf.Positional[str], config: Any) -> None:
-    with command_line(module, run_dir, kind):
-      run(run_dir, config)
-
-  command.__annotations__["config"] = kind
-  tyro.cli(
-    command,
-    prog=f"python -m {module}",
-    config=(tyro.conf.OmitArgPrefixes,),
-    description=page,
-  )
-
-
-def _record(config, experiment):
+def _record(config, script, reads):
+  """config.json: the settings and what they belong to."""
   values = dataclasses.asdict(config)
   del values["run_dir"]
-  return json.loads(json.dumps({"experiment": experiment} | values))
+  known = {SCRIPT: script_name(script), DIGEST: digest_of(script)}
+  if reads:
+    known[READS] = [read._asdict() for read in reads]
+  return json.loads(json.dumps(known | values))

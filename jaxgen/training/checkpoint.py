@@ -4,12 +4,15 @@ Leaves are stored flat, by their path in the state, so that what a file holds
 is compared with what a run expects leaf by leaf before any of it is read:
 the storage layer would cast a wrong dtype without a word. Nor does it notice
 damaged values, so that each leaf has a checksum (CRC-32). Averages are an
-item of their own, which a sampler reads without the optimizer. A step's
+item of their own, and so are extras: a sampler reads them without the
+optimizer. A step's
 directory appears by one rename, whole or not at all, however a run ends.
 """
 
 import contextlib
 import functools
+import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +23,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxgen.training import leaves, storage
 from jaxgen.training.state import State
 
-_ITEMS = ("state", "ema")
+_ITEMS = ("state", "ema", "extras")
 _GO_BACK = "delete it to go back to the checkpoint before it"
 
 
@@ -117,12 +120,12 @@ def restore(
   items = _items(like)
   loaded = _load(directory, items, step)
   read = {name: leaves.unflatten(loaded[name], items[name]) for name in items}
-  means = read.get("ema", {})
+  means, extras = read.get("ema", {}), read.get("extras", {})
   players = {
     name: player._replace(ema=means.get(name, {}))
     for name, player in read["state"].players.items()
   }
-  return read["state"]._replace(players=players)
+  return read["state"]._replace(players=players, extras=extras)
 
 
 def restore_ema(
@@ -145,8 +148,48 @@ def restore_ema(
     FileNotFoundError: no such checkpoint.
     ValueError: what is stored differs from `like`, or is damaged.
   """
+  return _restore_item("ema", directory, like, step)
+
+
+def restore_extras(
+  directory: str | pathlib.Path,
+  like: Mapping[str, PyTree],
+  step: int | None = None,
+) -> dict[str, PyTree]:
+  """Reads the extras alone, as `restore_ema` does the averages.
+
+  Args:
+    directory: as given to saver.
+    like: {name: arrays or shapes} of the extras of the state.
+    step: which one; None for the latest.
+
+  Raises:
+    FileNotFoundError: no such checkpoint.
+    ValueError: what is stored differs from `like`, or is damaged.
+  """
+  return _restore_item("extras", directory, like, step)
+
+
+def digest(directory: str | pathlib.Path, step: int | None = None) -> str:
+  """A hash of every leaf's checksum: equal for equal states alone.
+
+  Args:
+    directory: as given to saver.
+    step: which one; None for the latest.
+
+  Raises:
+    FileNotFoundError: no such checkpoint.
+    ValueError: it cannot be read.
+  """
+  path, step = _find(directory, step)
+  _, record = storage.attempt(lambda: _look(path, step), _damaged(path))
+  content = json.dumps((record or {}).get("crc32"), sort_keys=True)
+  return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _restore_item(name, directory, like, step):
   like = dict(like)
-  return leaves.unflatten(_load(directory, {"ema": like}, step)["ema"], like)
+  return leaves.unflatten(_load(directory, {name: like}, step)[name], like)
 
 
 def _items(state: State) -> dict[str, Any]:
@@ -157,8 +200,12 @@ def _items(state: State) -> dict[str, Any]:
   means = {
     name: player.ema for name, player in state.players.items() if player.ema
   }
-  items: dict[str, Any] = {"state": state._replace(players=players)}
-  return items | ({"ema": means} if means else {})
+  items: dict[str, Any] = {
+    "state": state._replace(players=players, extras={}),
+    "ema": means,
+    "extras": state.extras,
+  }
+  return {name: tree for name, tree in items.items() if tree}
 
 
 def _open_to_write(path, keep):
@@ -187,8 +234,8 @@ def _unwritten(directory, reason):
   )
 
 
-def _load(directory, items, step):
-  """Flat leaves of each item, after comparing them with what is expected."""
+def _find(directory, step):
+  """The directory of a checkpoint, and its step."""
   there = steps(directory)
   if not there:
     raise FileNotFoundError(f"{directory}: no checkpoint here")
@@ -198,21 +245,33 @@ def _load(directory, items, step):
     raise FileNotFoundError(
       f"{path}: no such checkpoint; the latest is {there[-1]}"
     )
-  damaged = lambda reason: ValueError(
+  return path, step
+
+
+def _damaged(path):
+  return lambda reason: ValueError(
     f"{path}: cannot be read ({reason}); {_GO_BACK}"
   )
 
-  def look():
-    with ocp.training.Checkpointer(path.parent) as checkpointer:
-      found = checkpointer.checkpointables_metadata(step)
-      return found.metadata, found.custom_metadata
+
+def _look(path, step):
+  """What is stored, {item: {leaf: shape and dtype}}, and its own record."""
+  with ocp.training.Checkpointer(path.parent) as checkpointer:
+    found = checkpointer.checkpointables_metadata(step)
+    return found.metadata, found.custom_metadata
+
+
+def _load(directory, items, step):
+  """Flat leaves of each item, after comparing them with what is expected."""
+  path, step = _find(directory, step)
+  damaged = _damaged(path)
 
   def load():
     with ocp.training.Checkpointer(path.parent) as checkpointer:
       return checkpointer.load_checkpointables(step, expected)
 
   expected = {name: leaves.abstract(tree) for name, tree in items.items()}
-  stored, record = storage.attempt(look, damaged)
+  stored, record = storage.attempt(lambda: _look(path, step), damaged)
   if ("state" in items and "state" not in stored) or set(stored) - set(_ITEMS):
     raise ValueError(
       f"{path}: expected the items of a State, found {sorted(stored)}; "

@@ -30,9 +30,10 @@ class Turn(NamedTuple):
   """What one player does in a step.
 
   player: its name.
-  loss_fn: (params of all players {name: params}, extras, key, batch) ->
+  loss_fn: (params of all players {name: params}, extras, key, batch, step) ->
     (loss [], (metrics {name: []}, extras)); extras return changed or as
-    they came, in the same structure.
+    they came, in the same structure. step [] counts the game's steps from 0:
+    schedules are functions of it.
   optimizer: an optax gradient transformation.
   num_steps: inner steps. More than one: the batch's leaves have a leading
     axis of this length, one slice an inner step. One: the batch is passed
@@ -68,7 +69,7 @@ def single(
     {"model": batch} to the step.
   """
 
-  def turn_loss(params, extras, key, batch):
+  def turn_loss(params, extras, key, batch, step):
     result = loss_fn(params["model"], key, batch)
     if not (isinstance(result, tuple) and len(result) == 2):
       raise ValueError(
@@ -160,7 +161,7 @@ def _play(turn, state, count, key, batch, shardings):
     read = everyone | {turn.player: own}, state.extras
     if shardings is not None:  # a scalar, such as step, is never split
       read = jax.lax.with_sharding_constraint(read, shardings.step)
-    result = turn.loss_fn(*read, key, batch)
+    result = turn.loss_fn(*read, key, batch, state.step)
     loss, (metrics, extras) = _check_result(turn, result, state.extras)
     return loss, (metrics, extras)
 

@@ -208,7 +208,7 @@ class _Trap:
 
 def _damage(file, how, trap):
   whole = file.read_bytes()
-  middle = len(whole) // 2
+  middle = 2 * len(whole) // 3
   flipped = bytes([whole[middle] ^ 4]) if whole else b""
   if how == "flipped":
     file.write_bytes(whole[:middle] + flipped + whole[middle + 1 :])

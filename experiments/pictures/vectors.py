@@ -1,12 +1,13 @@
-"""Vector fields on the plane: a model's beside the exact ones."""
+"""Vector fields on the plane: a model's beside the exact one."""
 
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.lib import build, figures
+from experiments.experiment import Times, Vectors
+from experiments.pictures import figures
+from jaxgen import fields
 
 plt = figures.plt
 
@@ -19,27 +20,29 @@ NUM_ARROWS = 17  # a side
 
 
 def draw(
-  path: pathlib.Path, params: Any, method: build.Method, states: np.ndarray
+  path: pathlib.Path,
+  field: fields.Field,
+  how: Vectors,
+  shown: Times,
+  states: np.ndarray,
 ) -> None:
-  """The estimate that the method learns at three times, and the exact one.
+  """The learned estimate at three times, and the exact one.
 
   The captions give the relative error over the states,
   sqrt(E|f - f*|^2 / E|f*|^2).
 
   Args:
     path: the file.
-    params: of the model.
-    method: what the configuration says; its exact field may be None.
-    states: of samples at method.times, [N, T, 2].
+    field: the trained model.
+    how: which estimate is drawn, and the exact field, where it is known.
+    shown: how times are called.
+    states: of samples at how.times, [N, T, 2].
   """
-  # At its ends a path's ratio may be 0 or infinite.
-  ratios = np.asarray(method.sample_path.ratio(method.times)).clip(1e-9, 1e9)
-  aims = np.array(SPREADS) * method.scale
-  at = [int(np.abs(np.log(ratios / aim)).argmin()) for aim in aims]
-  learned = build.make_field(method, params, None)
-  rows = {f"learned {method.learned}": learned}
-  if method.exact is not None:
-    rows[f"exact {method.learned}"] = method.exact
+  aims = np.array(SPREADS) * how.scale
+  at = [int(np.abs(np.log(how.ratios / aim)).argmin()) for aim in aims]
+  rows = {f"learned {how.name}": field}
+  if how.exact is not None:
+    rows[f"exact {how.name}"] = how.exact
   figure, axes = plt.subplots(
     len(rows), 3, figsize=(10.5, 3.7 * len(rows)), layout="constrained"
   )
@@ -49,15 +52,15 @@ def draw(
   found = []
   for field, name, of_row in zip(rows.values(), rows, axes, strict=True):
     estimate = jax.jit(
-      jax.vmap(lambda x, t: getattr(field(x, t), method.learned), (0, None))
+      jax.vmap(lambda x, t: getattr(field(x, t), how.name), (0, None))
     )
     found.append([])
     for n, seen, limit, axis in zip(at, points, limits, of_row, strict=True):
       grid = limit * _unit_grid()
-      arrows = estimate(np.concatenate([seen, grid]), method.times[n])
+      arrows = estimate(np.concatenate([seen, grid]), how.times[n])
       found[-1].append(np.asarray(arrows[: len(seen)], np.float64))
       _arrows(axis, seen, grid, np.asarray(arrows[len(seen) :]), limit)
-      title = f"{name}, {method.marks[0]} {method.marks[1][n]:.2g}"
+      title = f"{name}, {shown.name} {shown.marks[n]:.2g}"
       axis.set_title(title, fontsize=10)
   if len(found) == 2:
     for ours, truth, axis in zip(*found, axes[0], strict=True):

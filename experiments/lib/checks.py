@@ -8,6 +8,7 @@ on the command line it is the flag.
 import contextlib
 import dataclasses
 import math
+import pathlib
 import typing
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 
 MAX_SEED = 2**32 - 1  # JAX drops the bits above, NumPy rejects them
+MAX_COUNT = 2**31 - 1  # steps, examples and samples are counted in int32
 
 
 @contextlib.contextmanager
@@ -89,12 +91,36 @@ def positive(config: Any, *names: str) -> None:
       raise ValueError(f"{name}: expected a positive number, got {value}")
 
 
-def share(config: Any, *names: str) -> None:
+def fraction(config: Any, *names: str) -> None:
   """Raises ValueError where a setting is not from 0 to below 1."""
   for name in names:
     value = getattr(config, name)
     if not 0 <= value < 1:
       raise ValueError(f"{name}: expected 0 to below 1, got {value}")
+
+
+def at_least(config: Any, **least: int) -> None:
+  """Raises ValueError where one of the settings, which are counts, lies below
+  its least value or above MAX_COUNT.
+  """
+  for name, low in least.items():
+    value = getattr(config, name)
+    if value < low:
+      raise ValueError(f"{name}: expected at least {low}, got {value}")
+    if value > MAX_COUNT:
+      raise ValueError(f"{name}: expected at most {MAX_COUNT}, got {value}")
+
+
+def bare_name(name: str) -> None:
+  """Raises ValueError where a name of files says a folder too, or nothing."""
+  if not name or pathlib.Path(name).name != name:
+    raise ValueError(f"name: expected a bare file name, got {name!r}")
+
+
+def replace(config: Any, **values: Any) -> Any:
+  """The settings with other values, those of None left as they are."""
+  asked = {name: value for name, value in values.items() if value is not None}
+  return dataclasses.replace(config, **asked)
 
 
 def plain(config: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Critics that measure W1 between two laws, each a small game.
+"""Critics that measure W1 between two distributions, each a small game.
 
   kind                 what keeps the critic's slope at 1, where it bounds from
   cones, features,
@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import games, tables
+from experiments.lib import choices
 from jaxgen import costs
-from jaxgen.losses import wasserstein
+from jaxgen.losses import max_min, wasserstein
 from jaxgen.models import lipschitz, potentials
 from jaxgen.training import step
 
@@ -70,6 +70,7 @@ RECIPES = {
 FEATURES = (128, 128, 64)  # of the network that cones may look through
 # Of the cones in the first step, and over sqrt(D) in the last.
 TEMPERATURES = (0.3, 0.003)
+PART = 128  # examples that `mean` takes at once
 WEIGHTS = {"gradient": 10.0, "lipschitz": 10.0, "divergence": 2.0}
 
 
@@ -80,13 +81,11 @@ class Critic(NamedTuple):
     turns: the players, "critic" and where there is one "map".
     init: (key, data [K, D], other [K, D]) -> {player: params}.
     of: params of all players -> f, [D] -> [], high on data.
-    temperature: step -> what the batch of it has as its third element, [].
   """
 
   turns: tuple[step.Turn, ...]
   init: Callable
   of: Callable
-  temperature: Callable
 
 
 def make(
@@ -97,7 +96,7 @@ def make(
   num_cones: int = 512,
   cone_scales: tuple[float, float] = (1.0, 1.0),
 ) -> Critic:
-  """The game of a kind of critic, batches (data [B, D], other [B, D], T []).
+  """The game of a kind of critic; its batches are (data, other), [B, D] each.
 
   Args:
     kind: of RECIPES.
@@ -110,7 +109,7 @@ def make(
   Raises:
     ValueError: no such kind.
   """
-  tables.lookup(RECIPES, kind, "critic")
+  choices.lookup(RECIPES, kind, "critic")
   if kind in ("cones", "features"):
     return _cones(kind, recipe, dim, num_cones, cone_scales)
   if kind in ("max_min", "reversed"):
@@ -118,8 +117,8 @@ def make(
   net = _network(kind, dim)
   of = lambda params: lambda x: net.apply(params["critic"], x)
 
-  def loss_fn(params, extras, key, batch):
-    data, other, _ = batch
+  def loss_fn(params, extras, key, batch, step):
+    data, other = batch
     critic_fn = of(params)
     if kind == "c_transform":
       how = dict(cost=costs.distance)
@@ -135,7 +134,7 @@ def make(
     project = functools.partial(wasserstein.clip_weights, bound=0.01)
   turn = step.Turn("critic", loss_fn, _optimizer(kind, recipe), project=project)
   init = lambda key, data, other: {"critic": net.init(key, data[0])}
-  return Critic((turn,), init, of, lambda number: 1.0)
+  return Critic((turn,), init, of)
 
 
 def _pair_loss(kind, critic_fn, data, other, mix):
@@ -169,8 +168,11 @@ def _cones(kind, recipe, dim, num_cones, scales):
   """Cones on the points, or on what a 1-Lipschitz network makes of them."""
   seen_dim = FEATURES[-1] if kind == "features" else dim
   first, last = TEMPERATURES[0], TEMPERATURES[1] * seen_dim**0.5
-  temperature = lambda number: (
-    first * (last / first) ** (number / recipe.num_steps)
+  temperatures = np.float32(
+    [
+      first * (last / first) ** (number / recipe.num_steps)
+      for number in range(recipe.num_steps)
+    ]
   )
   net = lipschitz.Network(FEATURES[:-1], num_outputs=FEATURES[-1])
 
@@ -181,10 +183,10 @@ def _cones(kind, recipe, dim, num_cones, scales):
     seen, cones = params["critic"]
     return lambda x: lipschitz.cones(cones, see(seen, x), t)
 
-  def loss_fn(params, extras, key, batch):
-    data, other, t = batch
+  def loss_fn(params, extras, key, batch, step):
+    t = jnp.asarray(temperatures)[step]
     one = functools.partial(wasserstein.dual, of_at(params, t))
-    return games.mean(one, data, other), ({}, extras)
+    return mean(one, *batch), ({}, extras)
 
   def init(key, data, other):
     seen = net.init(key, data[0]) if kind == "features" else None
@@ -198,7 +200,7 @@ def _cones(kind, recipe, dim, num_cones, scales):
     return {"critic": (seen, cones)}
 
   turn = step.Turn("critic", loss_fn, _optimizer(kind, recipe))
-  return Critic((turn,), init, lambda params: of_at(params, last), temperature)
+  return Critic((turn,), init, lambda params: of_at(params, last))
 
 
 def _max_min(recipe, dim, reverse):
@@ -210,10 +212,10 @@ def _max_min(recipe, dim, reverse):
   mover = potentials.Map(features, relu, linear=1.0)
   sign = -1.0 if reverse else 1.0
 
-  losses = games.against(net.apply, mover.apply, costs.distance)
+  losses = max_min.against(net.apply, mover.apply, costs.distance)
 
-  def loss(index, params, extras, key, batch):
-    data, other, _ = batch
+  def loss(index, params, extras, key, batch, step):
+    data, other = batch
     source, target = (data, other) if reverse else (other, data)
     both = params["map"], params["critic"]
     return losses[index](*both, source, target), ({}, extras)
@@ -238,20 +240,22 @@ def _max_min(recipe, dim, reverse):
     step.Turn("critic", critic_loss, _optimizer("max_min", recipe)),
   )
   of = lambda params: lambda x: sign * net.apply(params["critic"], x)
-  return Critic(turns, init, of, lambda number: 1.0)
+  return Critic(turns, init, of)
 
 
-def with_temperature(
-  critic: Critic, pairs: Callable[[int], dict[str, Any]]
-) -> Callable[[int], dict[str, Any]]:
-  """Batches of pairs with T: step -> {player: (data, other [B, D], T [])}."""
+def mean(fn: Callable, *batch: Any) -> Any:
+  """mean_i fn(x_i, y_i, ...) [], a part of the batch at a time.
 
-  def batch_fn(number):
-    batch = pairs(number)
-    for turn in critic.turns:
-      lead = () if turn.num_steps == 1 else (turn.num_steps,)
-      t = np.full(lead, critic.temperature(number), np.float32)
-      batch[turn.player] = (*batch[turn.player], t)
-    return batch
+  The memory is that of PART examples, forth and back; on a CPU, where a part
+  then fits the cache, cones take a third of the time. A part has examples of
+  every device's share of the batch.
 
-  return batch_fn
+  Args:
+    fn: (x, y, ...) of one example each -> [].
+    batch: arrays [B, ...]; all at once if PART does not divide B.
+  """
+  number = len(batch[0])
+  size = number if number % PART else PART
+  apart = lambda x: jnp.moveaxis(x.reshape(size, -1, *x.shape[1:]), 1, 0)
+  part = jax.checkpoint(lambda part: jnp.mean(jax.vmap(fn)(*part)))
+  return jnp.mean(jax.lax.map(part, tuple(map(apart, batch))))

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lib import figures, quality
+from experiments.lib import quality
+from experiments.pictures import figures
 
 plt = figures.plt
 

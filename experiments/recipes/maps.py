@@ -1,4 +1,4 @@
-"""Maps of one law to another at the least squared distance, as small games.
+"""Maps of one distribution to another at the least squared distance, as games.
 
   kind       how the map is learned
   semi_dual  grad phi of a smooth potential, conjugates by Newton's method
@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.lib import games, tables
+from experiments.lib import choices
 from jaxgen import costs
-from jaxgen.losses import transport, wasserstein
+from jaxgen.losses import max_min, transport, wasserstein
 from jaxgen.models import icnn, potentials
 from jaxgen.training import ema, step
 
@@ -58,7 +58,7 @@ NEWTON_STEPS = 4
 NEGATIVITY = 0.1  # weight of makkuva's penalty on psi
 
 
-class Mover(NamedTuple):
+class MapGame(NamedTuple):
   """A game that learns a map.
 
   Attributes:
@@ -88,7 +88,7 @@ def make(
   *,
   epsilon: float = 1.0,
   averages: Mapping[str, ema.Rule] | None = None,
-) -> Mover:
+) -> MapGame:
   """The game of a kind of map.
 
   Args:
@@ -101,7 +101,7 @@ def make(
   Raises:
     ValueError: no such kind.
   """
-  tables.lookup(RECIPES, kind, "method")
+  choices.lookup(RECIPES, kind, "method")
   if kind == "semi_dual":
     game = _semi_dual(recipe)
   elif kind == "max_min":
@@ -124,7 +124,7 @@ def _turn(player, recipe, loss, *, inner=1, project=None):
   steps = inner * recipe.num_steps
   rate = optax.cosine_decay_schedule(recipe.learning_rate, steps, 0.01)
 
-  def loss_fn(params, extras, key, batch):
+  def loss_fn(params, extras, key, batch, step):
     return loss(params, *batch), ({}, extras)
 
   optimizer = optax.adam(rate, b2=0.99)
@@ -144,7 +144,7 @@ def _semi_dual(recipe):
       num_steps=NEWTON_STEPS,
     )
 
-  return Mover(
+  return MapGame(
     (_turn("potential", recipe, loss),),
     lambda key, x: {"potential": net.init(key, x)},
     lambda params: jax.grad(phi(params)),
@@ -173,7 +173,7 @@ def _makkuva(recipe):
 
 def _game(recipe, start, f, move, cost, *, soft=None, project=None):
   """A map against a potential f; soft is added to the map's loss."""
-  of_map, of_potential = games.against(f, move, cost)
+  of_map, of_potential = max_min.against(f, move, cost)
 
   def map_loss(params, source, target):
     loss = of_map(params["map"], params["potential"], source, target)
@@ -193,7 +193,7 @@ def _game(recipe, start, f, move, cost, *, soft=None, project=None):
     _turn("potential", recipe, potential_loss, project=project),
   )
   of = lambda params: functools.partial(move, params)
-  return Mover(turns, init, of, "map")
+  return MapGame(turns, init, of, "map")
 
 
 def _w2gn(recipe, dim):
@@ -215,7 +215,7 @@ def _w2gn(recipe, dim):
   turn = _turn("potentials", recipe, loss, project=icnn.nonnegative)
   phi = lambda params: lambda x: net.apply(params[0], x)
   of = lambda params: jax.grad(phi(params))
-  return Mover((turn,), init, of, "potentials", phi)
+  return MapGame((turn,), init, of, "potentials", phi)
 
 
 def _entropic(recipe, epsilon):
@@ -255,4 +255,4 @@ def _entropic(recipe, epsilon):
     _turn("duals", recipe, dual_loss),
     _turn("map", recipe, map_loss),
   )
-  return Mover(turns, init, move, "map")
+  return MapGame(turns, init, move, "map")

@@ -1,0 +1,131 @@
+"""Samples of a run, for whoever draws, shows or measures them."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import settings
+from experiments.experiment import Experiment
+from experiments.lib import averages, checks
+from experiments.lib import run as runs
+from jaxgen.training import sharding
+
+
+def read(
+  run_dir: str | os.PathLike, asked: Any = None, script: str | None = None
+) -> Experiment:
+  """The experiment of a run, with other settings of sampling.
+
+  Args:
+    run_dir: the run.
+    asked: has some of settings.SAMPLING; None keeps the run's own.
+    script: the file of a script outside experiments/.
+
+  Raises:
+    FileNotFoundError: there is no such directory.
+    ValueError: it is no run of a known script, or of another version; or
+      settings that do not go together.
+  """
+  record = runs.read_config(run_dir)
+  module = runs.script_of(record, run_dir, script)
+  config = runs.config_from(record, module.Config, run_dir)
+  wanted = {name: getattr(asked, name, None) for name in settings.SAMPLING}
+  for name, value in wanted.items():
+    if value is not None and not hasattr(config, name):
+      raise ValueError(
+        f"{name}: expected a run that a solver samples, {run_dir} samples by"
+        " one call"
+      )
+  return module.experiment(checks.replace(config, **wanted))
+
+
+def make_sampler(ex: Experiment) -> Callable:
+  """(params, extras, keys [N], labels [N]) -> (states [N, T, *D] or None, data
+  [N, *D]).
+
+  A sample depends on its own key alone (keys of JAX's default kind, see
+  jaxgen.keys); each device computes a share of them.
+
+  Raises:
+    ValueError: the experiment has no samples.
+  """
+  if ex.sample is None:
+    raise ValueError(
+      f"{ex.config.run_dir}: a run of this script has no samples"
+    )
+  one = lambda trained, key, label: ex.sample(*trained, key, label)
+  many = sharding.spread(jax.vmap(one, (None, 0, 0)), sharding.mesh())
+  return lambda params, extras, *examples: many((params, extras), *examples)
+
+
+def sampler(
+  ex: Experiment,
+  *,
+  step: int | None = None,
+  average: str | None = None,
+  chunk: int = 500,
+) -> Callable:
+  """(key, labels [N] or None, N) -> samples [N, *D], on the host.
+
+  Sample i depends on the key and i alone (and on label i).
+
+  Args:
+    ex: of `read`.
+    step: of the checkpoint; None for the latest.
+    average: which of the run's averages; None for the first.
+    chunk: number of samples computed at once, which bounds the memory.
+
+  Raises:
+    FileNotFoundError: no such checkpoint.
+    ValueError: files that do not fit the configuration; or no samples.
+  """
+  draw = pairs(ex, step=step, average=average, chunk=chunk)
+  return lambda key, labels, number: draw(key, labels, number)[1]
+
+
+def pairs(
+  ex: Experiment,
+  *,
+  step: int | None = None,
+  average: str | None = None,
+  chunk: int = 500,
+) -> Callable:
+  """As `sampler`, and where each starts: (starts, samples), both [N, *D]."""
+  compute = make_sampler(ex)
+  params, extras = averages.load(ex, step, average)
+  return from_params(compute, params, extras, chunk)
+
+
+def from_params(
+  compute: Callable, params: Any, extras: Any = None, chunk: int = 500
+) -> Callable:
+  """`pairs` of parameters that are at hand.
+
+  Args:
+    compute: of make_sampler.
+    params: {player: parameters}.
+    extras: what the losses carry along; None for nothing.
+    chunk: number of samples computed at once.
+  """
+  extras = {} if extras is None else extras
+
+  def many(key, labels, number):
+    size, chunks = min(chunk, number), []
+    for first in range(0, number, size):
+      # One size, one compilation: what is beyond the last is dropped.
+      index = jnp.arange(first, first + size)
+      keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+      part = None if labels is None else jnp.asarray(labels)[index % number]
+      states, made = compute(params, extras, keys, part)
+      made = np.asarray(made)
+      chunks.append(
+        (made if states is None else np.asarray(states[:, 0]), made)
+      )
+    starts, made = zip(*chunks, strict=True)
+    return np.concatenate(starts)[:number], np.concatenate(made)[:number]
+
+  return many

@@ -1,0 +1,1 @@
+"""Pictures: arrays in, a PNG file out."""

@@ -1,0 +1,57 @@
+"""Which modes of a mixture on the plane generated points reach."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.pictures import figures
+
+plt = figures.plt
+
+
+def shares(points: np.ndarray, mixture: Any) -> np.ndarray:
+  """The share of the points that lies within 3 std of each mode, [K].
+
+  Args:
+    points: [N, 2].
+    mixture: of isotropic Gaussians, means [K, 2] and stds [K].
+  """
+  apart = np.linalg.norm(points[:, None] - mixture.means, axis=-1)
+  nearest = apart.argmin(1)
+  good = apart.min(1) < 3 * np.asarray(mixture.stds)[nearest]
+  counts = np.bincount(nearest[good], minlength=len(mixture.means))
+  return counts / len(points)
+
+
+def draw(path: Any, critic_fn: Any, points: np.ndarray, mixture: Any) -> None:
+  """The share of each mode, and where the discriminator would have more.
+
+  Args:
+    path: the file.
+    critic_fn: the discriminator, [2] -> [].
+    points: generated, [N, 2].
+    mixture: as in `shares`.
+  """
+  found = shares(points, mixture)
+  figure, (left, right) = plt.subplots(
+    1, 2, figsize=(11, 4.8), layout="constrained", width_ratios=(1.25, 1)
+  )
+  limit = 1.35 * np.abs(mixture.means).max()
+  side = np.linspace(-limit, limit, 121, dtype=np.float32)
+  grid = np.stack(np.meshgrid(side, side), -1)
+  values = jax.jit(jax.vmap(jax.vmap(critic_fn)))(grid)
+  filled = left.contourf(side, side, values, 24, cmap="Blues")
+  figure.colorbar(filled, ax=left, label="discriminator")
+  arrows = jax.jit(jax.vmap(jax.vmap(jax.grad(critic_fn))))(grid[6::12, 6::12])
+  at = side[6::12]
+  left.quiver(at, at, arrows[..., 0], arrows[..., 1], color="0.35", width=0.003)
+  left.scatter(*points.T, s=3, color="C1", linewidths=0, label="generated")
+  left.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  left.legend(loc="upper right", fontsize=8)
+  right.bar(np.arange(len(found)), found, color="C1")
+  for n, weight in enumerate(np.asarray(mixture.weights)):
+    right.hlines(weight, n - 0.4, n + 0.4, color="0.2")
+  right.set(xlabel="mode", ylabel="share within 3 std; line: its weight")
+  right.set_title(f"{found.sum():.3f} of {len(points)} within 3 std of a mode")
+  figures.save(figure, path)

@@ -1,0 +1,90 @@
+"""A critic between two datasets, and the rays along which it falls."""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.pictures import figures
+from jaxgen import fields, samplers
+
+plt = figures.plt
+NUM_RAYS = 150
+NUM_FRAMES = 8
+
+
+class HeldOut(NamedTuple):
+  """Examples that were not trained on.
+
+  Attributes:
+    data, other: all of them, [N, *D] and [M, *D].
+    pairs: as many of each as the exact distance takes, other's in the order of
+      the data's that they go to, [K, *D] both.
+    lengths: |x - y| of the pairs, [K].
+  """
+
+  data: np.ndarray
+  other: np.ndarray
+  pairs: tuple[np.ndarray, np.ndarray]
+  lengths: np.ndarray
+
+
+def rays(critic_fn: Callable, found: HeldOut, number: int) -> np.ndarray:
+  """From other along the critic's rays, its partner's distance: [N, T, *D]."""
+  field, solver = fields.from_critic(critic_fn), samplers.euler()
+  unit = np.linspace(0, 1, NUM_FRAMES, dtype=np.float32)
+
+  def one(x, length):
+    key = jax.random.key(0)  # no noise is drawn
+    return samplers.trajectory(solver, field, x, length * unit, key)
+
+  start = np.float32(found.pairs[1][:number])
+  lengths = np.float32(found.lengths[:number])
+  return np.asarray(jax.jit(jax.vmap(one))(start, lengths))
+
+
+def draw(path: pathlib.Path, critic_fn: Callable, found: HeldOut) -> None:
+  """The critic and its rays on the plane, or a film strip of images."""
+  shape = found.data.shape[1:]
+  if len(shape) == 3:
+    states = rays(critic_fn, found, 10)
+    frames = np.concatenate([states, found.pairs[0][:10, None]], 1)
+    marks = list(np.linspace(0, 1, NUM_FRAMES))
+    figures.image_trajectory(path, frames, "share of the way; partner", marks)
+  elif shape == (2,):
+    _contours(path, critic_fn, found)
+  else:
+    _along(path, critic_fn, found)
+
+
+def _contours(path, critic_fn, found):
+  states = rays(critic_fn, found, NUM_RAYS)
+  points = np.concatenate(found.pairs)
+  limit = 1.15 * np.abs(points).max()
+  side = np.linspace(-limit, limit, 121, dtype=np.float32)
+  grid = np.stack(np.meshgrid(side, side), -1)
+  values = jax.jit(jax.vmap(jax.vmap(critic_fn)))(grid)
+  figure, axis = plt.subplots(figsize=(6.6, 5.6), layout="constrained")
+  filled = axis.contourf(side, side, values, 24, cmap="Blues")
+  figure.colorbar(filled, ax=axis, label="critic f, high on data")
+  for way in states:
+    axis.plot(*way.T, color="C1", linewidth=0.8, alpha=0.8)
+  axis.scatter(*states[:, 0].T, s=6, color="C1", label="other, and its rays")
+  data = found.pairs[0][:600]
+  axis.scatter(*data.T, s=5, color="C3", linewidths=0, label="data")
+  axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  axis.legend(loc="upper right", fontsize=8)
+  figures.save(figure, path)
+
+
+def _along(path, critic_fn, found):
+  """In other dimensions: values on both datasets, as two histograms."""
+  values = jax.jit(jax.vmap(critic_fn))
+  figure, axis = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+  for name, points in (("data", found.data), ("other", found.other)):
+    axis.hist(np.asarray(values(points)), 40, alpha=0.6, label=name)
+  axis.set(xlabel="critic f", ylabel="held-out draws")
+  axis.legend(frameon=False)
+  figures.save(figure, path)

@@ -1,0 +1,1 @@
+"""Games and models that scripts and benchmarks share, without files."""

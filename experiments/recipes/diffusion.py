@@ -1,0 +1,314 @@
+"""A network, its Gaussian path and its sampler, from a script's settings.
+
+The recipe of experiments.edm, flow_matching and score_matching, and of the
+benchmarks that train such models: `make` looks the names up, `experiment`
+hands the pieces over.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import experiment
+from experiments.lib import (
+  checks,
+  choices,
+  datasets,
+  latents,
+  networks,
+  training,
+)
+from jaxgen import fields, paths, predictions, samplers
+
+COUNTS = (
+  "num_steps",
+  "batch_size",
+  "sample_steps",
+  "log_every",
+  "save_every",
+  "snapshot_every",
+  "samples_every",
+  "keep",
+)
+POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
+
+
+class Diffusion(NamedTuple):
+  """What the settings say, as objects.
+
+  Attributes:
+    net: a Flax module of one example.
+    input_shape: what it takes, [*D] unless `predict` widens it.
+    path, draw, prediction, weight: of training; draw is (key, shape) -> t.
+    predict: net (scaled x, conditioning) -> [*D] to predict_fn (x, t) -> what
+      `prediction` says.
+    to_field: predict_fn -> a field on sample_path.
+    sample_path, solver, times: of sampling, times [N + 1] decreasing.
+    start: key -> the state at times[0], [*D].
+    finish: (field, state at times[-1]) -> data, [*D].
+    num_calls: network calls of one sample.
+    scales: factors that make the states comparable to look at, [N + 1].
+    marks: name and values [N + 1] of the times in pictures.
+    scale: standard deviation of the data.
+    learned: the estimate that is learned: velocity, score ...
+    exact: the exact field on sample_path, of distributions that have one.
+    between: (latent, latent, weight []) -> latent on the way.
+  """
+
+  net: Any
+  input_shape: tuple[int, ...]
+  path: paths.Path
+  draw: Callable
+  prediction: Any
+  weight: Any
+  predict: Callable
+  to_field: Callable
+  sample_path: paths.Path
+  solver: samplers.Solver
+  times: Any
+  start: Callable
+  finish: Callable
+  num_calls: int
+  scales: Any
+  marks: tuple[str, Any]
+  scale: float
+  learned: str
+  exact: fields.Field | None
+  between: Callable
+
+  def init(self, key: jax.Array) -> Any:
+    """The parameters that training starts from."""
+    return self.net.init(key, jnp.zeros(self.input_shape), jnp.zeros(()))
+
+  def field(self, params: Any, label: Any) -> fields.Field:
+    """The trained model of one label (None: of all) as a field."""
+    net = lambda x, c: self.net.apply(params, x, c, label)
+    return self.to_field(self.predict(net))
+
+  def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
+    """The states at all times [T, *D] and the data [*D] of one key."""
+    start_key, solver_key = jax.random.split(key)
+    field = self.field(params, label)
+    states = samplers.trajectory(
+      self.solver, field, self.start(start_key), self.times, solver_key
+    )
+    return states, self.finish(field, states[-1])
+
+  def encode(self, params: Any, x: jax.Array, label: Any) -> jax.Array:
+    """The state at t_max over sigma, from alpha x at t_min."""
+    alpha, sigma = self._ends()
+    return self._flow(params, self.times[::-1], alpha * x, label) / sigma
+
+  def decode(self, params: Any, latent: jax.Array, label: Any) -> jax.Array:
+    """The inverse of `encode`, along the same grid."""
+    alpha, sigma = self._ends()
+    return self._flow(params, self.times, sigma * latent, label) / alpha
+
+  def _ends(self):
+    path, times = self.sample_path, self.times
+    with jax.ensure_compile_time_eval():
+      return path.alpha(times[-1]), path.sigma(times[0])
+
+  def _flow(self, params, times, x, label):
+    key = jax.random.key(0)  # nothing is sampled with it
+    field = self.field(params, label)
+    return samplers.integrate(self.solver, field, x, times, key)
+
+
+def resolve(config: Any, data: datasets.Data) -> Any:
+  """The settings with sigma_data measured where it was left open.
+
+  Raises:
+    ValueError: data that do not vary.
+  """
+  if config.sigma_data is not None:
+    return config
+  std = round(data.std, 3)
+  if not std > 0:
+    raise ValueError(
+      f"data: expected examples that differ, got {config.data} of standard"
+      f" deviation {data.std:.3g}; give sigma_data"
+    )
+  return checks.replace(config, sigma_data=std)
+
+
+def make(config: Any, data: datasets.Data) -> Diffusion:
+  """Looks every name up and validates the settings.
+
+  The path leads from standard noise to data.
+
+  Raises:
+    ValueError: a name that does not exist, or settings that do not go together.
+  """
+  _check(config)
+  path = make_path(config, config.path, "path")
+  row = choices.lookup(choices.PREDICTIONS, config.prediction, "prediction")
+  prediction = row(config.sigma_data)
+  name = config.path if config.sample_path is None else config.sample_path
+  sample_path = make_path(config, name, "sample_path")
+  draw, weight = _draw_and_weight(config, path, prediction)
+  grid = choices.lookup(choices.GRIDS, config.grid, "grid")
+  flag = "path" if config.sample_path is None else "sample_path"
+  ends = {name: f"{flag}, {name}" for name in _ends(config)}
+  with checks.naming(config, num_steps="sample_steps", **ends):
+    times = grid(sample_path, config.sample_steps, **_ends(config))
+  solver = choices.lookup(choices.SOLVERS, config.solver, "solver")
+  solver = solver(config.churn)
+  spread = predictions.input_scale(sample_path, times, config.sigma_data)
+  mixture = data.mixture
+
+  def to_field(predict_fn):
+    field = fields.from_prediction(predict_fn, path, prediction)
+    moved = sample_path is not path
+    return fields.on_path(field, sample_path) if moved else field
+
+  return Diffusion(
+    net=networks.make(config, data),
+    input_shape=data.shape,
+    path=path,
+    draw=draw,
+    prediction=prediction,
+    weight=weight,
+    predict=lambda net: predictions.preconditioned(
+      net, path, config.sigma_data
+    )[0],
+    to_field=to_field,
+    sample_path=sample_path,
+    solver=solver,
+    times=times,
+    start=lambda key: (
+      sample_path.sigma(times[0]) * jax.random.normal(key, data.shape)
+    ),
+    finish=lambda field, x: field(x, times[-1]).data,
+    num_calls=solver.num_calls(config.sample_steps) + 1,
+    scales=np.asarray(config.sigma_data / spread),
+    marks=("noise ratio", np.asarray(sample_path.ratio(times))),
+    scale=config.sigma_data,
+    learned="velocity",
+    exact=None if mixture is None else mixture.field(sample_path),
+    between=latents.spherical,
+  )
+
+
+def experiment_of(
+  config: Any,
+  data: datasets.Data,
+  model: Diffusion,
+  loss_fn: Callable,
+  batches: Callable | None = None,
+  **more: Any,
+) -> experiment.Experiment:
+  """The Experiment of one network and one loss.
+
+  Args:
+    config: the script's settings.
+    data: the dataset.
+    model: what `make` returns, as the script changed it.
+    loss_fn: (params, key, batch) -> (loss [], metrics).
+    batches: key -> (step -> batch); None: (examples, labels) of the data.
+    more: further fields of the Experiment.
+  """
+  if batches is None:
+    batches = lambda key: data.batches(key, config.batch_size)
+
+  def for_model(key):
+    batch_fn = batches(key)
+    return lambda number: {"model": batch_fn(number)}
+
+  # At its ends a path's ratio may be 0 or infinite.
+  ratios = np.asarray(model.sample_path.ratio(model.times)).clip(1e-9, 1e9)
+  drawn = experiment.Vectors(
+    model.learned, model.times, ratios, model.scale, model.exact
+  )
+  return experiment.Experiment(
+    config,
+    data,
+    players=lambda key: {"model": model.init(key)},
+    turns=training.one_player(config, loss_fn),
+    batches=for_model,
+    sampled=("model",),
+    sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
+    num_calls=model.num_calls,
+    times=experiment.Times(*model.marks, model.scales),
+    encode=lambda p, extras, *rest: model.encode(p["model"], *rest),
+    decode=lambda p, extras, *rest: model.decode(p["model"], *rest),
+    between=model.between,
+    field=lambda p, extras, label: model.field(p["model"], label),
+    vectors=drawn if len(data.shape) == 1 else None,
+    **more,
+  )
+
+
+def make_path(config: Any, name: str, flag: str) -> paths.Path:
+  """The path of this name, over the noise ratios of the settings."""
+  constructor = choices.lookup(choices.PATHS, name, flag)
+  return constructor(config.ratio_min, config.ratio_max)
+
+
+def drop_labels(
+  config: Any, num_classes: int, key: jax.Array, labels: Any
+) -> Any:
+  """Labels [B], a fraction label_dropout of them replaced by the null label.
+
+  Args:
+    config: with label_dropout.
+    num_classes: number of labels; it is the null label.
+    key: which labels are dropped.
+    labels: [B], or None where there are none.
+  """
+  if labels is None or not config.label_dropout:
+    return labels
+  drop = jax.random.bernoulli(key, config.label_dropout, labels.shape)
+  return jnp.where(drop, num_classes, labels)
+
+
+def _ends(config):
+  return dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
+
+
+def _draw_and_weight(config, path, prediction):
+  """How t is drawn, (key, shape) -> t, and weighted."""
+  draw = choices.lookup(choices.DRAWS, config.draw, "draw")
+  values = _ends(config)
+  ends = {name: f"path, {name}" for name in values}
+  if draw.settings:
+    values |= dict(mean=config.level_mean, std=config.level_std)
+  make_weight, owner = choices.lookup(choices.WEIGHTS, config.weight, "weight")
+  with checks.naming(config, mean="level_mean", std="level_std", **ends):
+    density = draw.density(path, **values)
+  weight = make_weight(path, config.sigma_data, density)
+  if owner is not None:
+    weight = predictions.reweight(weight, path, owner, prediction)
+  sample_t = functools.partial(draw.sample, path=path, **values)
+  return lambda key, shape: sample_t(key, shape=shape), weight
+
+
+def _check(config):
+  checks.known(config)
+  checks.at_least(config, **dict.fromkeys(COUNTS, 1))
+  checks.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
+  checks.positive(config, *POSITIVE)
+  checks.fraction(config, "adam_b2", "dropout")
+  # The linear path reaches every ratio, so this rejects only what none can.
+  paths.linear().ends(config.ratio_min, config.ratio_max)
+  if not math.isfinite(config.level_mean):
+    raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
+  if not 0 <= config.churn < math.inf:
+    raise ValueError(
+      f"churn: expected a number of at least 0, got {config.churn}"
+    )
+  if not 0 <= config.label_dropout <= 1:
+    raise ValueError(
+      f"label_dropout: expected 0 to 1, got {config.label_dropout}"
+    )
+  if not 0 <= config.warmup_steps < config.num_steps:
+    raise ValueError(
+      "warmup_steps, num_steps: expected a warm-up of at least 0 steps that"
+      f" ends before training does, got {config.warmup_steps} of"
+      f" {config.num_steps}"
+    )

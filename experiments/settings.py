@@ -1,0 +1,225 @@
+"""Groups of settings, each said once: a script's Config inherits what it needs.
+
+A Config is flat: its fields are the flags of the command line and the entries
+of config.json. List the groups so that `Run` is last; fields then appear in
+the opposite order, and a script's own come last. A script that wants another
+default repeats the field.
+"""
+
+import dataclasses
+from typing import Literal
+
+from experiments.lib import choices
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The run itself."""
+
+  run_dir: str
+  """Directory of the run; the same settings resume it."""
+  seed: int = 0
+  """Seed of parameters, batches, noise and samples, from 0 to 2^32 - 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """The dataset."""
+
+  data: str = "digits"
+  """Dataset: digits, digits:LABEL, photos, gaussian, eight_gaussians, moons,
+  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz or
+  folder:PATH."""
+  image_size: int = 32
+  """Side of the crops of photos, in pixels; other data have their own."""
+  flip: bool = False
+  """Mirror half of the training images left to right."""
+  data_dir: str | None = None
+  """Directory of prepared TFDS datasets; None is the default of TFDS."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+  """The path, what the network predicts, and how its loss draws t."""
+
+  path: choices.PathName = "edm"
+  """Path x_t = alpha(t) data + sigma(t) noise."""
+  prediction: choices.PredictionName = "edm"
+  """What the network predicts."""
+  weight: choices.WeightName = "uniform"
+  """Weight of the squared error, as in jaxgen.levels; uniform is 1."""
+  draw: choices.DrawName = "normal"
+  """Distribution of t; normal is a truncated normal of log(sigma / alpha)."""
+  level_mean: float = -0.4
+  """Mean of log(sigma / alpha) in the normal distribution of t."""
+  level_std: float = 1.2
+  """Standard deviation of log(sigma / alpha), positive."""
+  ratio_min: float = 0.002
+  """Smallest noise ratio sigma / alpha in training and sampling, positive."""
+  ratio_max: float = 80.0
+  """Largest noise ratio in training and sampling, above ratio_min."""
+  sigma_data: float | None = None
+  """Standard deviation of the data, positive; None measures it."""
+  label_dropout: float = 0.0
+  """Fraction of labels replaced by the null label, from 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """The network of a diffusion model or a flow."""
+
+  model: Literal["auto", "unet", "dit", "mlp"] = "auto"
+  """Network; auto is the U-Net for images and the MLP for points."""
+  width: int = 32
+  """Channels of the U-Net at full size, or features of the DiT or MLP."""
+  multipliers: tuple[int, ...] = (1, 2)
+  """Multiples of width, one for each level of the U-Net."""
+  attention: tuple[int, ...] = (4,)
+  """Image sizes, in pixels, at which the U-Net attends."""
+  skips: Literal["add", "concat"] = "add"
+  """Skip connections of the U-Net: added, or concatenated as in DDPM++."""
+  num_blocks: int = 1
+  """Number of blocks per U-Net level, DiT blocks, or MLP hidden layers."""
+  patch: int = 2
+  """Side of the DiT's patches, in pixels."""
+  num_heads: int = 1
+  """Number of attention heads, at least 1."""
+  attention_implementation: Literal["xla", "cudnn"] = "xla"
+  """Attention kernel; cudnn needs an NVIDIA GPU and bfloat16."""
+  dropout: float = 0.0
+  """Dropout probability of activations, from 0 to below 1."""
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  """Data type of activations; parameters stay float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+  """How the state is placed."""
+
+  shard: choices.ShardName = "replicated"
+  """Parameters, optimizers and averages: on every device, or split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """Adam with a warm-up, gradients clipped."""
+
+  num_steps: int = 2600
+  """Number of training steps, at least 1."""
+  batch_size: int = 64
+  """Number of examples per step, at least 1."""
+  learning_rate: float = 3e-3
+  """Peak learning rate of Adam, positive."""
+  adam_b2: float = 0.99
+  """Decay of Adam's second moment, from 0 to below 1."""
+  schedule: Literal["cosine", "constant"] = "cosine"
+  """Learning rate after the warm-up: a cosine to zero, or constant."""
+  warmup_steps: int = 100
+  """Number of steps of linear warm-up, below num_steps."""
+  clip_norm: float = 1.0
+  """Largest global norm of the gradient, positive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Averages:
+  """Moving averages of the parameters."""
+
+  ema_decay: tuple[float, ...] = (0.999,)
+  """Decays of the averages, each from 0 to 1; the first average is sampled."""
+  ema_length: tuple[float, ...] = ()
+  """Relative lengths of EDM2's averages; .05 .1 recombine to any length."""
+  snapshot_every: int = 100
+  """Number of steps between snapshots of EDM2's averages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How samples are made of a field; `sample` and `evaluate` take the same."""
+
+  solver: choices.SolverName = "heun"
+  """Solver of the sampling ODE or SDE."""
+  churn: float = 10.0
+  """Amount of noise of the solver churn, at least 0."""
+  grid: choices.GridName = "karras"
+  """Time grid of sampling."""
+  sample_steps: int = 17
+  """Number of sampling steps; a final denoise is one more network call."""
+  sample_path: choices.PathName | None = None
+  """Path to sample on; None is the path of training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Logging:
+  """What a run writes, and when."""
+
+  log_every: int = 20
+  """Number of steps between records of metrics.jsonl."""
+  save_every: int = 500
+  """Number of steps between checkpoints."""
+  keep: int = 2
+  """Number of latest checkpoints that are kept."""
+  samples_every: int = 650
+  """Number of steps between small sheets of samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+  """Which parameters `sample`, `evaluate` and `encode` read."""
+
+  script: str | None = None
+  """File of the run's script; one outside experiments/ needs it."""
+  average: str | None = None
+  """Name of the average, such as 0.999, or power_LENGTH for EDM2's of any
+  length; None is the run's first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled(Read):
+  """Settings of sampling that may differ from the run's; None keeps them."""
+
+  chunk: int = 500
+  """Number of samples computed at once, which bounds the memory."""
+  solver: choices.SolverName | None = None
+  """Solver of the sampling ODE or SDE; None is the run's."""
+  churn: float | None = None
+  """Amount of noise of the solver churn, at least 0; None is the run's."""
+  grid: choices.GridName | None = None
+  """Time grid of sampling; None is the run's."""
+  sample_steps: int | None = None
+  """Number of sampling steps; None is the run's number."""
+  sample_path: choices.PathName | None = None
+  """Path to sample on, not necessarily that of training; None is the run's."""
+
+
+SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
+
+# Values that the presets of several scripts share.
+SMOKE = dict(
+  num_steps=20,
+  warmup_steps=5,
+  batch_size=16,
+  sample_steps=4,
+  log_every=5,
+  save_every=10,
+  samples_every=10,
+)
+PHOTOS = dict(
+  data="photos",
+  multipliers=(1, 2, 2),
+  attention=(8,),
+  num_steps=1500,
+  batch_size=32,
+  learning_rate=2e-3,
+)
+POINTS = dict(
+  data="eight_gaussians",
+  level_mean=0.5,  # the points' std is 3.6, where EDM's -1.2 is for .5
+  width=128,
+  num_blocks=3,
+  num_steps=5000,
+  batch_size=512,
+  learning_rate=2e-3,
+  log_every=50,
+  save_every=1000,
+  samples_every=1000,
+)
