@@ -24,7 +24,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import settings
@@ -34,15 +33,13 @@ from experiments.lib import (
   choices,
   command_line,
   datasets,
-  latents,
   samples,
   training,
 )
 from experiments.lib import run as runs
 from experiments.pictures import figures
-from experiments.recipes import diffusion
-from jaxgen import fields, samplers
-from jaxgen.data import interpolants, loaders, pairs
+from experiments.recipes import diffusion, flows
+from jaxgen.data import loaders, pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import state
 
@@ -178,8 +175,9 @@ def experiment(config: Config) -> Experiment:
   config = diffusion.resolve(config, data)
   _check(config, data)
   source = make_source(config, data)
-  model = make_model(config, data, source)
-  straightness = functools.partial(_straightness, np.asarray(model.times))
+  model = flows.make(config, data, source)
+  times = np.asarray(model.times)
+  draw = lambda path, found: figures.straightness(path, found.states, times)
   reads: tuple = ()
   if config.reflow is not None:
     with checks.naming(config, "reflow"):
@@ -190,7 +188,7 @@ def experiment(config: Config) -> Experiment:
     model,
     make_loss(config, model, data.num_classes),
     functools.partial(make_batches, config, data, source),
-    pictures=(("straightness.png", straightness),),
+    pictures=(("straightness.png", draw),),
     reads=reads,
   )
 
@@ -204,77 +202,11 @@ def make_source(config: Config, data: datasets.Data) -> datasets.Data:
   return found
 
 
-def make_bridge(config: Config) -> flow_matching.Bridge:
-  """gamma, t -> []."""
-  make = choices.lookup(choices.BRIDGES, config.bridge, "bridge")
-  path = diffusion.make_path(config, config.path, "path")
-  return make(config.bridge_std, path.t_max)
-
-
-def make_model(
-  config: Config, data: datasets.Data, source: datasets.Data
-) -> diffusion.Diffusion:
-  """The recipe of diffusion, with a velocity between two datasets."""
-  base, bridge = diffusion.make(config, data), make_bridge(config)
-  if _from_noise(config):  # coupled, the flow is not known in closed form
-    return base._replace(exact=None) if _coupled(config) else base
-  path = base.path
-  spread = lambda t: jnp.sqrt(
-    (path.alpha(t) * config.sigma_data) ** 2
-    + (path.sigma(t) * source.std) ** 2
-    + bridge(t) ** 2
-  )
-  speed = math.hypot(config.sigma_data, source.std)
-
-  def predict(net):
-    def predict_fn(x, t):
-      scaled = x / spread(t)
-      if not config.interpolant:
-        return speed * net(scaled, path.conditioning(t))
-      # Twice the channels in, twice out: velocity and denoiser.
-      both = net(jnp.concatenate([scaled, scaled], -1), path.conditioning(t))
-      velocity, eta = jnp.split(both, 2, -1)
-      return speed * velocity, eta
-
-    return predict_fn
-
-  def to_field(predict_fn):
-    if config.interpolant:
-      return fields.from_interpolant(predict_fn, bridge, path)
-    return fields.from_velocity(predict_fn)
-
-  shape = base.input_shape
-  doubled = (*shape[:-1], 2 * shape[-1])
-  # To the ends themselves, where the velocity is finite.
-  times = base.times.at[0].set(path.t_max).at[-1].set(path.t_min)
-  solver, calls = base.solver, base.solver.num_calls(config.sample_steps)
-  finish = lambda field, x: x
-  if config.interpolant and config.solver == "euler_maruyama":
-    solver = samplers.euler_maruyama(lambda t: config.eps * bridge(t))
-    times, calls = base.times, calls + 1
-    finish = base.finish  # the mean of the data there
-  exact = None
-  if data.mixture is not None and source.mixture is not None:
-    exact = interpolants.between(data.mixture, source.mixture, path, bridge)
-  return base._replace(
-    input_shape=doubled if config.interpolant else shape,
-    predict=predict,
-    to_field=to_field,
-    solver=solver,
-    times=times,
-    start=source.draw,
-    finish=finish,
-    num_calls=calls,
-    scales=np.ones(len(times)),
-    marks=("t", np.asarray(times)),
-    exact=None if _coupled(config) else exact,
-    between=latents.straight,
-  )
-
-
 def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
   """(params, key, batch) -> (loss, metrics), over a batch of pairs."""
-  how = dict(path=model.path, bridge=make_bridge(config), weight=model.weight)
+  how = dict(
+    path=model.path, bridge=flows.make_bridge(config), weight=model.weight
+  )
   matching = flow_matching.flow_matching
   if config.interpolant:
     matching = flow_matching.stochastic_interpolant
@@ -345,31 +277,13 @@ def _flowed(config, key):
   return ends, labels, starts
 
 
-def _straightness(times, path, found):
-  figures.straightness(path, found.states, times)
-
-
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   return training.run(__file__, experiment(config))
 
 
-def _from_noise(config):
-  """Whether the flow is that of a Gaussian path."""
-  return config.source == "gaussian" and config.bridge == "none"
-
-
-def _coupled(config):
-  """Whether data and source are not sampled independently."""
-  return config.reflow is not None or config.coupling != "independent"
-
-
 def _check(config: Any, data: datasets.Data) -> None:
-  """Rejects settings that do not go together.
-
-  Raises:
-    ValueError: which, and why.
-  """
+  """Raises ValueError where settings do not go together."""
   checks.known(config)
   checks.at_least(config, coupled_batches=1)
   if config.reflow_pairs < config.batch_size:
@@ -404,18 +318,17 @@ def _check(config: Any, data: datasets.Data) -> None:
       f" {config.coupling}"
     )
   draws_noise = config.solver not in choices.FLOW_SOLVERS
-  if draws_noise and (_coupled(config) or not _from_noise(config)):
-    allowed = config.interpolant and config.solver == "euler_maruyama"
-    if not allowed:
+  if draws_noise and (flows.coupled(config) or not flows.from_noise(config)):
+    if not (config.interpolant and config.solver == "euler_maruyama"):
       raise ValueError(
         "solver, source, bridge, coupling, reflow, interpolant: expected a"
         " solver that draws no noise, as the score is known only from"
         " uncoupled noise or of an interpolant (euler_maruyama), got"
         f" {config.solver}"
       )
-  if not draws_noise and not _from_noise(config):
+  if not draws_noise and not flows.from_noise(config):
     _check_needs(config)
-  if not _from_noise(config) and config.sample_path is not None:
+  if not flows.from_noise(config) and config.sample_path is not None:
     raise ValueError(
       "sample_path, source, bridge: expected no other path between data sets,"
       f" got {config.sample_path}"

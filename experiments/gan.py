@@ -17,13 +17,9 @@ arXiv:2501.05441 (R3GAN).
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
 from experiments import settings
 from experiments.experiment import Experiment
@@ -36,12 +32,11 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import modes
+from experiments.recipes import adversarial
 from jaxgen.data import augmentation
 from jaxgen.losses import wasserstein
 from jaxgen.models import gan
-from jaxgen.training import games, state, step
-
-WARMUP = 100  # steps, at most
+from jaxgen.training import state, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,38 +171,6 @@ PRESETS = {
 }
 
 
-class Model(NamedTuple):
-  """A generator, which samples by one call, and its discriminator.
-
-  Attributes:
-    generator, discriminator: Flax modules of one example.
-    latent: dimension of the generator's input.
-    shape: of an example, *D.
-    num_classes: number of labels; 0 where there are none.
-  """
-
-  generator: Any
-  discriminator: Any
-  latent: int
-  shape: tuple[int, ...]
-  num_classes: int
-
-  def players(self, key: jax.Array) -> dict[str, Any]:
-    """{player: parameters} that training starts from."""
-    generator_key, discriminator_key = jax.random.split(key)
-    label = 0 if self.num_classes else None
-    z, x = jnp.zeros(self.latent), jnp.zeros(self.shape)
-    return {
-      "discriminator": self.discriminator.init(discriminator_key, x, label),
-      "generator": self.generator.init(generator_key, z, label),
-    }
-
-  def generate(self, params: Any, key: jax.Array, label: Any) -> jax.Array:
-    """One example of a key, [*D]."""
-    z = jax.random.normal(key, (self.latent,))
-    return self.generator.apply(params, z, label)
-
-
 def experiment(config: Config) -> Experiment:
   """What the settings say, as functions.
 
@@ -219,7 +182,7 @@ def experiment(config: Config) -> Experiment:
   _check(config, data)
   features = (config.width,) * config.num_blocks
   bounded = len(data.shape) == 3
-  model = Model(
+  model = adversarial.Model(
     gan.Generator(data.shape, features, data.num_classes, bounded=bounded),
     gan.Discriminator(features, data.num_classes),
     config.latent,
@@ -236,7 +199,7 @@ def experiment(config: Config) -> Experiment:
     data,
     model.players,
     turns,
-    functools.partial(make_batches, config, data, turns),
+    functools.partial(adversarial.make_batches, config, data, turns),
     sampled=("generator",),
     sample=lambda params, extras, key, label: (
       None,
@@ -246,24 +209,13 @@ def experiment(config: Config) -> Experiment:
   )
 
 
-def penalty_weights(config: Config) -> np.ndarray:
-  """The penalty's weight at each step, 0 where it is left out, [num_steps]."""
-  first, last = config.penalty_weight, config.penalty_last
-
-  def weight(number):
-    if config.penalty == "none" or (number + 1) % config.penalty_every:
-      return 0.0
-    done = min(1.0, 2 * number / config.num_steps)
-    return first * ((last or first) / first) ** done * config.penalty_every
-
-  return np.float32([weight(number) for number in range(config.num_steps)])
-
-
-def make_turns(config: Config, model: Model) -> tuple[step.Turn, ...]:
+def make_turns(
+  config: Config, model: adversarial.Model
+) -> tuple[step.Turn, ...]:
   """The discriminator's turn, then the generator's."""
   objective = choices.lookup(choices.OBJECTIVES, config.objective, "objective")
   penalty = choices.lookup(choices.PENALTIES, config.penalty, "penalty")
-  weights = penalty_weights(config)
+  weights = adversarial.penalty_weights(config)
 
   def views(params, key, examples, labels):
     """Real and generated examples as the discriminator sees them."""
@@ -321,48 +273,22 @@ def make_turns(config: Config, model: Model) -> tuple[step.Turn, ...]:
     step.Turn(
       "discriminator",
       discriminator_loss,
-      _optimizer(config, inner * config.num_steps),
+      adversarial.make_optimizer(config, inner * config.num_steps),
       inner,
       project,
     ),
     step.Turn(
       "generator",
       generator_loss,
-      _optimizer(config, config.num_steps),
+      adversarial.make_optimizer(config, config.num_steps),
       averages=averages.rules(config),
     ),
   )
 
 
-def make_batches(
-  config: Config,
-  data: datasets.Data,
-  turns: tuple[step.Turn, ...],
-  key: jax.Array,
-) -> Callable[[int], dict[str, Any]]:
-  """step -> {player: (examples, labels)}."""
-  parts = [
-    data.batches(k, turn.num_steps * config.batch_size)
-    for turn, k in zip(turns, jax.random.split(key), strict=True)
-  ]
-  return lambda number: {
-    turn.player: games.by_inner_step(turn, part(number))
-    for turn, part in zip(turns, parts, strict=True)
-  }
-
-
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   return training.run(__file__, experiment(config))
-
-
-def _optimizer(config, steps):
-  """Adam along a cosine of so many steps."""
-  rate = config.learning_rate
-  schedule = optax.warmup_cosine_decay_schedule(
-    0.0, rate, min(WARMUP, steps // 10), steps, config.last_rate * rate
-  )
-  return optax.adam(schedule, config.adam_b1, config.adam_b2)
 
 
 def _modes(model, mixture, path, found):

@@ -35,17 +35,8 @@ TOYS = {
 SPLITS = ("train", "validation", "test")
 NUM_POINTS = 4096  # that stand for a split of a law
 # What load_data takes, for its error and for --help.
-DATA = ", ".join(
-  (
-    "digits",
-    "digits:LABEL",
-    "photos",
-    *TOYS,
-    "tfds:NAME",
-    "file:PATH.npz",
-    "folder:PATH",
-  )
-)
+FILES = "tfds:NAME, file:PATH.npz, folder:PATH"
+DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}, {FILES}"
 
 
 class Data(NamedTuple):
@@ -311,15 +302,5 @@ def noised(data: Data, std: float) -> Data:
     return np.asarray(add(jax.random.key(0), data.split(name)[0])), None
 
   real = split("validation")
-  return data._replace(
-    num_classes=0,
-    std=math.hypot(data.std, std),
-    batches=batches,
-    real=real,
-    split=split,
-    draw=_one_of(real[0]),
-    levels=None,
-    distribution=None,
-    mixture=None,
-    classified=None,
-  )
+  both = math.hypot(data.std, std)
+  return Data(data.shape, 0, both, batches, real, split, _one_of(real[0]))

@@ -25,16 +25,8 @@ from experiments.lib import (
 )
 from jaxgen import fields, paths, predictions, samplers
 
-COUNTS = (
-  "num_steps",
-  "batch_size",
-  "sample_steps",
-  "log_every",
-  "save_every",
-  "snapshot_every",
-  "samples_every",
-  "keep",
-)
+COUNTS = "num_steps batch_size sample_steps log_every save_every snapshot_every"
+COUNTS += " samples_every keep"
 POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
 
 
@@ -143,7 +135,7 @@ def make(config: Any, data: datasets.Data) -> Diffusion:
   The path leads from standard noise to data.
 
   Raises:
-    ValueError: a name that does not exist, or settings that do not go together.
+    ValueError: no such name, or settings that do not go together.
   """
   _check(config)
   path = make_path(config, config.path, "path")
@@ -290,7 +282,7 @@ def _draw_and_weight(config, path, prediction):
 
 def _check(config):
   checks.known(config)
-  checks.at_least(config, **dict.fromkeys(COUNTS, 1))
+  checks.at_least(config, **dict.fromkeys(COUNTS.split(), 1))
   checks.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
   checks.positive(config, *POSITIVE)
   checks.fraction(config, "adam_b2", "dropout")
