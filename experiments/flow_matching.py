@@ -19,7 +19,6 @@ arXiv:2303.08797; Cheng and Schwing 2025, arXiv:2503.10636.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -198,7 +197,7 @@ def make_source(config: Config, data: datasets.Data) -> datasets.Data:
   if config.source == "gaussian":
     return datasets.noise(data.shape)
   found = datasets.load(config, "source")
-  datasets.require_shape(config, "source", found, data)
+  checks.same_shape(config, "source", found, data)
   return found
 
 
@@ -291,11 +290,7 @@ def _check(config: Any, data: datasets.Data) -> None:
       "reflow_pairs, batch_size: expected at least a batch of pairs, got"
       f" {config.reflow_pairs} and {config.batch_size}"
     )
-  for name in ("bridge_std", "eps"):
-    if not 0 <= getattr(config, name) < math.inf:
-      raise ValueError(
-        f"{name}: expected a number of at least 0, got {getattr(config, name)}"
-      )
+  checks.nonnegative(config, "bridge_std", "eps")
   if (config.bridge == "none") != (config.bridge_std == 0):
     raise ValueError(
       "bridge_std, bridge: expected 0 with none and above 0 with another, got"

@@ -141,7 +141,7 @@ def experiment(config: Config) -> Experiment:
   source = datasets.noise(data.shape)
   if config.source != "gaussian":
     source = datasets.load(config, "source")
-    datasets.require_shape(config, "source", source, data)
+    checks.same_shape(config, "source", source, data)
   game = make_game(config, data)
   times = jnp.linspace(0.0, 1.0, NUM_TIMES)
 

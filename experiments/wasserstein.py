@@ -103,7 +103,7 @@ def experiment(config: Config) -> Experiment:
   """
   config, recipe = resolve(checks.plain(config))
   data, other = load(config, "data"), load(config, "other")
-  datasets.require_shape(config, "other", other, data)
+  checks.same_shape(config, "other", other, data)
   critic = critics.make(
     config.critic,
     recipe,

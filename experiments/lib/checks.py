@@ -91,6 +91,23 @@ def positive(config: Any, *names: str) -> None:
       raise ValueError(f"{name}: expected a positive number, got {value}")
 
 
+def nonnegative(config: Any, *names: str) -> None:
+  """Raises ValueError where a setting is no finite number of at least 0."""
+  for name in names:
+    value = getattr(config, name)
+    if not 0 <= value < math.inf:
+      raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+
+
+def same_shape(config: Any, option: str, found: Any, data: Any) -> None:
+  """Raises ValueError where a second dataset has examples of another shape."""
+  if found.shape != data.shape:
+    raise ValueError(
+      f"{option}, data: expected examples {list(data.shape)} as in"
+      f" {config.data}, got {list(found.shape)} in {getattr(config, option)}"
+    )
+
+
 def fraction(config: Any, *names: str) -> None:
   """Raises ValueError where a setting is not from 0 to below 1."""
   for name in names:

@@ -104,15 +104,6 @@ def load(config: Any, option: str = "data", name: str | None = None) -> Data:
     )
 
 
-def require_shape(config: Any, option: str, found: Data, data: Data) -> None:
-  """Raises ValueError where a second dataset has examples of another shape."""
-  if found.shape != data.shape:
-    raise ValueError(
-      f"{option}, data: expected examples {list(data.shape)} as in"
-      f" {config.data}, got {list(found.shape)} in {getattr(config, option)}"
-    )
-
-
 def load_data(
   name: str,
   *,

@@ -247,11 +247,7 @@ def drop_labels(
 ) -> Any:
   """Labels [B], a fraction label_dropout of them replaced by the null label.
 
-  Args:
-    config: with label_dropout.
-    num_classes: number of labels; it is the null label.
-    key: which labels are dropped.
-    labels: [B], or None where there are none.
+  The null label is num_classes. Labels of None stay None.
   """
   if labels is None or not config.label_dropout:
     return labels
@@ -290,10 +286,7 @@ def _check(config):
   paths.linear().ends(config.ratio_min, config.ratio_max)
   if not math.isfinite(config.level_mean):
     raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
-  if not 0 <= config.churn < math.inf:
-    raise ValueError(
-      f"churn: expected a number of at least 0, got {config.churn}"
-    )
+  checks.nonnegative(config, "churn")
   if not 0 <= config.label_dropout <= 1:
     raise ValueError(
       f"label_dropout: expected 0 to 1, got {config.label_dropout}"
