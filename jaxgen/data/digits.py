@@ -25,7 +25,7 @@ def load(
     Images [N, 8, 8, 1] in [-1, 1] and labels [N] in 0, ..., 9, on the host.
 
   Raises:
-    ValueError: there is no such split.
+    ValueError: split is not one of the three names.
     ImportError: scikit-learn is not installed.
   """
   rows = {
