@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from jaxgen import keys
 
 _SWEEPS = 20  # of Sinkhorn, at this part of the mean cost: found by trying
-_SMOOTHING = 0.02
+_SMOOTHING = 0.02  # epsilon of Sinkhorn, relative to the mean cost
 _EXACT = 1e-12  # relative error of a total cost that counts as rounding
 _CANCELLED = 1e-6  # |x - y|^2 / (|x|^2 + |y|^2) below which digits are lost
 
