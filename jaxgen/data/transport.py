@@ -51,11 +51,9 @@ def funnels(
     u(x) = min_n |x - a_n| + b_n,   f = -u
 
   y ~ U[-L, L]^D lies on a ray of u, which runs from an anchor a_n through y to
-  where u stops increasing at rate one. If y is at the fraction s of the ray's
-  length, x is at the fraction s^power.
-
-  |grad u| = 1 and the mass moves along the rays, so f is optimal and W1 =
-  E u(y) - E u(x).
+  where u stops increasing at rate one. If y is at the fraction s of the ray, x
+  is at s^power. |grad u| = 1 and mass moves along rays, so f is optimal and
+  W1 = E u(y) - E u(x).
 
   Args:
     key: of the anchors a ~ U[-L, L]^D and the heights b ~ .1 N(0, 1).

@@ -53,9 +53,8 @@ def integrate(
 
   Args:
     field: the field to integrate; it must give a velocity.
-    x: the state at start, [*D], of any float dtype. The field receives x in
-      this dtype: in half precision, tolerances below its rounding error cost
-      steps and gain nothing.
+    x: the state at start, [*D], of any float dtype, in which the field gets x;
+      tolerances below its rounding error cost steps and gain nothing.
     start: initial time, [].
     end: final time, []; below start to generate, above to encode.
     rtol: relative tolerance of a step.
@@ -64,9 +63,8 @@ def integrate(
       None is diffrax.Tsit5(). diffrax.Dopri8() suits tight tolerances.
     adjoint: how diffrax differentiates; None is its
       RecursiveCheckpointAdjoint(), reverse mode through the steps taken. Use
-      ForwardMode() for jvps. BacksolveAdjoint() solves the adjoint equation,
-      with gradients for x and for what the field closes over, but not for
-      start and end.
+      ForwardMode() for jvps. BacksolveAdjoint() solves the adjoint equation; it
+      gives no gradients for start and end.
     max_steps: maximal number of steps attempted.
 
   Returns:

@@ -7,6 +7,19 @@ One evaluation per step, at its start. With the forms and weights of forms.py,
 The first steps use the nodes that exist, so a method starts at lower order, as
 published: on a grid whose first step is as long as the others, these starting
 errors limit the order (docs/results/orders.md).
+
+DPM-Solver++ and UniPC have a published formula for steps of two nodes, which
+does not integrate their line exactly. On data and on noise, with h the length
+of the step on the clock log(alpha / sigma) and h_prev that of the step before,
+
+  x' = sigma'/sigma x + alpha' ((1 - exp(-h)) data
+                                + B h/(2 h_prev) (data - previous))
+  x' = alpha'/alpha x - sigma' ((exp(h) - 1) noise
+                                + B h/(2 h_prev) (noise - previous))
+
+where B is B_1 = h, or B_2, the first factor: 1 - exp(-h) or exp(h) - 1. With
+B_2, as in DPM-Solver++, this is the line at the middle of the step. In steps of
+more nodes B cancels: they integrate their polynomial exactly.
 """
 
 from collections.abc import Callable
@@ -154,7 +167,8 @@ def dpmpp_2m_sde(eta: float = 1.0) -> driver.Solver:
   """DPM-Solver++ (2M) for the reverse-time SDE.
 
     x' = exp(-eta h) sigma'/sigma x
-         + alpha' (1 - exp(-(1 + eta) h)) (data + h/(2 h_prev) (data - previous))
+         + alpha' (1 - exp(-(1 + eta) h))
+           (data + h/(2 h_prev) (data - previous))
          + sigma' sqrt(1 - exp(-2 eta h)) z
 
   Args:
@@ -177,21 +191,13 @@ def unipc(
 
   The evaluation at a predicted state is a further node of the step that led to
   it, and also a node of the next step: one evaluation per step, order + 1. The
-  last state is a prediction. Steps of two nodes are, for the data (B_1 = h, B_2
-  = 1 - exp(-h)) and for the noise (B_1 = h, B_2 = exp(h) - 1),
-
-    x' = sigma'/sigma x + alpha' ((1 - exp(-h)) data
-         + B h/(2 h_prev) (data - previous)),
-    x' = alpha'/alpha x - sigma' ((exp(h) - 1) noise
-         + B h/(2 h_prev) (noise - previous));
-
-  with more nodes B cancels, and the polynomial is integrated exactly.
+  last state is a prediction. The module has the formulas of steps of two nodes.
 
   Args:
     order: order of the predictor, 2 to 5; on data, 2 and 3 predict as dpmpp_2m
       and dpmpp_3m.
     noise: whether to integrate the noise estimate instead of the data.
-    b1: whether to use B_1 instead of B_2.
+    b1: whether to use B_1 instead of B_2 in steps of two nodes.
 
   Reference: Zhao et al. 2023, arXiv:2302.04867, algorithms 1, 2, section 3.
 

@@ -50,8 +50,7 @@ def saver(
     already saved is left unchanged, since the state is a function of the step.
 
   Raises:
-    ValueError: keep is below 1, or items are unknown; from save, if there is
-      nothing to store.
+    ValueError: keep is below 1, items are unknown, or nothing is to be saved.
     OSError: a checkpoint could not be written (full disk): raised by the next
       save, or on leaving. Earlier checkpoints remain complete.
   """
