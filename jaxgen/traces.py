@@ -102,8 +102,8 @@ def hutchpp(num_probes: int) -> Trace:
                                                orthogonal to Q
 
   Q spans k random directions S and J S. The variance is 0 if J is a multiple of
-  the identity plus rank k, as velocities of denoisers nearly are. In Meyer et
-  al. Q spans J S alone and u is not normalised, so such a multiple adds variance.
+  the identity plus rank k, as velocities of denoisers nearly are. Meyer et al.
+  do not normalise u, and their Q spans J S alone: such a multiple has variance.
 
   The estimate is unbiased for any fixed Q, so derivatives treat Q as constant:
   that of QR is not finite where columns of J S are linearly dependent (J = 0 of

@@ -9,7 +9,7 @@ of components gives a Gaussian:
     (m_k, n_l, 0) + (alpha C_k, sigma D_l, gamma) V^-1 (x_t - mean)
 
 Velocity and score are averages over the posterior probabilities of (k, l) given
-x_t. With a standard normal source and gamma = 0 this is oracles.Mixture.
+x_t. A standard normal source and gamma = 0 give oracles.Mixture on the path.
 
 Reference: Albergo et al. 2023, arXiv:2303.08797, appendix A.
 """

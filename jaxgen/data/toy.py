@@ -207,7 +207,7 @@ def pinwheel(
   rate: float = 0.25,
   scale: float = 2.0,
 ) -> Toy:
-  """Gaussian arms, twisted in proportion to exp(f_1); no closed-form density.
+  """Gaussian arms, twisted more at larger radius; no closed-form density.
 
     f = (1 + radial_std z_1, tangential_std z_2),
     scale R(-angle) f,   angle = 2 pi arm / num_arms + rate exp(f_1)

@@ -95,7 +95,7 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
   Args:
     covariance: symmetric positive semi-definite, [D, D]. Negative eigenvalues
       of the size of rounding errors (of float32, if it represents the values
-      exactly) count as 0, and so do positive ones of that size.
+      exactly) count as 0, and so do positive ones that are no larger.
 
   Returns:
     S, [D, D], symmetric positive semi-definite.
@@ -108,7 +108,7 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
   with np.errstate(over="ignore"):
     single = np.array_equal(matrix, matrix.astype(np.float32))
   # Rounding to float32 changes an entry by at most eps / 2 of it, and so an
-  # eigenvalue by at most D eps / 2 of the largest entry. Float64 needs 1e-10.
+  # eigenvalue by at most D eps / 2 of the largest entry. In float64, 1e-10 is ample.
   slack = np.finfo(np.float32).eps if single else 1e-10
   slack = slack * np.abs(matrix).max()
   if not np.abs(matrix - matrix.T).max() <= slack:

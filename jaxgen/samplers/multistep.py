@@ -18,8 +18,9 @@ of the step on the clock log(alpha / sigma) and h_prev that of the step before,
                                 + B h/(2 h_prev) (noise - previous))
 
 where B is B_1 = h, or B_2, the first factor: 1 - exp(-h) or exp(h) - 1. With
-B_2, as in DPM-Solver++, this is the line at the middle of the step. In steps of
-more nodes B cancels: they integrate their polynomial exactly.
+B_2, as in DPM-Solver++, this is the line at the middle of the step. (UniPC's
+first corrector has B/2 (data' - data), with data' at the end of the step.) With
+more nodes B cancels, and the polynomial is integrated exactly.
 """
 
 from collections.abc import Callable
