@@ -52,7 +52,7 @@ class Bound(NamedTuple):
 def density() -> Callable:
   """Reconstruction of continuous data: p(data | x_t) = N(x_t/alpha, ratio^2 I).
 
-  D/2 log(2 pi e ratio^2), in closed form.
+  The term is D/2 log(2 pi e ratio^2), in closed form.
   """
 
   def draws(key, data, path, t):

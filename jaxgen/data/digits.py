@@ -1,7 +1,7 @@
 """Scikit-learn's real handwritten digits: 1797 images, 8 x 8, 17 gray levels.
 
 The split is fixed, p = RandomState(0).permutation(1797): train p[:1257],
-validation p[1257:1437], test p[1437:]. Choose on validation, report test once.
+validation p[1257:1437], test p[1437:]. Select on validation, report test once.
 
 Reference: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits,
 UCI Machine Learning Repository.

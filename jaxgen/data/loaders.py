@@ -44,7 +44,7 @@ def in_memory(arrays: PyTree) -> Source:
 
 
 def subset(source: Source, rows: Int[np.ndarray, "M"]) -> Source:
-  """The examples of these rows, as a source of their own."""
+  """The source restricted to these rows."""
   return Source(len(rows), lambda chosen: source.read(rows[chosen]))
 
 

@@ -107,8 +107,8 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
   matrix = np.asarray(covariance, np.float64)
   with np.errstate(over="ignore"):
     single = np.array_equal(matrix, matrix.astype(np.float32))
-  # Rounding to float32 changes an entry by at most eps / 2 of it, and so an
-  # eigenvalue by at most D eps / 2 of the largest entry. In float64, 1e-10 is ample.
+  # Rounding to float32 changes an entry by at most eps / 2 of it, an eigenvalue
+  # by at most D eps / 2 of the largest entry. In float64, 1e-10 is ample.
   slack = np.finfo(np.float32).eps if single else 1e-10
   slack = slack * np.abs(matrix).max()
   if not np.abs(matrix - matrix.T).max() <= slack:

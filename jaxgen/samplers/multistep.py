@@ -158,6 +158,8 @@ def dpmpp_2m() -> driver.Solver:
 def dpmpp_3m() -> driver.Solver:
   """DPM-Solver++ (3M): the parabola through the data of three steps.
 
+  It is integrated exactly; the second step, of two nodes, is that of dpmpp_2m.
+
   Reference: Lu et al. 2022, arXiv:2211.01095, section 4.2 (with 2 phi_3 on
   the second divided difference, which the third order needs).
   """
