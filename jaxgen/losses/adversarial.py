@@ -150,8 +150,11 @@ def f_gan(divergence: Divergence) -> Objective:
 
 
 def original() -> Objective:
-  """Goodfellow's game, log D(x) + log(1 - D(G)), where D is a sigmoid of the
-  score: f_gan(gan()). Its generator's gradient vanishes where scores saturate.
+  """Goodfellow's game, f_gan(gan()).
+
+    log D(x) + log(1 - D(G)),   D a sigmoid of the score
+
+  The generator's gradient vanishes where the scores saturate.
 
   Reference: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
   """

@@ -15,6 +15,7 @@ down. The lowest level is the middle, without skips:
 With skips="concat", skips are concatenated at every level, as in DDPM++. The
 first convolution and each halving also store a skip, for one more block per
 level on the way up:
+
   down   h = block(h), skip = h;   then h = block to half the size, skip = h
   up     h = block([h, skip]);     then h = block to double the size
 

@@ -169,8 +169,9 @@ def recombination(
 
 
 def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
-  """sum_n w_n ema_n on the host, in float64 (complex leaves in complex128);
-  one average is in memory at a time.
+  """sum_n w_n ema_n, with one average in memory at a time.
+
+  Computed on the host in float64 (complex leaves in complex128).
 
   Args:
     weights: w, [N], from `recombination`.

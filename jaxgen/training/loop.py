@@ -18,7 +18,9 @@ from jaxgen.training.state import State
 class Interrupted(Exception):
   """A run that SIGINT (Ctrl-C) or SIGTERM ended early, after saving.
 
-  step: steps done and saved; signal_number: the signal received.
+  Attributes:
+    step: steps done and saved.
+    signal_number: the signal received.
   """
 
   def __init__(self, step: int, signal_number: int):
@@ -29,14 +31,17 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-  """A run whose loss or parameters are no longer finite. Nothing is saved of
-  that step or later ones.
+  """A run whose loss or parameters are no longer finite.
+
+  Nothing is saved of that step or later ones.
 
   A loss that is not finite is accepted if the player's optimizer skips such
   updates (optax.apply_if_finite, optax.zero_nans, or optax.MultiSteps with
   should_skip_update_fn) and the player's parameters are still finite.
 
-  player: name of the player; step: steps done, counted from one.
+  Attributes:
+    player: name of the player.
+    step: steps done, counted from one.
   """
 
   def __init__(self, player: str, what: str, step: int):
@@ -146,9 +151,7 @@ def _is_loss(name, state):
 
 
 def _check_losses(losses, state):
-  """Raises Diverged for the first step whose loss is not finite and was used
-  for an update.
-  """
+  """Raises Diverged for the first update with a loss that is not finite."""
   players = state.players
   trained = [n for n, p in players.items() if jax.tree.leaves(p.opt_state)]
   for step, values in jax.device_get(losses).items():

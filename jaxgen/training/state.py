@@ -18,8 +18,10 @@ from jaxgen.training import ema
 class Player(NamedTuple):
   """One player of a game.
 
-  ema holds the averages of params by name; it is empty if the player's turn
-  has none.
+  Attributes:
+    params: the player's parameters.
+    opt_state: the state of its optimizer; () without a turn.
+    ema: the averages of params by name, if the player's turn has any.
   """
 
   params: PyTree
@@ -30,8 +32,11 @@ class Player(NamedTuple):
 class State(NamedTuple):
   """A run at one step.
 
-  step: steps done. key: the run's key, never changed. players: by name.
-  extras: further state of the losses, such as batch statistics.
+  Attributes:
+    step: steps done.
+    key: the run's key, never changed.
+    players: the players by name.
+    extras: further state of the losses, such as batch statistics.
   """
 
   step: Int[Array, ""]

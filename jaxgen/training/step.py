@@ -29,18 +29,19 @@ from jaxgen.training.state import Player, State
 class Turn(NamedTuple):
   """A player's updates within a step.
 
-  player: name of the player.
-  loss_fn: (params of all players {name: params}, extras, key, batch) ->
-    (loss [], (metrics {name: []}, extras)); extras may be updated, but keep
-    their structure.
-  optimizer: an optax gradient transformation.
-  num_steps: number of inner steps. If more than one, the batch's leaves have a
-    leading axis of this length, with one slice per inner step. If one, the
-    batch is passed unchanged.
-  project: params -> params after each update, such as weight clipping.
-  averages: {name: rule of `ema`}, the averages of the player's parameters,
-    updated after each optimizer step, including inner steps, which the rules
-    count; None for no averages.
+  Attributes:
+    player: name of the player.
+    loss_fn: (params of all players {name: params}, extras, key, batch) ->
+      (loss [], (metrics {name: []}, extras)); extras may be updated, but keep
+      their structure.
+    optimizer: an optax gradient transformation.
+    num_steps: number of inner steps. If more than one, the batch's leaves have
+      a leading axis of this length, with one slice per inner step. If one, the
+      batch is passed unchanged.
+    project: params -> params after each update, such as weight clipping.
+    averages: {name: rule of `ema`}, the averages of the player's parameters,
+      updated after each optimizer step, including inner steps, which the rules
+      count; None for no averages.
   """
 
   player: str
