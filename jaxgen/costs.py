@@ -1,9 +1,9 @@
-"""Costs of moving x to y, and potentials on the points between.
+"""Cost functions of optimal transport, and helpers for scalar potentials.
 
   distance  |x - y|       the 1-Wasserstein distance
   square    |x - y|^2     the squared 2-Wasserstein distance
-  inner     -<x, y>       the same maps as the square: |x - y|^2 = |x|^2 + |y|^2
-                          - 2 <x, y>, and its potentials are the convex ones
+  inner     -<x, y>       the same optimal maps as the square, since |x - y|^2 =
+                          |x|^2 + |y|^2 - 2 <x, y>; its potentials are convex
 
 Every cost is a function (x [*D], y [*D]) -> [].
 """
@@ -17,14 +17,14 @@ Cost = Callable[[Array, Array], Float[Array, ""]]
 
 
 def norm(x: Float[Array, "*D"]) -> Float[Array, ""]:
-  """|x| over all of its elements, with gradient 0 at 0."""
+  """|x|, the Euclidean norm over all elements, with gradient 0 at 0."""
   square = jnp.sum(x**2)
   positive = square > 0
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
 def distance(x: Float[Array, "*D"], y: Float[Array, "*D"]) -> Float[Array, ""]:
-  """|x - y|, with gradient 0 where they meet."""
+  """|x - y|, with gradient 0 where x = y."""
   return norm(x - y)
 
 
@@ -39,10 +39,10 @@ def inner(x: Float[Array, "*D"], y: Float[Array, "*D"]) -> Float[Array, ""]:
 
 
 def value(potential_fn: Callable, x: Float[Array, "*D"]) -> Float[Array, ""]:
-  """f(x) of a potential, critic or discriminator, which must be a scalar.
+  """f(x) of a potential, critic or discriminator f: [*D] -> [].
 
   Raises:
-    ValueError: it is not.
+    ValueError: f(x) is not a scalar.
   """
   found = jnp.asarray(potential_fn(x))
   if found.shape != ():
@@ -54,7 +54,7 @@ def value(potential_fn: Callable, x: Float[Array, "*D"]) -> Float[Array, ""]:
 
 
 def require_alike(**points: Array) -> None:
-  """Raises ValueError where points of one space differ in shape."""
+  """Raises ValueError if the given points differ in shape."""
   (name, first), *rest = points.items()
   for other, x in rest:
     if jnp.shape(x) != jnp.shape(first):

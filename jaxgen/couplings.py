@@ -1,15 +1,14 @@
-"""Couplings: which example of a source goes with which of the data.
+"""Couplings: pairings of source examples with data examples.
 
   c_ij = |data_i - source_j|^2
 
 A coupling is a function (data [N, *D], source [N, *D], ...) -> order [N] of
 indices: data[i] is paired with source[order[i]], and labels stay with the data.
-Every example of the data is used once; by all but the entropic coupling every
-one of the source is too.
+All but the entropic coupling use every example of both exactly once.
 
-They run on the host, in NumPy and SciPy, so that they belong to the input
-pipeline (data/pairs.py), where a thread computes them while the device trains.
-The independent coupling needs no function: draws are independent as they come.
+Couplings run on the host, in NumPy and SciPy. They belong in the input pipeline
+(data/pairs.py), where a thread computes them while the device trains. The
+independent coupling needs no function: i.i.d. batches are already independent.
 """
 
 import functools
@@ -22,32 +21,32 @@ from jaxtyping import Array, Float, Int
 from jaxgen import keys
 
 _SWEEPS = 20  # of Sinkhorn, at this part of the mean cost: found by trying
-_SMOOTHING = 0.02
-_EXACT = 1e-12  # relative error of a total cost that is taken for rounding
-_CANCELLED = 1e-6  # part that is left of |x|^2 + |y|^2 where digits are lost
+_SMOOTHING = 0.02  # epsilon of Sinkhorn, relative to the mean cost
+_EXACT = 1e-12  # relative error of a total cost that counts as rounding
+_CANCELLED = 1e-6  # |x - y|^2 / (|x|^2 + |y|^2) below which digits are lost
 
 
 def exact(
   data: Float[np.ndarray, "..."], source: Float[np.ndarray, "..."]
 ) -> Int[np.ndarray, "N"]:
-  """Optimal transport of a batch: the permutation of least total cost.
+  """Optimal transport of a batch: the permutation of minimal total cost.
 
     argmin over permutations of sum_i |data_i - source_order(i)|^2
 
-  SciPy's assignment (Jonker and Volgenant), on costs from which the duals of a
-  few Sinkhorn sweeps were taken, the same optimum sooner, but where costs are
-  so wide that this would lose digits.
+  Uses SciPy's assignment solver (Jonker and Volgenant). The duals of a few
+  Sinkhorn sweeps are first subtracted from the costs, which keeps the optimum
+  and speeds up the solver; this is skipped where it would lose digits.
 
   Args:
     data: [N, *D].
-    source: [N, *D], as many.
+    source: [N, *D], of the same size.
 
   Returns:
     order, [N].
 
   Raises:
-    ValueError: an empty cloud, two of different size or dimension, values that
-      are not finite.
+    ValueError: a batch is empty, the sizes or dimensions differ, or a value is
+      not finite.
 
   Reference: Tong et al. 2023, arXiv:2302.00482, section 4.2; Pooladian et al.
   2023, arXiv:2304.14772.
@@ -64,29 +63,30 @@ def conditional(
 ) -> Int[np.ndarray, "N"]:
   """C2OT: optimal transport that keeps the source independent of a condition.
 
-  Sources take the conditions of the data that they come with, source_j that of
-  data_j. An order that mixed them would let the condition say where the source
-  lies, while at sampling time it does not.
+  Each source_j takes the condition of data_j. Without the condition in the
+  cost, the pairing would make the source depend on the condition in training,
+  while at sampling time the two are independent.
 
-    discrete    c_ij only within a class: one assignment a class
-    continuous  c_ij + w |condition_i - condition_j|^2, with w such that this
-                part of all pairs (i, j) costs at most what (i, i) does
+    discrete    c_ij only within a class: one assignment per class
+    continuous  c_ij + w |condition_i - condition_j|^2, with w such that a
+                fraction `ratio` of all pairs (i, j) costs at most as much as
+                (i, i)
 
-  w is a quantile of (c_ii - c_ij) / |condition_i - condition_j|^2, and 0 where
-  that is negative.
+  w is a quantile of (c_ii - c_ij) / |condition_i - condition_j|^2, or 0 if the
+  quantile is negative.
 
   Args:
     data: [N, *D].
-    source: [N, *D], drawn independently of the data.
-    condition: of the data, integers [N] or floats [N] or [N, K].
-    ratio: of continuous conditions, in (0, 1]: the less, the more they bind.
+    source: [N, *D], independent of the data.
+    condition: of each data example, integers [N] or floats [N] or [N, K].
+    ratio: for continuous conditions, in (0, 1]; smaller binds more tightly.
 
   Returns:
     order, [N].
 
   Raises:
-    ValueError: as in `exact`; no condition, or of another number; a ratio out
-      of range.
+    ValueError: as in `exact`; condition is None or not of length N; ratio is
+      outside (0, 1].
 
   Reference: Cheng and Schwing 2025, arXiv:2503.10636, section 3.2.
   """
@@ -105,8 +105,8 @@ def conditional(
   apart = distance.cdist(condition, condition, "sqeuclidean")
   gain = np.diag(cost)[:, None] - cost
   with np.errstate(divide="ignore", invalid="ignore"):
-    enough = gain / apart  # the w at which i, j costs what i, i does
-  # Pairs of equal conditions gain or lose the same at every w.
+    enough = gain / apart  # the w at which (i, j) costs as much as (i, i)
+  # For pairs of equal conditions, w makes no difference.
   enough[apart == 0] = np.where(gain[apart == 0] >= 0, np.inf, -np.inf)
   weight = np.quantile(enough, 1 - ratio, method="higher")
   return assign(cost + min(max(weight, 0.0), 1e8) * apart)
@@ -119,26 +119,26 @@ def entropic(
   *,
   epsilon: float,
 ) -> Int[np.ndarray, "N"]:
-  """A source for each example, drawn from the entropic plan of the batch.
+  """A source for each example, sampled from the batch's entropic plan.
 
-    plan = argmin sum_ij p_ij (c_ij + epsilon log p_ij),   uniform margins
+    plan = argmin sum_ij p_ij (c_ij + epsilon log p_ij),  uniform marginals
     order(i) ~ plan_i / sum_j plan_ij
 
   With a Brownian bridge of diffusion s between the pairs and epsilon = 2 s^2
-  this is the Schrodinger bridge's coupling. Sinkhorn by ott-jax, on the host.
+  this is the Schrodinger bridge's coupling. Sinkhorn runs in ott-jax, on CPU.
 
   Args:
     key: a typed key, [].
     data: [N, *D].
-    source: [N, *D], as many; some are drawn more than once, some not at all.
-    epsilon: in the cost's units, positive.
+    source: [N, *D]; an example may be used several times or not at all.
+    epsilon: regularisation, in the cost's units, positive.
 
   Returns:
     order, [N].
 
   Raises:
-    ValueError: as in `exact`; an epsilon that is not positive, or so small
-      that Sinkhorn's iteration does not converge.
+    ValueError: as in `exact`; epsilon is not positive, or so small that
+      Sinkhorn's iteration does not converge.
 
   Reference: Tong et al. 2023, arXiv:2302.00482, section 4.3; Cuturi 2013,
   arXiv:1306.0895.
@@ -165,8 +165,8 @@ def costs(
   """Squared distances of all pairs, [N, N], in float64.
 
   Raises:
-    ValueError: an empty cloud, two of different size or dimension, values that
-      are not finite.
+    ValueError: a batch is empty, the sizes or dimensions differ, or a value is
+      not finite.
   """
   x, y = (np.asarray(a, np.float64) for a in (data, source))
   if x.ndim == 0 or x.shape != y.shape or not x.size:
@@ -183,20 +183,20 @@ def costs(
 def squares(
   x: Float[np.ndarray, "N D"], y: Float[np.ndarray, "M D"]
 ) -> Float[np.ndarray, "N M"]:
-  """|x_i - y_j|^2 of all pairs, in float64, to nine digits; equal points: 0.
+  """|x_i - y_j|^2 of all pairs, in float64, to nine digits; 0 if x_i = y_j.
 
-  By |x|^2 + |y|^2 - 2 <x, y>, one matrix product, and where these terms cancel
-  by the difference of the points. Not finite where a point or its square is.
+  Computed as |x|^2 + |y|^2 - 2 <x, y>, one matrix product; where these terms
+  cancel, from x_i - y_j. Not finite where a point or its square is not.
   """
   x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
   square = lambda a: np.einsum("nd,nd->n", a, a)
   with np.errstate(over="ignore", invalid="ignore"):
-    middle = x.mean(0)  # what is far from zero loses digits
+    middle = x.mean(0)  # centring, since points far from zero lose digits
     u, v = x - middle, y - middle
     sizes = square(u)[:, None] + square(v)
     cost = sizes - 2 * u @ v.T
     rows, columns = np.nonzero(cost <= _CANCELLED * sizes)
-    step = 2**20 // x.shape[1] + 1  # pairs whose differences are held at once
+    step = 2**20 // x.shape[1] + 1  # number of pairs held in memory at once
     for start in range(0, len(rows), step):
       i, j = (at[start : start + step] for at in (rows, columns))
       cost[i, j] = square(x[i] - y[j])
@@ -204,7 +204,7 @@ def squares(
 
 
 def assign(cost: Float[np.ndarray, "..."]) -> Int[np.ndarray, "N"]:
-  """The permutation of least total cost: argmin sum_i cost[i, order(i)].
+  """The permutation of minimal total cost: argmin sum_i cost[i, order(i)].
 
   Args:
     cost: [N, N]; infinity forbids a pair.
@@ -213,8 +213,8 @@ def assign(cost: Float[np.ndarray, "..."]) -> Int[np.ndarray, "N"]:
     order, [N].
 
   Raises:
-    ValueError: no square matrix, or empty; NaN or minus infinity; every
-      permutation forbidden.
+    ValueError: cost is not a square matrix or is empty, contains NaN or
+      -infinity, or forbids every permutation.
   """
   cost = np.asarray(cost, np.float64)
   if cost.ndim != 2 or cost.shape[0] != cost.shape[1] or not cost.size:
@@ -235,10 +235,10 @@ def _solve(cost):
 
 
 def _started(cost):
-  """The order by cost_ij - f_i - g_j with entropic duals, near the optimum.
+  """The optimal order by cost_ij - f_i - g_j, with entropic duals f and g.
 
-  None where costs are so wide, or infinite, that rounding these differences
-  may change which order is the best.
+  None if the costs are infinite, or of so wide a range that rounding in these
+  differences may change which order is optimal.
   """
   with np.errstate(all="ignore"):
     cost = cost - cost.min(1, keepdims=True)
@@ -246,10 +246,10 @@ def _started(cost):
     epsilon = _SMOOTHING * cost.mean()
     if epsilon == 0:
       return _solve(cost)
-    kernel = np.exp(-cost / epsilon)  # a one in every row and column
+    kernel = np.exp(-cost / epsilon)  # has a 1 in every row and column
     u = np.ones(len(cost))
     for _ in range(_SWEEPS):
-      # No BLAS, whose threads wait for the cores that train.
+      # Not by BLAS, whose threads would compete with training for the cores.
       v = 1 / np.einsum("i,ij->j", u, kernel)
       u = 1 / np.einsum("ij,j->i", kernel, v)
     f, g = np.log(u), np.log(v)
@@ -281,16 +281,16 @@ def _check_condition(condition, number):
 
 @functools.cache
 def _sinkhorn() -> Callable:
-  """(cost [N, N], epsilon) -> (plan, whether it converged), compiled once."""
+  """(cost [N, N], epsilon) -> (plan, converged), compiled once."""
   import warnings
 
   with warnings.catch_warnings():
-    # ott-jax imports a library that says it is no longer maintained.
+    # ott-jax imports a library with a deprecation warning.
     warnings.simplefilter("ignore", DeprecationWarning)
     from ott.geometry import geometry
     from ott.solvers import linear
 
-  @jax.numpy_rank_promotion("allow")  # which ott-jax makes use of
+  @jax.numpy_rank_promotion("allow")  # ott-jax relies on it
   @jax.numpy_dtype_promotion("standard")
   def solve(cost, epsilon):
     out = linear.solve(geometry.Geometry(cost, epsilon=epsilon))

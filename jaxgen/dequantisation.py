@@ -1,14 +1,14 @@
-"""From densities to probabilities of data stored at levels.
+"""Dequantisation: from densities to probabilities of discrete data.
 
-Levels are equally spaced in [-1, 1], `width` = 2 / (num_levels - 1) apart, and
-their bins reach half a width to either side. With a density p, a draw of noise
-and a correction that depends on the draw alone,
+Data take num_levels equally spaced values (levels) in [-1, 1], spaced by
+`width` = 2 / (num_levels - 1); the bin of a level reaches half a width to
+either side. For a density p, a noisy x and a correction from the same noise,
 
   log P(data) >= E[log p(x) + correction]
 
-Each function returns (x, correction) of one draw: the correction is a number
-of its own. With several draws, `importance` is a tighter bound of the same
-expectation. Bits are likelihood.bits_per_dim of the sum.
+Each function returns one Monte Carlo sample (x, correction), with the
+correction separate. `importance` combines several samples into a tighter bound.
+likelihood.bits_per_dim converts log p(x) + correction to bits per dimension.
 """
 
 import math
@@ -25,8 +25,8 @@ class Draw(NamedTuple):
   """A dequantised example.
 
   Attributes:
-    x: where the density is to be evaluated, [*D].
-    correction: to be added to the log-density, in nats, [].
+    x: the point at which to evaluate the density, [*D].
+    correction: the term to add to the log-density, in nats, [].
   """
 
   x: Float[Array, "*D"]
@@ -34,15 +34,15 @@ class Draw(NamedTuple):
 
 
 def uniform(key: Array, data: Float[Array, "*D"], num_levels: int) -> Draw:
-  """Uniform in the bins: x = data + width (u - 1/2), correction D log width.
+  """Uniform noise: x = data + width (u - 1/2), correction = D log width.
 
-  For a density of data (t = 0) that is smooth on the scale of a width; one
-  trained on bare levels is not.
+  For a density of data (t = 0) that is smooth on the scale of a width, which
+  a model trained on data without dequantisation noise is not.
 
   Args:
-    key: of the draw.
+    key: a typed key.
     data: an example at the levels, [*D].
-    num_levels: how many there are.
+    num_levels: number of levels, at least 2.
 
   Reference: Theis et al. 2016, arXiv:1511.01844, section 3.1.
   """
@@ -59,18 +59,18 @@ def gaussian(
   path: paths.Path,
   t: Float[ArrayLike, ""],
 ) -> Draw:
-  """The path's own noise: x = x_t, and the decoder of `level_log_prob`.
+  """Gaussian noise of the path: x = x_t, decoded by `level_log_prob`.
 
     x_t = alpha data + sigma z,
     correction = log P(data | x_t) - log N(x_t; alpha data, sigma^2 I)
 
-  For a density of x_t, at a t where the noise is about the width: nothing is
-  asked of the density of bare data, and no truncation is left.
+  For a density of x_t, at a t where the noise ratio is about the width. The
+  density of noiseless data is not needed, so there is no truncation error.
 
   Args:
-    key: of the draw.
+    key: a typed key.
     data: an example at the levels, [*D].
-    num_levels: how many there are.
+    num_levels: number of levels, at least 2.
     path: the Gaussian path (alpha, sigma).
     t: time, [].
 
@@ -94,14 +94,14 @@ def level_log_prob(
   path: paths.Path,
   t: Float[ArrayLike, ""],
 ) -> Float[Array, ""]:
-  """log P(data | x_t) of a decoder that takes each coordinate alone, in nats.
+  """log P(data | x_t) of a decoder that factorises over coordinates, in nats.
 
     P(level | x_t) proportional to exp(-(x_t / alpha - level)^2 / (2 ratio^2))
 
   Args:
-    data: an example at the levels, [*D]; the nearest levels are meant.
-    x_t: a noisy one, [*D].
-    num_levels: how many levels there are.
+    data: an example, [*D]; each coordinate is rounded to the nearest level.
+    x_t: the noisy example, [*D].
+    num_levels: number of levels.
     path: the Gaussian path (alpha, sigma).
     t: time, [], with sigma > 0.
 
@@ -116,9 +116,9 @@ def level_log_prob(
 
 
 def importance(values: Float[Array, "S"]) -> Float[Array, ""]:
-  """log mean exp of log p(x) + correction over S draws.
+  """log mean exp of S values of log p(x) + correction.
 
-  Above their mean, below log P in expectation, and closer to it with S.
+  At least their mean; in expectation below log P(data), and tighter as S grows.
 
   Reference: Burda et al. 2016, arXiv:1509.00519, eq. 8.
   """

@@ -1,23 +1,23 @@
-"""The diffusion bound on -log p(data): an estimate of its own kind.
+"""The diffusion bound on -log p(data), separate from the flow's likelihood.
 
-With y = x_t / alpha = data + ratio z, the denoiser of any field on a Gaussian
-path and snr = 1 / ratio^2, three parts add up to an upper bound, in nats:
+With y = x_t / alpha = data + ratio z, the denoiser D of any field on a Gaussian
+path and snr = 1 / ratio^2, three terms add up to an upper bound, in nats:
 
   prior           KL(q(x_T | data) || N(0, prior_std^2 I)),   T = ratio_max
   diffusion       1/2 int E|data - D(x_t)|^2 d snr            ratio_min..max
   reconstruction  E[-log p(data | x_t)]                       t at ratio_min
 
-`continuous` draws log ratios, `discrete` sums along a grid, whose intervals
-take the error at their noisier end: the bound of that chain, which falls
-toward the continuous one as the grid is refined.
+`continuous` samples log ratios. `discrete` sums over the intervals of a grid,
+with the denoising error at each interval's noisier end: the bound of that
+discrete chain, which decreases to the continuous one as the grid is refined.
 
 With the exact denoiser and prior, the continuous bound is E -log p_t(x_t) at
-ratio_min (on the scale where alpha = 1), which tends to -log p(data). It is a
-bound on the model of the reverse SDE, not on that of the probability flow: the
-two differ where the network is no exact denoiser.
+ratio_min (on the scale where alpha = 1), which tends to -log p(data). It bounds
+the likelihood of the reverse SDE's model, not of the probability flow's; the
+two models differ where the network is not an exact denoiser.
 
 Reference: Kingma et al. 2021, arXiv:2107.00630, eq. 11-18; Kong et al. 2023,
-arXiv:2302.03792, eq. 9 (the identity, point by point).
+arXiv:2302.03792, eq. 9 (the pointwise identity).
 """
 
 import math
@@ -36,10 +36,10 @@ class Bound(NamedTuple):
 
   Attributes:
     total: prior + diffusion + reconstruction.
-    prior: in closed form.
-    diffusion: of draws.
-    reconstruction: of draws, or in closed form.
-    standard_error: of total, from the draws.
+    prior: KL of the prior, in closed form.
+    diffusion: Monte Carlo estimate of the diffusion term.
+    reconstruction: Monte Carlo estimate, or the closed form for density().
+    standard_error: Monte Carlo standard error of total.
   """
 
   total: Float[Array, ""]
@@ -52,7 +52,7 @@ class Bound(NamedTuple):
 def density() -> Callable:
   """Reconstruction of continuous data: p(data | x_t) = N(x_t/alpha, ratio^2 I).
 
-  D/2 log(2 pi e ratio^2), in closed form.
+  The term is D/2 log(2 pi e ratio^2), in closed form.
   """
 
   def draws(key, data, path, t):
@@ -63,13 +63,13 @@ def density() -> Callable:
 
 
 def levels(num_levels: int, num_draws: int = 8) -> Callable:
-  """Reconstruction of data at levels in [-1, 1]: no dequantisation is needed.
+  """Reconstruction of data at discrete levels in [-1, 1], not dequantised.
 
-  The total bounds -log P: see dequantisation.level_log_prob.
+  The total bounds -log P(data): see dequantisation.level_log_prob.
 
   Args:
-    num_levels: how many there are.
-    num_draws: of x_t, at least 2.
+    num_levels: number of levels, at least 2.
+    num_draws: number of samples of x_t, at least 2.
 
   Raises:
     ValueError: num_levels or num_draws is below 2.
@@ -100,28 +100,28 @@ def continuous(
   ratio_min: float = 0.002,
   ratio_max: float = 80.0,
 ) -> Bound:
-  """The bound in continuous time, by stratified draws of the log ratio.
+  """The bound in continuous time, by stratified samples of the log ratio.
 
     diffusion = log(ratio_max / ratio_min) E[|data - D(x_t)|^2 / ratio^2],
 
-  log ratio uniform: two draws in each of num_cells equal cells, whose
+  with log ratio uniform: two samples in each of num_cells equal cells, whose
   differences give the standard error.
 
   Args:
-    field: a field with a path, which gives data.
+    field: a field with a path that estimates data.
     data: an example, [*D].
-    key: of the draws.
-    prior_std: of x_t at ratio_max under the model.
+    key: a typed key.
+    prior_std: the model's standard deviation of x_t at ratio_max.
     reconstruction: density() or levels(num_levels).
-    num_cells: 2 num_cells evaluations of the field.
-    ratio_min: noise ratio at which the reconstruction begins.
+    num_cells: number of cells; the field is evaluated 2 num_cells times.
+    ratio_min: noise ratio of the reconstruction term.
     ratio_max: noise ratio of the prior.
 
   Returns:
-    Bound. Not finite where the field is not; traced values cannot raise.
+    Bound; not finite where the field is not, since traced values cannot raise.
 
   Raises:
-    ValueError: the field has no path or gives no data, num_cells is below 1,
+    ValueError: the field has no path or no data estimate, num_cells is below 1,
       prior_std is not positive, or the path does not reach the ratios.
   """
   path = _path("continuous", field, data, key, prior_std)
@@ -137,7 +137,7 @@ def continuous(
   cells = jnp.arange(num_cells, dtype=data.dtype)[:, None]
   width = math.log(ratio_max / ratio_min) / num_cells
   ratios = ratio_min * jnp.exp(width * (cells + u))
-  times = jnp.clip(path.time(ratios), low, high)  # of rounding alone
+  times = jnp.clip(path.time(ratios), low, high)  # removes rounding errors only
   errors = _errors(field, data, times, noise_key) / ratios**2
   weights = jnp.full(num_cells, width, data.dtype)
   return _bound(
@@ -155,26 +155,27 @@ def discrete(
   reconstruction: Callable,
   num_draws: int = 2,
 ) -> Bound:
-  """The bound of the chain with the steps of a grid, in either order.
+  """The bound of the discrete chain whose steps are the intervals of a grid.
 
     diffusion = sum_n (snr(s_n) - snr(t_n)) / 2 E|data - D(x_{t_n})|^2,
 
-  t_n the noisier end of interval n, s_n the other.
+  where t_n is the noisier end of interval n and s_n the other end.
 
   Args:
-    field: a field with a path, which gives data.
+    field: a field with a path that estimates data.
     data: an example, [*D].
-    times: the grid, [N + 1], monotone.
-    key: of the draws.
-    prior_std: of x_t at the noisiest time under the model.
+    times: the grid, [N + 1], increasing or decreasing.
+    key: a typed key.
+    prior_std: the model's standard deviation of x_t at the noisiest time.
     reconstruction: density() or levels(num_levels).
-    num_draws: at each time, at least 2; N num_draws evaluations of the field.
+    num_draws: samples at each time, at least 2; the field is evaluated
+      N num_draws times.
 
   Returns:
     Bound.
 
   Raises:
-    ValueError: the field has no path or gives no data, times are not a grid,
+    ValueError: the field has no path or no data estimate, times is not a grid,
       num_draws is below 2, or prior_std is not positive.
 
   Reference: Kingma et al. 2021, arXiv:2107.00630, eq. 13.
@@ -214,7 +215,7 @@ def prior_kl(
 
 
 def _path(name, field, data, key, prior_std):
-  """The field's path; fails where there is no bound."""
+  """The field's path; raises where the bound does not exist."""
   keys.require_typed(key)
   if not 0 < prior_std < math.inf:
     raise ValueError(f"{name}: expected a positive prior_std, got {prior_std}")
@@ -227,7 +228,7 @@ def _path(name, field, data, key, prior_std):
 
 
 def _errors(field, data, times, key):
-  """|data - D(x_t)|^2, of a draw at each of times [N, M]; M at once."""
+  """|data - D(x_t)|^2 for one x_t at each of times [N, M], M at a time."""
 
   def one(key, t):
     noise = jax.random.normal(key, data.shape, data.dtype)
@@ -245,7 +246,7 @@ def _errors(field, data, times, key):
 def _bound(
   field, data, weights, errors, prior_std, reconstruction, low, high, key
 ):
-  """Adds the parts: errors [N, M] of weights [N], ends of time."""
+  """Adds the terms; errors [N, M] have weights [N], low and high are times."""
   path = field.path
   prior = prior_kl(data, path.alpha(high), path.sigma(high), prior_std)
   diffusion = jnp.sum(weights * errors.mean(1))

@@ -1,10 +1,10 @@
 """Random keys are typed: jax.random.key(seed), never a legacy uint32 array.
 
-Keys of every kind run. That a sample depends on its own key alone holds for
-JAX's default, threefry2x32. Of keys made with impl="rbg" or "unsafe_rbg" (fast
-on TPUs), jax.vmap draws a whole batch from the first key: a sample then changes
-with its place, the size of its batch and the batch's first key, and is
-reproduced only by the same batch. jax.lax.map keeps each sample its own.
+Every key implementation works. With JAX's default, threefry2x32, a sample
+depends on its own key alone. With impl="rbg" or "unsafe_rbg" (fast on TPUs),
+jax.vmap generates a whole batch from the first key: a sample then depends on
+its place in the batch, the batch size and the first key, and only the same
+batch reproduces it. jax.lax.map keeps each sample a function of its own key.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 
 def require_typed(key: Any) -> None:
-  """Refuses anything but one typed key.
+  """Raises unless key is one typed key.
 
   Raises:
-    ValueError: key is a legacy uint32 key, an array of keys or no key at all.
+    ValueError: key is a legacy uint32 key, an array of keys or not a key.
   """
   dtype = getattr(key, "dtype", None)
   if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):

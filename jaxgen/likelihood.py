@@ -5,13 +5,15 @@ a solve from a time `start` to a time `end`, in either direction of time,
 
   log p_start(x) = log p_end(x_end) + int_start^end div v dt
 
-The integral rides beside x in one array, [x ravelled, one integral a probe]:
-any solver that needs a velocity alone runs it, fixed-step or adaptive.
-`log_prob` has the density at the end of the solve, `generate` at its start.
+The integral is solved together with x, in one array [x ravelled, one integral
+per probe]. Any solver that needs only a velocity can solve it, with fixed or
+adaptive steps. `log_prob` takes the known density at the end of the solve,
+`generate` at its start.
 
-Which density: that of x_t at t = start. With start at t_min it is not yet the
-data's; `truncation` estimates the step between them, and dequantisation.py has
-the one from densities to probabilities of levels. The numbers stay apart.
+The result is the density of x_t at t = start. If start is t_min, this is not
+yet the density of the data: `truncation` estimates the difference, and
+dequantisation.py converts densities to probabilities of discrete levels. These
+terms are returned separately.
 
 Reference: Chen et al. 2018, arXiv:1806.07366, theorem 1; Song et al. 2021,
 arXiv:2011.13456, appendix D.2.
@@ -30,17 +32,17 @@ from jaxgen import fields, keys, samplers, traces
 
 
 class Density(NamedTuple):
-  """A log-density and its parts, in nats, [] each, in float32 or wider.
+  """A log-density and its terms, in nats, [] each, in float32 or wider.
 
   Attributes:
-    log_prob: of x (log_prob), of the state at the end (generate).
-    prior: the log-density that was given, at the other end.
+    log_prob: log-density of x (from log_prob) or of end (from generate).
+    prior: the given log-density, at the other end of the solve.
     divergence: int_start^end div v dt, the mean over probes.
-    standard_error: of divergence, from the spread between probes; 0 where it
-      is exact, infinite where nothing is known of it (traces.mean).
+    standard_error: standard error of divergence over probes; 0 if exact,
+      infinite if it cannot be estimated (traces.mean).
     end: the state at the end of the solve, [*D], in x's dtype: the latent, or
       the sample.
-    is_finite: whether log_prob and end are.
+    is_finite: whether log_prob and end are finite.
   """
 
   log_prob: Float[Array, ""]
@@ -52,7 +54,7 @@ class Density(NamedTuple):
 
 
 def normal(std: float) -> Callable[[Array], Array]:
-  """A prior: x -> log N(x; 0, std^2 I)."""
+  """The prior x -> log N(x; 0, std^2 I)."""
   if not 0 < std < math.inf:
     raise ValueError(f"normal: expected a positive std, got {std}")
   log_scale = math.log(2 * math.pi * std**2)
@@ -62,11 +64,13 @@ def normal(std: float) -> Callable[[Array], Array]:
 def along(solver: samplers.Solver, times: Float[Array, "..."]) -> Callable:
   """A solve along a grid: increasing from data to noise, or the reverse.
 
-  Any deterministic solver that reads the velocity alone (euler, heun, rk4,
-  adams_bashforth, ...).
+  Args:
+    solver: any deterministic solver that uses only the velocity (euler, heun,
+      rk4, adams_bashforth, ...).
+    times: the grid, [N + 1].
 
   Raises:
-    ValueError: the solver needs more.
+    ValueError: the solver needs other estimates.
   """
   if solver.needs != ("velocity",):
     raise ValueError(
@@ -81,8 +85,8 @@ def adaptively(
 ) -> Callable:
   """An adaptive solve; settings are those of samplers.adaptive.integrate.
 
-  The tolerances hold for x and the integrals together. Where it does not
-  succeed, everything is NaN.
+  The tolerances apply to x and the integrals together. If the solve does not
+  succeed, the results are NaN.
   """
 
   def solve(field, y, key):
@@ -100,23 +104,23 @@ def log_prob(
   prior: Callable[[Array], Array],
   trace: traces.Trace,
 ) -> Density:
-  """log p_start(x): carries x to where a prior is known.
+  """log p_start(x), by integrating from x to a state with a known density.
 
     log p_start(x) = prior(x_end) + int_start^end div v dt
 
   Args:
     solve: (field, y, key) -> y at the end: along(solver, times) or
       adaptively(start, end). Times increase from data to noise.
-    field: any field with a velocity; on a path, or a flow between data sets.
+    field: any field with a velocity, on a path or of a flow between datasets.
     x: a state at the start of the solve, [*D] (on a path: alpha(start) data).
-    key: for the probes; exact() does not draw.
+    key: for the probes; exact() does not use it.
     prior: log-density of the state at the end, [*D] -> [], such as normal(std).
     trace: traces.exact(), hutchinson(K) or hutchpp(k).
 
   Returns:
-    Density, whose end is the latent. Traced values cannot raise: look at
-    is_finite. The interval log_prob +- q standard_error with Student's q of
-    num_probes - 1 degrees covers the solver's value, not the solver's error.
+    Density, whose end is the latent. Traced values cannot raise, so check
+    is_finite. The interval log_prob +- q standard_error, with Student's q for
+    num_probes - 1 degrees of freedom, does not include the solver's error.
 
   Raises:
     ValueError: the field gives no velocity, or (in an eager call) log_prob or
@@ -140,8 +144,8 @@ def generate(
 ) -> Density:
   """A sample and its log-density: log p_end = prior(x) - int div v dt.
 
-  The other way round: x is a draw of the prior, times decrease from noise to
-  data, and log_prob is that of Density.end. Otherwise as `log_prob`.
+  The reverse of `log_prob`: x is a sample of the prior, times decrease from
+  noise to data, and log_prob is that of Density.end. Otherwise as `log_prob`.
   """
   end, integrals = _carry("generate", solve, field, x, key, trace)
   at_start = prior(x.astype(integrals.dtype))
@@ -175,7 +179,7 @@ def _carry(name, solve, field, x, key, trace):
     return fields.Estimate(jnp.concatenate([velocity.ravel(), rates]))
 
   zeros = jnp.zeros(trace.num_estimates, x.dtype)
-  # Without its path: what a solver would do with it is wrong for integrals.
+  # Without a path, which a solver could only misuse for the integrals.
   augmented = fields.Field(estimate)
   y = solve(augmented, jnp.concatenate([x.ravel(), zeros]), solve_key)
   return y[: x.size].reshape(x.shape), y[x.size :]
@@ -204,15 +208,15 @@ def truncation(
     D log alpha - sigma^2 / 2 (div s + |s|^2),   s = grad log p_t
 
   by the heat equation, d log p / d ratio^2 = (div s + |s|^2) / 2 on the scale
-  where alpha = 1. Small noise only: sigma / alpha well below the width of
-  whatever the data's density is made of, and no atoms.
+  where alpha = 1. It needs a smooth density and small noise: sigma / alpha well
+  below the width of every component of the data's density.
 
   Args:
     field: a field with a path and a score.
     x: a value of x_t, [*D]: alpha(t) data for the density of that data.
     t: time, [], near t_min.
     key: for the probes.
-    trace: how the divergence of the score is found.
+    trace: estimator of the score's divergence.
 
   Returns:
     The difference in nats, [], to be added to log p_t(x).
@@ -240,5 +244,5 @@ def truncation(
 def bits_per_dim(
   log_prob: Float[ArrayLike, "*N"], size: int
 ) -> Float[Array, "*N"]:
-  """-log_prob / (size ln 2), of nats of `size` coordinates together."""
+  """-log_prob / (size ln 2), for log_prob in nats over `size` coordinates."""
   return -jnp.asarray(log_prob) / (size * math.log(2))

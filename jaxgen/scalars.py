@@ -1,7 +1,7 @@
-"""Settings are Python floats: hashable, and of no dtype of their own.
+"""Conversion of settings to Python floats, which are hashable and untyped.
 
-A NumPy or JAX scalar would be no key of a cache, or a key equal to that of the
-Python float, which then hands its dtype to everyone after.
+A NumPy or JAX scalar may not be hashable, or may equal a cached Python float,
+so that a cache would return values of the scalar's dtype to later callers.
 """
 
 import functools
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 def plain(function: Callable[P, T]) -> Callable[P, T]:
-  """The function with a Python float for each argument annotated as a float.
+  """Wraps a function to convert every argument annotated as a float.
 
-  Scalars of Python, NumPy and JAX are all taken, arrays [] among them.
+  Python, NumPy and JAX scalars are accepted, including arrays of shape [].
 
   Raises:
-    ValueError: such an argument is no number, or one that is traced.
+    ValueError: such an argument is not a number, or is traced.
   """
   signature = inspect.signature(function)
   settings = {
@@ -41,7 +41,7 @@ def plain(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def cached(constructor: Callable[P, T]) -> Callable[P, T]:
-  """`plain`, and one object for equal settings, however they were given."""
+  """`plain`, with a cache: equal settings of any type give the same object."""
   signature = inspect.signature(constructor)
   build = functools.cache(constructor)
 

@@ -1,10 +1,10 @@
-"""The divergence of a vector field, div f = tr J: exactly, or by probes.
+"""The divergence of a vector field, div f = tr J, exact or by random probes.
 
-Every estimator takes f and x and gives f(x) with it, by one linearisation and
-products of the Jacobian with rows: about a forward each. Probes
-are drawn apart from estimating, so that they stay the same along a solve: its
-integrand is then smooth, and the spread of the integrals of single probes is
-the error of their mean.
+Every estimator takes f and x and also returns f(x). It linearises f once and
+multiplies the Jacobian with vectors, each at about the cost of an evaluation.
+Probes are sampled separately, so that they stay the same along a solve: its
+integrand is then smooth, and the spread of the integrals of single probes
+estimates the error of their mean.
 """
 
 import math
@@ -17,13 +17,13 @@ from jaxtyping import Array, Float
 
 
 class Trace(NamedTuple):
-  """A way to find div f(x) = tr J(x): probes drawn once, estimates of each x.
+  """An estimator of div f(x) = tr J(x), with probes sampled beforehand.
 
   Attributes:
-    name: for errors and tables.
+    name: name for error messages and tables.
     num_estimates: K; their mean is the estimate.
     error: the K estimates, or their integrals -> standard error of their mean.
-    num_products: products with the Jacobian an evaluation: size of x -> number.
+    num_products: size of x -> number of Jacobian products per evaluation.
     draw: (key, x) -> probes, any pytree.
     estimate: (f, x, probes) -> f(x) [*D] and K estimates of div f, [K].
   """
@@ -37,7 +37,7 @@ class Trace(NamedTuple):
 
 
 def exact() -> Trace:
-  """The trace of the Jacobian: one linearisation and D products with it."""
+  """The exact trace of the Jacobian: one linearisation and D products."""
 
   def estimate(f, x, basis):
     value, products = _products(f, x, basis)
@@ -56,18 +56,18 @@ def exact() -> Trace:
 def hutchinson(
   num_probes: int, draw: Callable = jax.random.rademacher
 ) -> Trace:
-  """z . J z of probes z with E z z^T = I; unbiased.
+  """Unbiased estimates z . J z, with probes z such that E z z^T = I.
 
-  With signs for probes its variance is that of the part off the diagonal,
-  2 |offdiag(S)|^2 a probe (S the symmetric part of J): none where J is
-  diagonal. Normal probes have 2 |S|^2.
+  With random signs as probes, an estimate has the variance of the part off the
+  diagonal, 2 |offdiag(S)|^2 (S the symmetric part of J): none where J is
+  diagonal. With normal probes it is 2 |S|^2.
 
-  In few dimensions, or where few entries of S off the diagonal are not zero,
-  estimates by signs take few values, and K equal ones are no evidence that
-  their mean is right: the error is then infinite. Student's interval is rough
-  there (nominal 95 %; of all draws in three and four dimensions it covers 90 %
-  on average over random Jacobians, 60 % for some), where `exact` needs about as
-  many products and has no error.
+  In few dimensions, or if S has few nonzero entries off the diagonal, estimates
+  from signs take few values. K equal ones are then no evidence that their mean
+  is correct, and the error is set to infinity. Student's interval is inaccurate
+  there (nominal 95 %; over all possible probes in three and four dimensions it
+  covers 90 % on average over random Jacobians, 60 % for some); `exact` needs
+  about as many products and has no error.
 
   Args:
     num_probes: K, at least 1.
@@ -96,25 +96,25 @@ def hutchinson(
 
 
 def hutchpp(num_probes: int) -> Trace:
-  """Hutch++: the trace on a subspace exactly, the rest by probes; unbiased.
+  """Hutch++: exact trace on a subspace, probes for the rest; unbiased.
 
     tr J = tr Q^T J Q + (D - 2 k) E u . J u,   u uniform on the unit sphere
                                                orthogonal to Q
 
-  Q spans k random directions S and J S. No variance where J is a multiple of
-  the identity plus rank k, and velocities of denoisers are of that kind: Meyer
-  et al.'s Q spans J S alone, and u is not normalised there, so that a multiple
-  of the identity hides the low rank and costs variance of its own.
+  Q spans k random directions S and J S. The variance is 0 if J is a multiple of
+  the identity plus rank k, as velocities of denoisers nearly are. Meyer et al.
+  do not normalise u, and their Q spans J S alone: such a multiple has variance.
 
-  Any fixed Q is unbiased, so derivatives hold Q constant: that of a QR is not
-  finite where columns of J S depend (J = 0 of a zero-initialised network, c I).
+  The estimate is unbiased for any fixed Q, so derivatives treat Q as constant:
+  that of QR is not finite where columns of J S are linearly dependent (J = 0 of
+  a zero-initialised network, c I).
 
   Args:
-    num_probes: k, at least 2 (the spread is that between the k values of u),
-      below D / 2; 3 k products with the Jacobian.
+    num_probes: k, at least 2 (the error is estimated from the k values of u)
+      and below D / 2; needs 3 k products with the Jacobian.
 
   Raises:
-    ValueError: num_probes is below 2, or when drawn not below D / 2.
+    ValueError: num_probes is below 2, or, from draw, not below D / 2.
 
   Reference: Meyer et al. 2021, arXiv:2010.09649, algorithm 1; Epperly et al.
   2024, arXiv:2301.07825, section 2.3 (normalisation).
@@ -137,7 +137,7 @@ def hutchpp(num_probes: int) -> Trace:
     value, times = _linear(f, x)
     image = times(sketch)
     spanned = jax.lax.stop_gradient(jnp.concatenate([sketch, image]))
-    # The first k columns of q are those of the sketch, up to sign.
+    # The first k columns of q equal those of the sketch, up to sign.
     q = _orthonormal(spanned.T)
     beyond = q[:, num_probes:].T
     captured = jnp.sum(sketch * image) + jnp.sum(beyond * times(beyond))
@@ -161,9 +161,9 @@ def mean(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """The mean of K estimates (or of their integrals), and its standard error.
 
-  The error is 0 where the trace is exact, and infinite where nothing is known
-  of it: one probe has no spread, and equal estimates by signs (see
-  `hutchinson`) have none either, right or wrong.
+  The error is 0 where the trace is exact, and infinite where it cannot be
+  estimated: from one probe, or from equal estimates by signs (see
+  `hutchinson`).
   """
   return values.mean(), trace.error(values)
 
@@ -187,21 +187,21 @@ def _require(name, num_probes, least):
 
 
 def _orthonormal(columns):
-  """Q of QR, which half precision does not have."""
+  """Q of a QR decomposition, in float32 if x is in half precision."""
   wide = columns.dtype if columns.dtype.itemsize >= 4 else jnp.float32
   return jnp.linalg.qr(columns.astype(wide))[0].astype(columns.dtype)
 
 
 def _linear(f, x):
-  """f(x), and rows [N, D] -> their products with the Jacobian, [N, D]."""
+  """f(x), and a function from rows [N, D] to their Jacobian products [N, D]."""
   value, product = jax.linearize(f, x)
 
   def one(row):
-    # Of x's type inside a shard_map too, where a constant row is none.
+    # Inside a shard_map the row must vary over devices as x does.
     return product(jnp.where(True, row.reshape(x.shape), x)).ravel()
 
   def times(rows):
-    if len(rows) <= 4:  # 2.4 forwards for two, where a vmap takes 3.7 (an MLP)
+    if len(rows) <= 4:  # for two rows 2.4 evaluations, vmap 3.7 (an MLP)
       return jnp.stack([one(row) for row in rows])
     return jax.vmap(one)(rows)
 

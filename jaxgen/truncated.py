@@ -1,11 +1,11 @@
-"""The normal law between two ends, which may lie in its tail.
+"""The truncated normal distribution, also accurate in the tails.
 
   p(x) = N(x; mean, std^2) / Z,   Z = Phi(b) - Phi(a),   low <= x <= high
 
-with a, b the ends in deviations from the mean. Where both are beyond two
-deviations on one side, Phi and its inverse lose their digits in float32, and
-beyond eight all of them. There everything is relative to the end next to the
-mean, a say (the other side is the same by symmetry):
+with a, b the ends in standard deviations from the mean. Where both ends are
+beyond two deviations on one side, Phi and its inverse lose digits in float32,
+and beyond eight deviations all of them. There everything is computed relative
+to the end nearer to the mean, say a (the other side follows by symmetry):
 
   x = low + std d,   p(x) = exp(-d (a + d / 2)) h(a) / (std mass),
   mass = 1 - Q(b) / Q(a),   Q = 1 - Phi,   h = phi / Q
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_FAR = 2.0  # up to here rounding of Phi moves d by less than 1e-6
+_FAR = 2.0  # up to here rounding of Phi changes d by less than 1e-6
 
 
 def draw(
@@ -31,12 +31,12 @@ def draw(
   low: float,
   high: float,
 ) -> Float[Array, "..."]:
-  """Draws between the ends, to rounding.
+  """Samples between the ends, up to rounding.
 
   Args:
     key: typed key.
-    shape: shape of the draw.
-    mean: mean of the law before it is truncated.
+    shape: shape of the result.
+    mean: mean of the normal distribution before truncation.
     std: its standard deviation, positive.
     low: the lower end.
     high: the upper end.
@@ -53,7 +53,8 @@ def draw(
 def density(mean: float, std: float, low: float, high: float) -> Callable:
   """(x, rate) -> p(x) rate, the density over y of an x(y) with dx/dy = rate.
 
-  Elementwise, and p's formula outside of the ends too. Args: as in `draw`.
+  Elementwise. Outside the ends it gives the same formula, not 0. Args: as in
+  `draw`.
   """
   tail = _tail(mean, std, low, high)
   cdf = lambda x: math.erf((x - mean) / (std * 2**0.5)) / 2
@@ -71,12 +72,12 @@ def density(mean: float, std: float, low: float, high: float) -> Callable:
 
 
 class _Tail(NamedTuple):
-  """Both ends beyond `_FAR` deviations on one side: x = near + scale d."""
+  """Two ends beyond `_FAR` deviations on one side: x = near + scale d."""
 
-  near: float  # the end next to the mean
-  scale: float  # std, negative below the mean
-  start: float  # near in deviations, positive
-  mass: float  # between the ends, as a part of that beyond near
+  near: float  # the end nearer to the mean
+  scale: float  # std, negative if below the mean
+  start: float  # near, in deviations from the mean, positive
+  mass: float  # probability between the ends, relative to that beyond near
 
 
 def _tail(mean, std, low, high):
@@ -90,15 +91,16 @@ def _tail(mean, std, low, high):
 
 
 def _hazard(z):
-  """h(z) of z >= 2, by Laplace's continued fraction; z is a float or array."""
+  """h(z) for z >= 2, by Laplace's continued fraction; z is a float or array."""
   return functools.reduce(lambda rest, k: z + k / rest, range(32, 0, -1), z)
 
 
 def _distance(tail, u):
   """d with Q(start + d) = v Q(start), v = 1 - mass u, by Newton's method.
 
-  Its logarithm is concave in d, so that from above, where exp(-z^2 / 2) stands
-  for Q, every step falls toward the solution; three reach float64's rounding.
+  log Q(start + d) is concave in d, so from a start above the solution (with
+  exp(-z^2 / 2) in place of Q) every step decreases d toward it; three steps
+  reach float64's rounding.
   """
   log_v = jnp.log1p(-tail.mass * u)
   d = -2 * log_v / (tail.start + jnp.sqrt(tail.start**2 - 2 * log_v))

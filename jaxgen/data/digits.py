@@ -1,7 +1,7 @@
 """Scikit-learn's real handwritten digits: 1797 images, 8 x 8, 17 gray levels.
 
 The split is fixed, p = RandomState(0).permutation(1797): train p[:1257],
-validation p[1257:1437], test p[1437:]. Choose on validation, report test once.
+validation p[1257:1437], test p[1437:]. Select on validation, report test once.
 
 Reference: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits,
 UCI Machine Learning Repository.
@@ -25,7 +25,7 @@ def load(
     Images [N, 8, 8, 1] in [-1, 1] and labels [N] in 0, ..., 9, on the host.
 
   Raises:
-    ValueError: there is no such split.
+    ValueError: split is not one of the three names.
     ImportError: scikit-learn is not installed.
   """
   rows = {

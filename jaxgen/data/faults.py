@@ -1,4 +1,4 @@
-"""What an error about a file says, in one line."""
+"""One-line messages for errors about files."""
 
 import difflib
 import itertools
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def cause(error: BaseException) -> str:
-  """The first line of what another library says, 400 characters at most."""
+  """The first line of another library's message, at most 400 characters."""
   first = error.args[0] if error.args else ""
   said = first if isinstance(first, str) else str(error)
   line = next(iter(said.strip().splitlines()), "") or type(error).__name__
@@ -14,17 +14,17 @@ def cause(error: BaseException) -> str:
 
 
 def listed(names: Sequence[str], shown: int = 5) -> str:
-  """The first names and how many there are, or 'nothing'."""
+  """The first names and the number of the others, or 'nothing'."""
   if len(names) <= shown + 1:
     return ", ".join(names) or "nothing"
   return f"{', '.join(names[:shown])} and {len(names) - shown} more"
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-  """The known name that was probably meant, or None if none is like it.
+  """The known name that was probably meant, or None if none is similar.
 
-  The longest common beginning decides, then difflib's ratio: val_images is
-  nearer to validation_images than to images.
+  The longest common prefix decides, then difflib's ratio: val_images is nearer
+  to validation_images than to images.
   """
 
   def likeness(other):

@@ -1,7 +1,7 @@
-"""Data of one's own: archives of images or points.
+"""User data: archives of images or points.
 
-All is checked when it is read, and each fault is one line that names the file.
-No pickle is read.
+All arrays are checked when they are read, and each error is one line that names
+the file. Pickled objects are never loaded.
 """
 
 import pathlib
@@ -22,13 +22,14 @@ SPLIT = (
 def load_npz(
   path: str | pathlib.Path,
 ) -> tuple[dict[str, loaders.Source], int]:
-  """The three parts of an archive, as numpy.savez writes it.
+  """The three parts of an archive of images written by numpy.savez.
 
     images  [N, H, W, C] or [N, H, W], uint8, or floats in [-1, 1]
     labels  [N], integers 0, 1, ..., all of which occur; may be missing
 
-  An archive with a split of its own has train_images, train_labels, and so
-  for validation and test; what it lacks is cut as in loaders.with_held_out.
+  An archive with its own split has train_images, train_labels, and the same
+  for validation and test; missing parts are split off train as in
+  loaders.with_held_out.
 
   Args:
     path: the file.
@@ -39,8 +40,9 @@ def load_npz(
 
   Raises:
     OSError: the file cannot be opened.
-    ValueError: not an archive, damaged, no images in it, an array of another
-      name, parts that do not fit, or what images.checked refuses.
+    ValueError: the file is not an archive or is damaged, has no images or an
+      array of an unknown name, its parts do not match, or images.checked
+      raises.
   """
   arrays = _arrays(path, WHOLE + SPLIT)
   whole = arrays.keys() & set(WHOLE)
@@ -70,7 +72,7 @@ def load_npz(
 
 
 def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
-  """The three parts of an archive of points, as numpy.savez writes it.
+  """The three parts of an archive of points written by numpy.savez.
 
     points  [N, D], finite numbers
 
@@ -78,19 +80,20 @@ def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
     path: the file.
 
   Returns:
-    {'train', 'validation', 'test': source of points [B, D], float32}, cut as
+    {'train', 'validation', 'test': source of points [B, D], float32}, split as
     in loaders.with_held_out.
 
   Raises:
     OSError: the file cannot be opened.
-    ValueError: not an archive, damaged, no such points in it, or other arrays.
+    ValueError: the file is not an archive or is damaged, has no such points, or
+      has other arrays.
   """
   points = _arrays(path, ("points",)).get("points")
   if points is None or points.ndim != 2 or not points.size:
     got = "none" if points is None else f"shape {list(points.shape)}"
     raise ValueError(f"{path}: expected an array points [N, D], got {got}")
   largest = float(np.finfo(np.float32).max)
-  # What is not a number is not below either.
+  # Written so that NaN fails the comparison.
   if points.dtype.kind not in "fiu" or not (np.abs(points) <= largest).all():
     raise ValueError(f"{path}: expected finite numbers of float32 in points")
   train = {"train": loaders.in_memory(points.astype(np.float32))}
@@ -98,11 +101,11 @@ def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
 
 
 def _arrays(path, known):
-  """What an archive holds, {name: array}, names of known alone."""
+  """The arrays of an archive, {name: array}; raises for names not in known."""
   with pathlib.Path(path).open("rb") as file:
     try:
       archive = np.load(file, allow_pickle=False)
-    except Exception:  # of many types, and none says what the file is
+    except Exception:  # of many types, none of which names the file's format
       archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
       raise ValueError(
@@ -123,7 +126,7 @@ def _arrays(path, known):
 def _array(archive, name, path):
   try:
     array = archive[name]
-  except Exception as error:  # of zipfile, zlib, tokenize, NumPy ...
+  except Exception as error:  # from zipfile, zlib, tokenize, NumPy ...
     cause = faults.cause(error)
     raise ValueError(f"{path}: array {name} is not readable: {cause}") from None
   if not isinstance(array, np.ndarray):
@@ -132,7 +135,7 @@ def _array(archive, name, path):
 
 
 def _kind(path):
-  """What a file is that is no archive, by how it begins."""
+  """Describes a file that is not a readable archive, from its first bytes."""
   with pathlib.Path(path).open("rb") as file:
     start = file.read(6)
   if start == b"\x93NUMPY":

@@ -1,13 +1,13 @@
-"""Data of one's own: folders of PNG and JPEG files.
+"""User data: folders of PNG and JPEG files.
 
   flat        *.png                                 no labels
   classes     daisy/*.png tulip/*.png               numbered by their names
   shards      00000/img00000000.png 00001/...       no labels
-  parts       train/ validation/ test/              each of them one of these
+  parts       train/ validation/ test/              each with one of the above
 
 Shards are the layout of EDM's and FFHQ's tools. Parts are found by the names
-train or training; val, valid or validation; test or testing, in any case. What
-fits none of these is one line that names the folder.
+train or training; val, valid or validation; test or testing, in any case. Any
+other layout raises a one-line error that names the folder.
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np
 from jaxgen.data import faults, images, loaders, pictures
 
 READ = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
-# Images that would be missed in silence.
+# Image formats that would otherwise be skipped silently.
 NOT_READ = tuple(
   ".avif .bmp .gif .heic .jp2 .pgm .ppm .tif .tiff .webp".split()
 )
@@ -30,9 +30,9 @@ def load(
 ) -> tuple[dict[str, loaders.Source], int]:
   """The three parts of a folder of images.
 
-  Files that are no images, and names that begin with a dot, are left alone.
-  All images have one size; where one of them has colors, all become RGB. Parts
-  that are missing are cut off train as in loaders.with_held_out.
+  Files that are not images, and names that begin with a dot, are ignored. All
+  images must have one size; if any of them has color, all become RGB. Missing
+  parts are split off train as in loaders.with_held_out.
 
   Args:
     path: the folder.
@@ -42,9 +42,9 @@ def load(
     or None)} and the number of classes, 0 without labels.
 
   Raises:
-    OSError: no such folder, or a file in it cannot be opened.
-    ValueError: no images, another layout than those above, or what
-      pictures.read refuses.
+    OSError: the folder does not exist, or a file in it cannot be opened.
+    ValueError: there are no images, the layout is none of those above, or
+      pictures.read raises.
     ImportError: Pillow is not installed.
   """
   folder = pathlib.Path(path)
@@ -72,7 +72,7 @@ def load(
 
 
 def _parts(folder):
-  """{part: its folder}, 'train' among them."""
+  """{part: its folder}, always with 'train'."""
   entries = _folders(folder)
   parts = [_part(entry.name.lower()) for entry in entries]
   if not any(parts):
@@ -90,7 +90,7 @@ def _parts(folder):
 
 
 def _part(name):
-  """The part that a folder of this name holds, or None."""
+  """The part that a folder name stands for, or None."""
   match name:
     case "train" | "training":
       return "train"
@@ -102,7 +102,7 @@ def _part(name):
 
 
 def _classes(folder):
-  """{class: its files}, or {None: the files} without classes."""
+  """{class: its files}, or {None: all files} if there are no classes."""
   entries = _folders(folder)
   flat = _pictures(folder)
   if entries and flat:
@@ -123,7 +123,7 @@ def _classes(folder):
 
 
 def _checked_shards(found, folder):
-  """The same files, of names that no classes have."""
+  """The files, after checking that their names are those of shards."""
   for name, files in found.items():
     for file in files:
       edm = re.fullmatch(r"img\d{8}", file.stem)
@@ -138,7 +138,7 @@ def _checked_shards(found, folder):
 
 
 def _require_no_labels(path):
-  """Raises ValueError where EDM's file of labels, not read here, has any."""
+  """Raises ValueError if EDM's label file, which is not supported, has any."""
   if not path.exists():
     return
   try:
@@ -178,7 +178,7 @@ def _folders(folder):
 
 
 def _pictures(folder):
-  """The image files of a folder, in the order of their names."""
+  """The image files of a folder, sorted by name."""
   files = [entry for entry in _entries(folder) if not entry.is_dir()]
   for file in files:
     if file.suffix.lower() in NOT_READ:

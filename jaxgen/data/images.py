@@ -2,8 +2,8 @@
 
   x = level / 127.5 - 1,   level = 127.5 (x + 1)
 
-The one place where uint8 becomes float32 and back. Data stay uint8, a quarter
-of the memory, until a batch is drawn. Everything here runs on the host.
+This is the one place where uint8 becomes float32 and back. Data stay uint8, a
+quarter of the memory, until a batch is made. Everything here runs on the host.
 """
 
 import math
@@ -26,14 +26,14 @@ def to_float(
     x = level / 127.5 - 1
 
   Args:
-    images: uint8 levels [*N, H, W, C], or float32, which are in [-1, 1]
-      already and come back as they are.
+    images: uint8 levels [*N, H, W, C], or float32 images in [-1, 1], which are
+      returned unchanged.
 
   Returns:
     [*N, H, W, C], float32.
 
   Raises:
-    ValueError: another dtype.
+    ValueError: images have another dtype.
   """
   if images.dtype == np.float32:
     return images
@@ -48,12 +48,12 @@ def to_float(
 def to_uint8(
   images: Num[Any, "*N H W C"],
 ) -> UInt8[np.ndarray, "*N H W C"]:
-  """The nearest levels; what lies beyond [-1, 1] is black or white.
+  """The nearest levels; values beyond [-1, 1] become black or white.
 
     level = round(127.5 (x + 1)),   the inverse of to_float on its values
 
   Args:
-    images: floats [*N, H, W, C], samples say, from the device or the host.
+    images: floats [*N, H, W, C], such as samples, on the device or the host.
 
   Returns:
     [*N, H, W, C], uint8, on the host.
@@ -70,19 +70,19 @@ def to_uint8(
 def flips(
   key: Array,
 ) -> Callable[[int, Num[np.ndarray, "B H W C"]], Num[np.ndarray, "B H W C"]]:
-  """The function (step, images) -> images, half of them mirrored left to right.
+  """A function (step, images) -> images that mirrors half of the images.
 
-  Row i of the batch at a step is mirrored or not by (key, step, i) alone:
-  whatever was asked before, and however many rows there are.
+  Whether row i of the batch at a step is mirrored depends on (key, step, i)
+  alone, not on earlier calls or on the number of rows.
 
   Args:
-    key: a typed key, [], of its own.
+    key: a typed key, [], used for nothing else.
 
   Returns:
     A function of a step (0, 1, ...) and a batch [B, H, W, C] to the batch.
 
   Raises:
-    ValueError: a legacy or batched key.
+    ValueError: key is a legacy key or an array of keys.
   """
   keys.require_typed(key)
   seed = np.asarray(jax.random.key_data(key)).tolist()
@@ -104,18 +104,18 @@ def std(source: loaders.Source) -> float:
 
     sqrt(mean (x - x_0)^2 - (mean (x - x_0))^2), in float64
 
-  x_0 is the first coordinate of all, so that constant images have exactly 0.
+  x_0 is the very first coordinate, so that constant images give exactly 0.
 
   Args:
-    source: of (images, labels); of more than 65536 examples so many are read,
-      evenly spaced.
+    source: of (images, labels); if it has more than 65536 examples, that many
+      evenly spaced ones are read.
 
   Returns:
     A float.
   """
   number = min(source.size, 65536)
   rows = np.linspace(0, source.size - 1, number).astype(int)
-  first, sums = 0.0, np.zeros(3)  # of 1, x - first and its square
+  first, sums = 0.0, np.zeros(3)  # sums of 1, x - first and its square
   for chosen in np.array_split(rows, -(-number // 512)):
     x = to_float(source.read(chosen)[0]).astype(np.float64)
     first = first if sums[0] else x.flat[0]
@@ -131,20 +131,20 @@ def checked(
   where: str,
   num_classes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  """Images and labels as training takes them, or what is wrong with them.
+  """Validates images and labels and converts them for training.
 
   Args:
-    images: [N, H, W, C], C one or three, or [N, H, W]: uint8, or floats in
+    images: [N, H, W, C] with C one or three, or [N, H, W]: uint8, or floats in
       [-1, 1].
     labels: integers [N], or None.
-    where: the file or set, for the errors.
-    num_classes: K, if it is known; else every class of 0, ..., max must occur.
+    where: the file or dataset, for error messages.
+    num_classes: K, if known; otherwise every class of 0, ..., max must occur.
 
   Returns:
     Images [N, H, W, C], uint8 or float32, and labels [N], int32, or None.
 
   Raises:
-    ValueError: another shape, dtype or range, or no images.
+    ValueError: the shape, dtype or range is invalid, or there are no images.
   """
   if images.ndim == 3:
     images = images[..., None]
@@ -170,20 +170,20 @@ def checked(
 def checked_parts(
   parts: dict[str, tuple[np.ndarray, np.ndarray | None]], where: str
 ) -> tuple[dict[str, loaders.Source], int]:
-  """Checks the parts of a set, one by one and together.
+  """Validates the parts of a dataset, one by one and together.
 
   Args:
-    parts: images and labels, or None, as checked takes them, of 'train', and
-      of 'validation' and 'test' where the set has them.
-    where: the file or set, for the errors.
+    parts: (images, labels or None) as in `checked`, for 'train', and for
+      'validation' and 'test' where the dataset has them.
+    where: the file or dataset, for error messages.
 
   Returns:
     {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
-    or None)}, cut as in loaders.with_held_out, and the number of classes, 0
+    or None)}, split as in loaders.with_held_out, and the number of classes, 0
     without labels.
 
   Raises:
-    ValueError: as checked, or parts that do not fit.
+    ValueError: as in `checked`, or the parts do not match each other.
   """
   train, labels = checked(*parts["train"], where)
   classes = 0 if labels is None else int(labels.max()) + 1
@@ -208,7 +208,7 @@ def checked_labels(
   where: str,
   num_classes: int | None = None,
 ) -> Int32[np.ndarray, "N"]:
-  """The labels half of checked, for images whose number is known."""
+  """Validates labels as `checked` does, for a known number of images."""
   if labels.shape != (size,):
     raise ValueError(
       f"{where}: labels: expected [{size}], one an image, got shape"

@@ -1,15 +1,15 @@
-"""The exact flow between two Gaussian mixtures, paired independently.
+"""The exact flow between two independently paired Gaussian mixtures.
 
-For x_t = alpha data + sigma source + gamma z (losses/flow_matching.py), with
-data of components N(m_k, C_k) and source of N(n_l, D_l), each pair of
-components is a Gaussian:
+For x_t = alpha data + sigma source + gamma z (losses/flow_matching.py), where
+data has components N(m_k, C_k) and source has components N(n_l, D_l), each pair
+of components gives a Gaussian:
 
   mean alpha m_k + sigma n_l,   V = alpha^2 C_k + sigma^2 D_l + gamma^2 I
   E[(data, source, z) | x_t, k, l] =
     (m_k, n_l, 0) + (alpha C_k, sigma D_l, gamma) V^-1 (x_t - mean)
 
-and velocity and score are the averages over the probabilities of (k, l) given
-x_t. A standard normal source and gamma = 0 are oracles.Mixture on the path.
+Velocity and score are averages over the posterior probabilities of (k, l) given
+x_t. A standard normal source and gamma = 0 give oracles.Mixture on the path.
 
 Reference: Albergo et al. 2023, arXiv:2303.08797, appendix A.
 """
@@ -32,8 +32,8 @@ def between(
   """The field of velocity, score and log_prob of x_t.
 
   Args:
-    data: the law at t = 0, of D dimensions.
-    source: the law at t = 1.
+    data: the distribution at t = 0, in D dimensions.
+    source: the distribution at t = 1.
     path: alpha and sigma.
     bridge: gamma, [] -> [].
 

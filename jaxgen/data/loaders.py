@@ -1,8 +1,8 @@
 """Batches as a pure function of (key, step), from memory or row by row.
 
-The data are read as an endless row of epochs, each a permutation of all N
-examples that (key, epoch) alone determines; batch n is entries n B to (n + 1) B
-of that row. So a batch may straddle two epochs, or hold several, no example is
+The data are read as an endless sequence of epochs. Each epoch is a permutation
+of all N examples, determined by (key, epoch) alone, and batch n is entries n B
+to (n + 1) B of the sequence. So a batch may span several epochs, no example is
 dropped, and a run that resumes at step n sees what the unbroken run saw.
 """
 
@@ -21,7 +21,7 @@ from jaxgen import keys
 
 
 class Source(NamedTuple):
-  """Examples that are read by their rows, wherever they are.
+  """Examples that are read by row number, wherever they are stored.
 
   Attributes:
     size: N.
@@ -36,7 +36,7 @@ def in_memory(arrays: PyTree) -> Source:
   """A pytree of arrays [N, ...], with one N, as a source.
 
   Raises:
-    ValueError: no data, or leading sizes that differ.
+    ValueError: there are no arrays, or their leading sizes differ.
   """
   arrays = jax.tree.map(np.asarray, arrays)
   read = lambda rows: jax.tree.map(lambda array: array[rows], arrays)
@@ -44,27 +44,27 @@ def in_memory(arrays: PyTree) -> Source:
 
 
 def subset(source: Source, rows: Int[np.ndarray, "M"]) -> Source:
-  """The examples of these rows, as a source of their own."""
+  """The source restricted to these rows."""
   return Source(len(rows), lambda chosen: source.read(rows[chosen]))
 
 
 def with_held_out(sources: dict[str, Source], where: str) -> dict[str, Source]:
-  """Cuts validation and test off train where a set brings none of its own.
+  """Splits validation and test off train where a dataset lacks them.
 
     p = RandomState(0).permutation(N),   n = min(max(N // 10, 1), 1000)
 
   The test part is the first n entries of p, validation the next n, train the
-  rest; if one of them is there already, only the other is cut.
+  rest; if only one of them is missing, it is the first n.
 
   Args:
-    sources: 'train', and 'validation' or 'test' where the set has them.
-    where: the file or set, for the error.
+    sources: 'train', and 'validation' or 'test' where the dataset has them.
+    where: the file or dataset, for the error message.
 
   Returns:
-    All three.
+    All three sources.
 
   Raises:
-    ValueError: too few examples to leave one for training.
+    ValueError: there are too few examples to leave one for training.
   """
   missing = [name for name in ("test", "validation") if name not in sources]
   if not missing:
@@ -92,15 +92,16 @@ def batches(
   Args:
     arrays: a pytree of arrays [N, ...] with one N; kept on the host.
     key: a typed key, [], which orders every epoch.
-    batch_size: B, at least one, and above N if you wish.
+    batch_size: B, at least one; it may exceed N.
 
   Returns:
     A function of a step (0, 1, ...) to the same pytree of NumPy arrays
-    [B, ...]. Pure: of (key, step) alone, whatever was asked before.
+    [B, ...]. It is pure: the batch depends on (key, step) alone.
 
   Raises:
-    ValueError: a legacy or batched key, no data, leading sizes that differ,
-      batch_size below one; and from the function, a negative step.
+    ValueError: key is a legacy key or an array of keys, there are no arrays,
+      their leading sizes differ, or batch_size is below one; the returned
+      function raises for a negative step.
   """
   return batches_from(in_memory(arrays), key, batch_size)
 
@@ -108,14 +109,14 @@ def batches(
 def batches_from(
   source: Source, key: Array, batch_size: int
 ) -> Callable[[int], Any]:
-  """The function step -> batch of any source; batches says the rest."""
+  """The function step -> batch of any source; otherwise as `batches`."""
   keys.require_typed(key)
   if batch_size < 1:
     raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
   size = source.size
   seed = np.asarray(jax.random.key_data(key)).tolist()
 
-  @functools.lru_cache(maxsize=2)  # a memory of a pure function
+  @functools.lru_cache(maxsize=2)  # safe, since the function is pure
   def permutation(epoch):
     # Sorted raw bits: NumPy keeps these streams fixed between its versions.
     entropy = np.random.SeedSequence([*seed, epoch])
@@ -142,27 +143,27 @@ def prefetch(
   place: Callable[[Any], Any] = jax.device_put,
   depth: int = 2,
 ) -> Callable[[int], Any]:
-  """The same function of the step, computed ahead in a thread.
+  """The same function of the step, computed ahead of time in a thread.
 
     step -> place(batch_fn(step))
 
-  While the caller works on a step, the thread draws and places the next ones.
-  Asked for a step other than the next, it starts over there. What batch_fn
-  raises is raised where its step is asked for, not before. The thread ends
-  with the function that is returned (or the process), after the batches that
-  it was at. Contexts of the caller's thread, jax.default_device say, do not
-  reach it. Ask from one thread.
+  While the caller works on a step, the thread computes and places the next
+  ones; if a step other than the next is requested, it restarts from there. An
+  exception in batch_fn is raised when its step is requested, not before. The
+  thread ends after its pending batches once the returned function is deleted,
+  or with the process. Thread-local contexts of the caller, such as
+  jax.default_device, do not apply in it. Call the function from one thread.
 
   Args:
     batch_fn: a function of the step alone.
-    place: puts a host batch where the step wants it.
-    depth: batches ahead, at least one; so many more are held in memory.
+    place: transfers a batch from the host to its devices.
+    depth: number of batches to prepare ahead, at least one, held in memory.
 
   Returns:
     The function step -> placed batch.
 
   Raises:
-    ValueError: depth below one.
+    ValueError: depth is below one.
   """
   if depth < 1:
     raise ValueError(f"depth: expected at least 1, got {depth}")

@@ -1,4 +1,4 @@
-"""Gaussian mixtures, with exact everything on every Gaussian path.
+"""Gaussian mixtures, with exact estimates on every Gaussian path.
 
 For data ~ sum_k w_k N(m_k, C_k) and x_t = alpha data + sigma noise (t = 0 is
 data, t grows toward noise), component k of x_t is Gaussian:
@@ -10,12 +10,12 @@ data, t grows toward noise), component k of x_t is Gaussian:
 
 and each estimate is the average of these over the responsibilities, the
 probabilities of k given x_t. Data and noise are each computed from the
-posterior, never one from the other by subtraction, so both keep their digits
-at both ends of a path (float32: noise ratios from .002 to 80). The velocity
-is alpha' E[data | x_t] + sigma' E[noise | x_t].
+posterior, never one from the other by subtraction, so that both stay accurate
+at both ends of a path (in float32, for noise ratios from .002 to 80). The
+velocity is alpha' E[data | x_t] + sigma' E[noise | x_t].
 
 The C_k are diagonal in one basis that all components share. The flow map has a
-closed form for one Gaussian only.
+closed form only for a single Gaussian.
 
 Reference: Karras et al. 2022, arXiv:2206.00364, appendix B.3 (the denoiser of
 point masses); Albergo et al. 2023, arXiv:2303.08797, appendix A (mixtures).
@@ -40,18 +40,19 @@ class _Posterior(NamedTuple):
 
 
 class Mixture(NamedTuple):
-  """sum_k w_k N(m_k, Q diag(s_k^2) Q^T): a pytree of arrays.
+  """sum_k w_k N(m_k, Q diag(s_k^2) Q^T), a pytree of arrays.
 
-  Estimates take x's dtype, and are computed in float32 or wider. Every method
-  is for one example. At t = 0 the density, score and denoiser are those of the
-  data, where stds > 0; the velocity needs a finite sigma', which vp and cosine
+  Estimates have x's dtype and are computed in float32 or wider. Every method
+  takes one example. At t = 0 the density, score and denoiser are those of the
+  data, if stds > 0; the velocity needs a finite sigma', which vp and cosine
   have only for t > 0.
 
   Attributes:
-    weights: w, positive and of sum one, [K].
+    weights: w, positive, with sum one, [K].
     means: m, [K, D].
-    stds: s, one a component [K], or one a component and axis [K, D].
-    basis: Q, orthonormal, its columns the axes of stds, [D, D]; None: identity.
+    stds: s, one per component [K], or one per component and axis [K, D].
+    basis: Q, orthonormal; its columns are the axes of stds, [D, D]. None means
+      the identity.
   """
 
   weights: Float[ArrayLike, "K"]
@@ -60,7 +61,7 @@ class Mixture(NamedTuple):
   basis: Float[ArrayLike, "D D"] | None = None
 
   def sample(self, key: Key[Array, ""]) -> Float[Array, "D"]:
-    """One draw of the data, [D]."""
+    """One sample of the data, [D]."""
     component_key, noise_key = jax.random.split(key)
     dtype = jnp.result_type(float)
     weights, means, stds = self.arrays(dtype)
@@ -110,7 +111,7 @@ class Mixture(NamedTuple):
     x: Float[Array, "D"],
     t: Float[ArrayLike, ""],
   ) -> fields.Estimate:
-    """Every estimate at x_t = x, log_prob that of x_t.
+    """Every estimate at x_t = x; log_prob is the log-density of x_t.
 
     Args:
       path: the Gaussian path (alpha, sigma).
@@ -130,7 +131,7 @@ class Mixture(NamedTuple):
     return jax.tree.map(lambda value: value.astype(x.dtype), found)
 
   def field(self, path: paths.Path) -> fields.Field:
-    """The exact model of this law on a path: all estimates."""
+    """The exact field of this distribution on a path, with all estimates."""
     return fields.Field(lambda x, t: self.estimate(path, x, t), path)
 
   def flow_map(
@@ -140,24 +141,24 @@ class Mixture(NamedTuple):
     s: Float[ArrayLike, ""],
     t: Float[ArrayLike, ""],
   ) -> Float[Array, "D"]:
-    """Where the probability flow carries x from time s to time t, [D].
+    """The state at time t of the probability flow from x at time s, [D].
 
       alpha_t m + V_t^(1/2) V_s^(-1/2) (x - alpha_s m),
       V_t = alpha_t^2 C + sigma_t^2 I
 
-    (the V commute, so their symmetric roots do). Of one Gaussian only.
+    (the V commute, and so do their symmetric roots). Single Gaussians only.
 
     Args:
       path: the Gaussian path (alpha, sigma).
       x: the state at time s, [D].
-      s: time of departure, []; s > 0 where a std is zero.
-      t: time of arrival, [], before or after s.
+      s: initial time, []; s > 0 where a std is zero.
+      t: final time, [], before or after s.
 
     Returns:
       The state at time t, [D].
 
     Raises:
-      ValueError: more than one component.
+      ValueError: the mixture has more than one component.
     """
     num_components = jnp.shape(self.means)[0]
     if num_components != 1:
@@ -183,7 +184,7 @@ class Mixture(NamedTuple):
     t = jnp.asarray(t, dtype)
     alpha, sigma = path.alpha(t), path.sigma(t)
     weights, means, stds = self.arrays(dtype)
-    # [1, D], against components [K, D].
+    # x is [1, D], the components are [K, D].
     coordinates = self._unrotate(x.astype(dtype))[None]
     delta = coordinates - alpha * means
     variance = (alpha * stds) ** 2 + sigma**2
@@ -191,14 +192,14 @@ class Mixture(NamedTuple):
     log_joint = jnp.log(weights) - energy.sum(1) / 2
     log_prob = jax.nn.logsumexp(log_joint)
     responsibility = jnp.exp(log_joint - log_prob)
-    # sigma^2 m + alpha C x, not m + gain (x - alpha m): no lost digits.
+    # sigma^2 m + alpha C x, not m + gain (x - alpha m), which loses digits.
     data = (sigma**2 * means + alpha * stds**2 * coordinates) / variance
     data = self._rotate(responsibility @ data)
     score = -self._rotate(responsibility @ (delta / variance))
     return _Posterior(data, -sigma * score, score, log_prob)
 
   def arrays(self, dtype):
-    """weights [K], means in the basis [K, D], stds [K, D]."""
+    """Weights [K], means in the basis [K, D], stds [K, D]."""
     weights = jnp.asarray(self.weights, dtype)
     means = jnp.asarray(self.means, dtype)
     stds = jnp.asarray(self.stds, dtype).reshape(len(means), -1)
@@ -240,17 +241,18 @@ class Mixture(NamedTuple):
 def gaussian(
   mean: Float[ArrayLike, "D"], covariance: Float[ArrayLike, "D D"]
 ) -> Mixture:
-  """N(mean, covariance) as a mixture of one, which has a flow map.
+  """N(mean, covariance) as a mixture of one component, with a flow map.
 
   Args:
     mean: m, [D].
     covariance: C, symmetric and positive definite to the precision of its
-      dtype (outside of that, the estimates are NaN), [D, D].
+      dtype (otherwise the estimates are NaN), [D, D].
 
   Returns:
-    The mixture: one component, stds the roots of C's eigenvalues, basis its
-    eigenvectors. Derivatives in C are those of eigenvectors, so NaN where
-    eigenvalues coincide; those in mean, stds and x always exist.
+    The mixture: stds are the square roots of C's eigenvalues, and basis holds
+    its eigenvectors. Derivatives with respect to C go through the eigenvectors,
+    so they are NaN where eigenvalues coincide; those with respect to mean, stds
+    and x always exist.
   """
   variances, basis = jnp.linalg.eigh(jnp.asarray(covariance))
   mean = jnp.asarray(mean)

@@ -1,8 +1,8 @@
-"""Batches of pairs: an example of the data and one of the source.
+"""Batches of pairs: a data example and a source example each.
 
-Both are functions of the step, and so are the pairs: a resumed run sees what
-the unbroken one does. The coupling runs on the host where the batch is made,
-in the thread of loaders.prefetch, so that the device never waits for it.
+Data, source and pairs are functions of the step: a resumed run sees what the
+unbroken run saw. The coupling runs on the host where the batch is made, in the
+thread of loaders.prefetch, so that it overlaps with the device's work.
 """
 
 import functools
@@ -34,16 +34,18 @@ def batches(
     key: a typed key, [], of the coupling.
     batch_size: B.
     couple: (key, data, source, labels) -> order [P], as in couplings; None
-      pairs them as they come.
-    num_batches: that are coupled together, as one pool; the couplings of
-      larger pools are nearer to that of the laws.
+      pairs row i with row i.
+    num_batches: number of batches coupled together, as one pool; larger pools
+      approximate the coupling of the distributions better.
 
   Returns:
-    A function of a step (0, 1, ...). Pure: of (key, step) alone.
+    A function of a step (0, 1, ...). It is pure: the batch depends on
+    (key, step) alone.
 
   Raises:
-    ValueError: a legacy key, batch_size or num_batches below one; from the
-      function, pools of another size, and what the coupling refuses.
+    ValueError: key is a legacy key, or batch_size or num_batches is below one;
+      the returned function raises if a pool has another size or the coupling
+      raises.
   """
   keys.require_typed(key)
   for name, number in dict(
@@ -53,7 +55,7 @@ def batches(
       raise ValueError(f"{name}: expected at least 1, got {number}")
   size = batch_size * num_batches
 
-  @functools.lru_cache(maxsize=2)  # a memory of a pure function
+  @functools.lru_cache(maxsize=2)  # safe, since the function is pure
   def pool(number):
     data, labels = data_fn(number)
     data, source = np.asarray(data), np.asarray(source_fn(number))

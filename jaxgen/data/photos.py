@@ -6,10 +6,11 @@ pixel is in two splits. Crops of at most 80 x 80 use eight bands of 80 columns,
 
   train test train validation train test train train
 
-larger ones, to 213 x 213, three bands of 213: train, validation, test. Where
-two bands of a split touch, a crop may lie across. A crop's corner is any pixel
-at which it fits; RandomState(label).permutation of them, row by row, picks 2048
-of each photograph for train, 90 for validation, 180 for test, or all there are.
+larger ones, up to 213 x 213, three bands of 213: train, validation, test. Where
+two bands of one split touch, a crop may span both. A crop's corner is any pixel
+at which it fits: RandomState(label).permutation of these, row by row, picks
+2048 of each photograph for train, 90 for validation and 180 for test, or all of
+them if there are fewer.
 """
 
 import numpy as np
@@ -23,14 +24,14 @@ def load(
 
   Args:
     split: 'train' (4096 crops), 'validation' (180) or 'test' (360).
-    size: S, 1 to 213, of a crop's sides in pixels.
+    size: S, side length of a crop in pixels, 1 to 213.
 
   Returns:
-    Crops [N, S, S, 3], levels 0, ..., 255, and labels [N]: 0 the temple, 1 the
-    flower; on the host.
+    Crops [N, S, S, 3], levels 0, ..., 255, and labels [N], 0 for the temple and
+    1 for the flower; on the host.
 
   Raises:
-    ValueError: there is no such split, or no band holds the size.
+    ValueError: split is not one of the three names, or size is out of range.
     ImportError: scikit-learn or Pillow is not installed.
   """
   places = [corners(split, size, label) for label in (0, 1)]
@@ -48,7 +49,7 @@ def corners(split: str, size: int, label: int) -> Int32[np.ndarray, "M 2"]:
   """The upper left pixel (row, column) of each crop of one photograph.
 
   Raises:
-    ValueError: as for load.
+    ValueError: as in `load`.
   """
   numbers = {"train": 2048, "validation": 90, "test": 180}
   if split not in numbers:
@@ -60,7 +61,7 @@ def corners(split: str, size: int, label: int) -> Int32[np.ndarray, "M 2"]:
   width, names = 80, "train test train validation train test train train"
   if size > width:
     width, names = 213, "train validation test"
-  owners = np.repeat(names.split(), width)  # of each column
+  owners = np.repeat(names.split(), width)  # the split of each column
   within = np.lib.stride_tricks.sliding_window_view(owners == split, size)
   fitting = np.flatnonzero(within.all(1))
   rows = 427 - size + 1

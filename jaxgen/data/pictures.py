@@ -1,7 +1,7 @@
 """PNG and JPEG files as levels 0, ..., 255.
 
-Pillow opens more than a training set can hold, and converts part of it without
-a word. Here a file is read as it looks, or rejected:
+Pillow opens images that 8-bit gray or RGB cannot represent, and converts some
+of them silently. Here a file is read as it looks, or rejected:
 
   EXIF orientation    is applied
   1, 2 or 4 bits      become the same grays and colors in 8 bits
@@ -11,7 +11,7 @@ a word. Here a file is read as it looks, or rejected:
   several frames      are rejected; of a JPEG's previews, the first is the image
   CMYK                is rejected
 
-Color profiles and gamma are left alone.
+Color profiles and gamma are ignored.
 """
 
 import io
@@ -25,18 +25,18 @@ from jaxgen.data import faults
 
 
 def read(files: Sequence[pathlib.Path]) -> UInt8[np.ndarray, "N H W C"]:
-  """The images of the files; RGB where one of them has colors.
+  """The images of the files, all RGB if any of them has color.
 
   Args:
-    files: PNG and JPEG by their content, one at least, all of one size.
+    files: at least one file with PNG or JPEG content, all of one image size.
 
   Returns:
     Levels [N, H, W, C], C one or three.
 
   Raises:
     OSError: a file cannot be opened.
-    ValueError: a file is damaged, of another format or kind, or of another
-      size than the first.
+    ValueError: a file is damaged, has an unsupported format or mode, or differs
+      in size from the first.
     ImportError: Pillow is not installed.
   """
   pixels: list[np.ndarray] = []
@@ -77,7 +77,7 @@ def _levels(file):
 
 
 def _opened(data, file):
-  """The image as it looks: decoded, and turned as its EXIF orientation says."""
+  """The decoded image, after its EXIF orientation is applied."""
   try:
     from PIL import Image, ImageOps
   except ModuleNotFoundError:
@@ -89,7 +89,7 @@ def _opened(data, file):
     ImageOps.exif_transpose(image, in_place=True)
   except Image.UnidentifiedImageError:
     cause = "neither PNG nor JPEG, or cut off in its header"
-  except Exception as error:  # of a dozen types, by what is damaged
+  except Exception as error:  # of a dozen types, depending on the damage
     cause = faults.cause(error)
   else:
     return image
@@ -99,14 +99,14 @@ def _opened(data, file):
 
 
 def _depth(data):
-  """Bits a channel, or of an index, from a PNG's header."""
+  """Bits per channel, or per palette index, from a PNG's header."""
   return data[24]
 
 
 def _opaque(image, depth):
-  """The image without its transparency, or None where a pixel needs it."""
+  """The image without its alpha channel, or None if a pixel is transparent."""
   if image.mode == "L" and depth < 8:
-    # Pillow scales the levels to 8 bits, but not the one that is transparent.
+    # Pillow scales the levels to 8 bits, but not the transparent level.
     image.info["transparency"] *= 255 // (2**depth - 1)
   gray = image.mode in ("1", "L", "LA")
   image = image.convert("RGBA")

@@ -1,13 +1,13 @@
-"""Prepared sets of tensorflow-datasets, read without TensorFlow.
+"""Prepared datasets of tensorflow-datasets, read without TensorFlow.
 
-A set is prepared once, where TensorFlow and a network are, in a format of
-random access; from then on it is read by row from its files:
+A dataset is prepared once, on a machine with TensorFlow and a network, in a
+random-access format; from then on its rows are read directly from its files:
 
   tfds build cifar10 --file_format=array_record --data_dir=DIR
 
-Its feature `image` is the image and `label`, if there is one, the class; the
-rest is left alone. PNG and JPEG are decoded by Pillow (or OpenCV, where it is
-installed).
+Its feature `image` is the image, and `label`, if there is one, the class; other
+features are ignored. PNG and JPEG are decoded by Pillow (or by OpenCV, where it
+is installed).
 """
 
 import contextlib
@@ -26,26 +26,27 @@ def load(
   data_dir: str | pathlib.Path | None = None,
   memory_limit: int = 4 * 2**30,
 ) -> tuple[dict[str, loaders.Source], int]:
-  """The three parts of a prepared set; nothing is ever downloaded.
+  """The three parts of a prepared dataset; nothing is ever downloaded.
 
-  A part of at most memory_limit bytes is read whole, at its first use. A larger
-  one is read row by row: as exact, as random, slower (docs/data.md has the
-  rates). Validation and test are the set's own; what it lacks is cut from train
-  as in loaders.with_held_out.
+  A part of at most memory_limit bytes is read into memory at its first use. A
+  larger one is read row by row, with the same batches at a lower speed
+  (docs/data.md has the rates). Validation and test are the dataset's own; a
+  missing one is split off train as in loaders.with_held_out.
 
   Args:
     name: 'cifar10', or with configuration and version, 'name/config:1.0.0'.
-    data_dir: where it was prepared; by default TFDS_DATA_DIR, or
+    data_dir: folder of prepared datasets; by default TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
-    memory_limit: in bytes, of a part's images as they are stored (uint8).
+    memory_limit: in bytes, for a part's images as they are stored (uint8).
 
   Returns:
     {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
     or None)} and the number of classes, 0 without labels.
 
   Raises:
-    ValueError: no such set, one that is not prepared or not in a format of
-      random access, without images of one size, or with labels out of range.
+    ValueError: the dataset does not exist, is not prepared or not in a
+      random-access format, has no images of one size, or has labels out of
+      range.
     ImportError: tensorflow-datasets is not installed.
   """
   builder = _builder(name, data_dir)
@@ -61,7 +62,7 @@ def load(
     classes = getattr(features["label"], "num_classes", None) or 0
   parts = {"train": _rows(builder, where, "train")}
   for part in ("validation", "test"):
-    # What is not prepared has no splits, unless tfds.testing.mock_data is on.
+    # Splits are empty if not prepared, unless tfds.testing.mock_data is on.
     if part in builder.info.splits or not builder.info.splits:
       parts[part] = _rows(builder, where, part)
   sources = {
@@ -72,12 +73,12 @@ def load(
 
 
 def prepare_digits(data_dir: str | pathlib.Path) -> None:
-  """Writes the embedded digits as the set `digits`, with digits.load's parts.
+  """Writes the embedded digits as the dataset `digits`, split as digits.load.
 
-  An example of a set of one's own, prepared without TensorFlow.
+  Shows how to prepare a dataset of your own without TensorFlow.
 
   Args:
-    data_dir: the folder of prepared sets.
+    data_dir: folder of prepared datasets.
   """
   tfds: Any = _tfds()
 
@@ -122,13 +123,13 @@ def _tfds():
 
 
 def _builder(name, data_dir):
-  """The set's reader; its code, or its files alone, know it."""
+  """The dataset's reader, from its code or from its files alone."""
   tfds = _tfds()
   directory = None if data_dir is None else str(data_dir)
   with _quiet():
     try:
       return tfds.builder(name, data_dir=directory)
-    except Exception as error:  # of five types, each a page long
+    except Exception as error:  # of five types, each with a page-long message
       raise ValueError(
         f"tfds:{name}: no such set, or damaged"
         f" ({faults.cause(error).rstrip('.')}); names are at"
@@ -158,7 +159,7 @@ def _rows(builder, where, part):
 
 
 def _source(rows, where, classes, memory_limit):
-  """A source of (images, labels) on top of the rows, opened at first use."""
+  """A source of (images, labels) from the rows, opened at first use."""
 
   def read(chosen):
     first = _example(rows, chosen[0], where)["image"]
@@ -183,7 +184,7 @@ def _source(rows, where, classes, memory_limit):
       images.checked, where=where, num_classes=classes or None
     )
     with _quiet():
-      # What is wrong with a set is said before all of it is read.
+      # Faults are found in the first rows, before the whole set is read.
       few, _ = check(*read(np.arange(min(len(rows), 64))))
       if len(rows) * few[0].nbytes <= memory_limit:
         return loaders.in_memory(check(*read(np.arange(len(rows))))).read
@@ -203,8 +204,8 @@ def _source(rows, where, classes, memory_limit):
 def _example(rows, row, where):
   try:
     return rows[int(row)]
-  except Exception as error:  # of array_record, Pillow, OpenCV ...
-    cause = faults.cause(error).partition(" <")[0]  # no repr of the bytes
+  except Exception as error:  # from array_record, Pillow, OpenCV ...
+    cause = faults.cause(error).partition(" <")[0]  # drops the repr of bytes
     raise ValueError(
       f"{where}: example {row} is not readable ({cause}); prepare the set again"
     ) from None
@@ -212,7 +213,7 @@ def _example(rows, row, where):
 
 @contextlib.contextmanager
 def _quiet():
-  """Without absl's warnings, of what is no fault or is said in the error."""
+  """Silences absl's warnings, which are harmless or repeated in the error."""
   logger = logging.getLogger("absl")
   level = logger.level
   logger.setLevel(logging.ERROR)

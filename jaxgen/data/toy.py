@@ -1,16 +1,17 @@
-"""Two-dimensional laws, with their exact density and score where they exist.
+"""Two-dimensional distributions, with exact density and score where they exist.
 
-A toy is a function that draws ONE example (jax.vmap over keys for many), its
-log-density and score, and, where the law is a Gaussian mixture, the mixture:
-denoiser, velocity, score and density on every Gaussian path (data/oracles.py).
+A toy has a function that samples ONE example (jax.vmap over keys for many), its
+log-density and score, and, if the distribution is a Gaussian mixture, the
+mixture: denoiser, velocity, score and density on every Gaussian path
+(data/oracles.py).
 
-A curve c(u), u uniform in [0, 1], under Gaussian noise is such a mixture too:
+A curve c(u), u uniform in [0, 1], plus Gaussian noise is such a mixture too:
 
   p(x) = int_0^1 N(x; c(u), noise^2 I) du = sum_k w_k N(x; c(u_k), noise^2 I)
 
 with Gauss-Legendre nodes u_k and weights w_k, 12 on each panel of at most four
-standard deviations of arc length: exact to 1e-9, relative, in float64 wherever
-p exceeds 1e-6 of its maximum.
+standard deviations of arc length. In float64 its relative error is below 1e-9
+wherever p exceeds 1e-6 of its maximum.
 """
 
 import math
@@ -26,13 +27,13 @@ from jaxgen.data import oracles
 
 
 class Toy(NamedTuple):
-  """A law on the plane; what it does not have in closed form is None.
+  """A distribution on the plane; None for what has no closed form.
 
   Attributes:
     sample: key -> one example, [2].
     log_prob: [2] -> log-density in nats, [].
     score: [2] -> gradient of the log-density, [2].
-    mixture: the same law, with all estimates on every path.
+    mixture: the same distribution, with all estimates on every path.
   """
 
   sample: Callable
@@ -42,7 +43,7 @@ class Toy(NamedTuple):
 
 
 def from_mixture(mixture: oracles.Mixture) -> Toy:
-  """A mixture's draws, density and score: those on any path at t = 0."""
+  """A mixture's samples, density and score: those of any path at t = 0."""
   path = paths.linear()
   return Toy(
     mixture.sample,
@@ -66,8 +67,8 @@ def eight_gaussians(radius: float = 5.0, std: float = 0.562) -> Toy:
     2       .1             the ring of GANs, as in arXiv:1611.02163
 
   Args:
-    radius: of the circle of means.
-    std: of each Gaussian along each axis, positive.
+    radius: radius of the circle of means, positive.
+    std: standard deviation of each Gaussian along each axis, positive.
 
   Raises:
     ValueError: radius or std is not positive.
@@ -84,7 +85,7 @@ def moons(noise: float = 0.2, scale: float = 3.0, shift: float = -1.0) -> Toy:
 
   The defaults are the scale, shift and noise of Tong et al. 2023,
   arXiv:2302.00482, with Gaussian noise as in scikit-learn; torchdyn_moons has
-  the noise that their code draws. scale=1, shift=0: make_moons itself.
+  the noise of their code. With scale=1, shift=0 this is make_moons itself.
 
   Args:
     noise: standard deviation before scaling; at zero there is no density.
@@ -98,12 +99,12 @@ def moons(noise: float = 0.2, scale: float = 3.0, shift: float = -1.0) -> Toy:
 
 
 def torchdyn_moons() -> Toy:
-  """Moons whose noise is one uniform draw, added to both coordinates.
+  """Moons with one uniform noise value, added to both coordinates.
 
     3 (half circle + .2 (u, u)) - 1,   u uniform in [0, 1]
 
-  What torchdyn's generate_moons draws, and with it torchcfm's code for Tong et
-  al. 2023, arXiv:2302.00482, table 2.
+  The distribution of torchdyn's generate_moons, as scaled by torchcfm's code
+  for Tong et al. 2023, arXiv:2302.00482, table 2.
   """
   draw = _curve_sampler(_moons())
 
@@ -163,18 +164,18 @@ def swiss_roll(noise: float = 1.0, scale: float = 0.2) -> Toy:
 
 
 def checkerboard(num_cells: int = 4, half_width: float = 4.0) -> Toy:
-  """Uniform on the black cells of a board, the lower left one black.
+  """Uniform on the black cells of a checkerboard; the lower left one is black.
 
   The defaults are those of FFJORD, Grathwohl et al. 2018, arXiv:1810.01367:
   eight cells of side 2 in [-4, 4]^2. log_prob is -inf off the black cells; the
-  score is zero inside them, and is given as zero everywhere.
+  score is zero inside them, and returned as zero everywhere.
 
   Args:
-    num_cells: cells a side, even.
-    half_width: the board is [-half_width, half_width]^2.
+    num_cells: number of cells along a side, even.
+    half_width: half the side length; the board is [-half_width, half_width]^2.
 
   Raises:
-    ValueError: num_cells is odd or below two, half_width is not positive.
+    ValueError: num_cells is odd or below two, or half_width is not positive.
   """
   if num_cells < 2 or num_cells % 2:
     raise ValueError(f"num_cells: expected even and above 0, got {num_cells}")
@@ -206,20 +207,20 @@ def pinwheel(
   rate: float = 0.25,
   scale: float = 2.0,
 ) -> Toy:
-  """Gaussian arms, twisted by their radius; no closed-form density.
+  """Gaussian arms, twisted more at larger radius; no closed-form density.
 
     f = (1 + radial_std z_1, tangential_std z_2),
     scale R(-angle) f,   angle = 2 pi arm / num_arms + rate exp(f_1)
 
-  where R(a) turns by a. The defaults are those of FFJORD, Grathwohl et al.
+  where R(a) rotates by a. The defaults are those of FFJORD, Grathwohl et al.
   2018, arXiv:1810.01367, after Johnson et al. 2016, arXiv:1603.06277.
 
   Args:
     num_arms: number of arms, at least one.
-    radial_std: spread along an arm.
-    tangential_std: spread across an arm.
-    rate: of the twist.
-    scale: factor on the whole, positive.
+    radial_std: standard deviation along an arm.
+    tangential_std: standard deviation across an arm.
+    rate: strength of the twist.
+    scale: factor on the samples, positive.
 
   Raises:
     ValueError: num_arms is below one or scale is not positive.
@@ -244,14 +245,14 @@ def pinwheel(
 
 
 def _moons():
-  """Curves take jnp to draw, and np (float64) to lay out a quadrature."""
+  """Arcs (xp, u) -> point: xp is jnp to sample, np (float64) for quadrature."""
   outer = lambda xp, u: (xp.cos(math.pi * u), xp.sin(math.pi * u))
   inner = lambda xp, u: (1 - xp.cos(math.pi * u), 0.5 - xp.sin(math.pi * u))
   return outer, inner
 
 
 def _curve_sampler(arcs):
-  """key -> a point [2] of one of the arcs, each as probable."""
+  """key -> a point [2] of one of the arcs, which are equally probable."""
 
   def sample(key):
     arc_key, place_key = jax.random.split(key)

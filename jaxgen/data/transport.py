@@ -1,14 +1,13 @@
-"""Pairs of laws whose optimal transport is known: benchmarks without downloads.
+"""Pairs of distributions with known optimal transport: offline benchmarks.
 
-A pair draws from its optimal plan: the x of one key goes to the y of the same
-key. Duals and maps are learned from draws that are not paired: x of one key, y
-of another.
+A pair samples its optimal plan: the x and y of one key are matched. Duals and
+maps are trained on unpaired samples: x from one key, y from another.
 
   distance  f is 1-Lipschitz:  W1 = E |x - y| = E f(x) - E f(y)
   squared   phi is convex:     W2^2 = E |x - y|^2,  y = grad phi(x)
 
-f is high on the first law, as a critic on real data. All costs are E cost(x, y)
-over paired draws, exactly.
+f is high on the first distribution, as a critic is on real data. Every
+transport cost is exactly E cost(x, y) over paired samples.
 """
 
 from collections.abc import Callable
@@ -22,14 +21,14 @@ from jaxgen import costs, keys
 
 
 class Pair(NamedTuple):
-  """Two laws on R^D and the optimal transport from the first to the second.
+  """Two distributions on R^D and the optimal transport from first to second.
 
   Attributes:
     dim: D.
-    sample: key -> (x [D], y [D]), one draw of the optimal plan.
+    sample: key -> (x [D], y [D]), one sample of the optimal plan.
     cost: (x, y) -> [], |x - y| or |x - y|^2.
-    potential: [D] -> []: f or phi of the module's first lines.
-    transport: x [D] -> y [D], where the plan is a map.
+    potential: [D] -> [], f or phi as in the module's docstring.
+    transport: x [D] -> y [D] if the plan is a map, otherwise None.
   """
 
   dim: int
@@ -50,21 +49,21 @@ def funnels(
   """The W1 benchmark of random MinFunnel potentials.
 
     u(x) = min_n |x - a_n| + b_n,   f = -u
-    y ~ U[-L, L]^D lies on a ray of u, from a_n through y to where u stops
-    rising at one; its relative place s on the ray becomes x's, s^power
 
-  |grad u| = 1 and the mass moves along its rays, so f is optimal and W1 =
-  E u(y) - E u(x).
+  y ~ U[-L, L]^D lies on a ray of u, which runs from an anchor a_n through y to
+  where u stops increasing at rate one. If y is at the fraction s of the ray, x
+  is at s^power. |grad u| = 1 and mass moves along rays, so f is optimal and
+  W1 = E u(y) - E u(x).
 
   Args:
     key: of the anchors a ~ U[-L, L]^D and the heights b ~ .1 N(0, 1).
     dim: D, at least 1.
     num_funnels: N, at least 1.
-    half_width: L.
-    power: how near its anchor x lies, at least 1.
+    half_width: L, positive.
+    power: at least 1; x is nearer to its anchor for larger powers.
 
   Raises:
-    ValueError: a number out of range, a legacy key.
+    ValueError: a number is out of range, or key is a legacy key.
 
   Reference: Korotin et al. 2022, arXiv:2206.07767, section 4.
   """
@@ -101,10 +100,10 @@ def funnels(
 
 
 def swapped(pair: Pair) -> Pair:
-  """The second law first: of W1, whose potential is then -f.
+  """The pair with its two distributions exchanged, for W1; its potential is -f.
 
   Raises:
-    ValueError: the pair has a map, whose inverse is not known.
+    ValueError: the pair has a map, whose inverse is unknown.
   """
   if pair.transport is not None:
     raise ValueError("pair: expected one of the distance |x - y|, got a map")
@@ -119,10 +118,10 @@ def shifted(dim: int, shift: float = 2.0) -> Pair:
 
   Args:
     dim: D, at least 1.
-    shift: of the mean, along the diagonal; of either sign.
+    shift: shift of the mean along the diagonal, of either sign.
 
   Raises:
-    ValueError: no dimension.
+    ValueError: dim is below 1.
   """
   _at_least(1, dim=dim)
   along = jnp.full((dim,), dim**-0.5)
@@ -140,16 +139,16 @@ def scaled(
 ) -> Pair:
   """N(0, I) and N(0, scale^2 on some axes, 1 on the others): f = -+|P x|.
 
-  Rays leave the axes that stay at right angles; P x are the others, and W1 =
-  |scale - 1| E |P x|.
+  P projects onto the scaled axes, rays are perpendicular to the other axes, and
+  W1 = |scale - 1| E |P x|.
 
   Args:
     dim: D, at least 1.
-    scale: positive.
-    num_axes: how many are scaled, the first, at most D; None: all.
+    scale: factor on the scaled axes, positive.
+    num_axes: the first num_axes axes are scaled, at most D; None means all.
 
   Raises:
-    ValueError: a number out of range.
+    ValueError: a number is out of range.
   """
   num_axes = dim if num_axes is None else num_axes
   _at_least(1, num_axes=num_axes)
@@ -168,9 +167,9 @@ def scaled(
 
 
 def exponential() -> Pair:
-  """U[0, 1] and the exponential law of mean 1, on a line: W2^2 = 5/6.
+  """U[0, 1] and the exponential distribution of mean 1 on a line: W2^2 = 5/6.
 
-  The map of equal quantiles, optimal for every convex cost of x - y:
+  The monotone map, which is optimal for every convex cost of x - y:
 
     T(x) = -log(1 - x),   phi(x) = x + (1 - x) log(1 - x)
   """
@@ -217,15 +216,16 @@ def log_sum_exp(
   temperature: float = 1.0,
   convexity: float = 0.5,
 ) -> Pair:
-  """The W2 benchmark of a convex potential, from N(0, I) to its gradient's law.
+  """The W2 benchmark of a convex potential: N(0, I) and its image by grad phi.
 
     phi(x) = convexity |x|^2 / 2 + T log sum_k exp((<a_k, x> + b_k) / T)
     a_k ~ 3 / sqrt(D) N(0, I),   b_k ~ N(0, 1)
 
-  At temperature .5 and convexity .1 the hard tier: nearly a map onto points.
+  With temperature .5 and convexity .1 this is the hard tier, where the map
+  nearly sends everything to a few points.
 
   Raises:
-    ValueError: a number out of range, a legacy key.
+    ValueError: a number is out of range, or key is a legacy key.
   """
   keys.require_typed(key)
   _at_least(1, dim=dim, num_planes=num_planes)
@@ -252,12 +252,12 @@ def log_sum_exp(
 
 
 def _meetings(y, direction, value, anchors, heights):
-  """Of every funnel the r at which |y + r v - a| + b = u(y) + r; inf: never."""
+  """For each funnel, the r with |y + r v - a| + b = u(y) + r; inf if none."""
 
   def meeting(anchor, height):
     delta, excess = y - anchor, value - height
     slope = 2 * (excess - jnp.sum(delta * direction))
-    apart = slope != 0  # but for its own funnel, met all along
+    apart = slope != 0  # except its own funnel, where every r is a solution
     r = jnp.sum(delta**2) - excess**2
     r = r / jnp.where(apart, slope, 1.0)
     return jnp.where(apart & (r > 0) & (r > -excess), r, jnp.inf)
@@ -273,7 +273,7 @@ def _covariance(key, dim):
 
 
 def _power(matrix, power):
-  """Of a symmetric positive matrix."""
+  """The matrix power of a symmetric positive definite matrix."""
   values, vectors = jnp.linalg.eigh(matrix)
   return vectors @ jnp.diag(values**power) @ vectors.T
 

@@ -1,1 +1,1 @@
-"""Losses: pure functions of one example, or of a cloud where they say so."""
+"""Losses: pure functions of one example, or of a batch where documented."""

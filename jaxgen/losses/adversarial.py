@@ -1,10 +1,11 @@
-"""Adversarial losses: functions of what a discriminator says of two examples.
+"""Adversarial losses: functions of a discriminator's scores of two examples.
 
   r = D(data),  f = D(generated),   any real numbers, high on data
 
-An Objective holds the discriminator's loss and the generator's, both of one
-pair (r, f) and both to be minimised. Where D is at its optimum, the mean of the
-discriminator's loss is, up to sign and constants, a distance between the laws:
+An Objective holds the losses of the discriminator and the generator, functions
+of one pair (r, f), both to be minimised. For an optimal D, the mean of the
+discriminator's loss is, up to sign and constants, a distance between the data
+distribution P and the generated distribution Q:
 
   f_gan(d)         -D_d(P || Q)
   original         log 4 - 2 JS(P, Q)
@@ -34,8 +35,8 @@ class Objective(NamedTuple):
   """The two losses of a game on scores, each (r [], f []) -> [].
 
   Attributes:
-    discriminator: its loss.
-    generator: its loss; r matters to relativistic ones only.
+    discriminator: loss of the discriminator.
+    generator: loss of the generator; depends on r only if relativistic.
   """
 
   discriminator: Callable
@@ -46,11 +47,11 @@ class Divergence(NamedTuple):
   """An f-divergence D(P || Q) = E_Q f(p / q) and its dual.
 
   Attributes:
-    f: convex, f(1) = 0 but for gan, whose is -log 4; f(0) is its limit, which
-      is infinite for reverse_kullback_leibler only.
-    activation: g, from a score onto the domain of f's conjugate.
+    f: convex, with f(1) = 0, except for gan, where it is -log 4. f(0) is the
+      limit, infinite only for reverse_kullback_leibler.
+    activation: g, which maps a score into the domain of f's conjugate.
     conjugate: f*(g(score)), as a function of the score.
-    optimal: p / q -> the score at which the dual is attained: g = f'(p / q).
+    optimal: p / q -> the score at which the dual is attained, g = f'(p / q).
 
   Reference: Nowozin et al. 2016, arXiv:1606.00709, tables 1 and 2.
   """
@@ -123,7 +124,7 @@ def gan() -> Divergence:
 
 
 def total_variation() -> Divergence:
-  """TV(P, Q): f = |u - 1| / 2, its dual's supremum at infinite scores."""
+  """TV(P, Q): f = |u - 1| / 2; the dual is attained at infinite scores."""
   return Divergence(
     f=lambda u: jnp.abs(u - 1) / 2,
     activation=lambda v: jnp.tanh(v) / 2,
@@ -133,12 +134,12 @@ def total_variation() -> Divergence:
 
 
 def _u_log_u(u):
-  """0 at 0, of slope -infinity, where u * jnp.log(u) and its slope are NaN."""
+  """u log u, 0 with slope -infinity at 0, where u * jnp.log(u) gives NaN."""
   return -jax.scipy.special.entr(u)
 
 
 def f_gan(divergence: Divergence) -> Objective:
-  """The game on an f-divergence: -g(r) + f*(g(f)), and -f*(g(f)).
+  """The game of an f-divergence: losses -g(r) + f*(g(f)), and -f*(g(f)).
 
   Reference: Nowozin et al. 2016, arXiv:1606.00709, eq. 6.
   """
@@ -149,8 +150,11 @@ def f_gan(divergence: Divergence) -> Objective:
 
 
 def original() -> Objective:
-  """Goodfellow's game, log D(x) + log(1 - D(G)) with D a sigmoid of the score:
-  f_gan(gan()). Its generator learns nothing where the scores saturate.
+  """Goodfellow's game, f_gan(gan()).
+
+    log D(x) + log(1 - D(G)),   D a sigmoid of the score
+
+  The generator's gradient vanishes where the scores saturate.
 
   Reference: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
   """
@@ -158,7 +162,7 @@ def original() -> Objective:
 
 
 def non_saturating() -> Objective:
-  """The same discriminator; the generator maximises log D(G).
+  """The discriminator of `original`; the generator maximises log D(G).
 
   Reference: Goodfellow et al. 2014, arXiv:1406.2661, section 3.
   """
@@ -166,7 +170,7 @@ def non_saturating() -> Objective:
 
 
 def least_squares() -> Objective:
-  """(r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
+  """Losses (r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
 
   Reference: Mao et al. 2017, arXiv:1611.04076, eq. 9.
   """
@@ -176,7 +180,7 @@ def least_squares() -> Objective:
 
 
 def hinge() -> Objective:
-  """max(0, 1 - r) + max(0, 1 + f), and -f.
+  """Losses max(0, 1 - r) + max(0, 1 + f), and -f.
 
   Reference: Lim and Ye 2017, arXiv:1705.02894.
   """
@@ -186,7 +190,7 @@ def hinge() -> Objective:
 
 
 def wasserstein() -> Objective:
-  """f - r, and -f; losses.wasserstein has what bounds the slope.
+  """Losses f - r, and -f; losses.wasserstein bounds the critic's slope.
 
   Reference: Arjovsky et al. 2017, arXiv:1701.07875.
   """
@@ -194,9 +198,9 @@ def wasserstein() -> Objective:
 
 
 def relativistic() -> Objective:
-  """softplus(f - r), and softplus(r - f): which of a pair is the data.
+  """Losses softplus(f - r), and softplus(r - f): which of a pair is real.
 
-  With `zero_centred` at data (R1) and at generated (R2) it is R3GAN.
+  With `zero_centred` on data (R1) and on generated examples (R2), it is R3GAN.
 
   Reference: Jolicoeur-Martineau 2018, arXiv:1807.00734; Huang et al. 2025,
   arXiv:2501.05441, eq. 2.
@@ -207,10 +211,10 @@ def relativistic() -> Objective:
 def zero_centred(
   critic_fn: Callable, x: Float[Array, "*D"]
 ) -> Float[Array, ""]:
-  """|grad D(x)|^2 at one example, to be added gamma / 2 times: R1 at data, R2
-  at generated.
+  """|grad D(x)|^2 at one example: the R1 penalty on data, R2 on generated ones.
 
-  Evaluated every k-th step only it is added k times gamma / 2 (lazy).
+  Add it with weight gamma / 2, or, if evaluated only every k-th step, with
+  weight k gamma / 2 (lazy regularisation).
 
   Args:
     critic_fn: D, [*D] -> [].

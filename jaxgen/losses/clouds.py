@@ -1,15 +1,16 @@
-"""Distances of two clouds of points that a generator can descend.
+"""Differentiable distances between two point clouds, as losses of a generator.
 
-  x [N, *D] of weights a, y [M, *D] of weights b; uniform where none are given
+  x [N, *D] with weights a, y [M, *D] with weights b; uniform by default
 
   OT_epsilon  min over plans of  <plan, c> + epsilon KL(plan | a b^T)
   Sinkhorn    OT_epsilon(x, y) - OT_epsilon(x, x) / 2 - OT_epsilon(y, y) / 2
   sliced      the mean over directions of W2^2 of the projections
   energy      2 E|x - y| - E|x - x'| - E|y - y'|
 
-No critic: each is a loss of a generator's batch against one of data, biased as
-an estimate of the same between laws, and 0 where the clouds are equal.
-Differentiable in x and y, and traceable.
+No critic is needed: each compares a batch of a generator with a batch of data.
+As an estimate of the distance between distributions it is biased. All but
+OT_epsilon are 0 for equal clouds. All are differentiable in x and y, and may be
+traced.
 """
 
 from typing import NamedTuple
@@ -27,11 +28,11 @@ class Entropic(NamedTuple):
   """Entropic transport between two clouds.
 
   Attributes:
-    value: OT_epsilon, by its dual: never too large, whatever the error.
-    first: u, [N]; 0 where a is.
-    second: v, [M]; 0 where b is. exp((u + v - c) / epsilon) is the density of
-      the plan against a b^T, as in wasserstein.entropic.
-    error: of the plan's margins, sum_i |p_i - a_i| + sum_j |p_j - b_j|, [].
+    value: OT_epsilon, by its dual: a lower bound, however large the error.
+    first: u, [N]; 0 where a is 0.
+    second: v, [M]; 0 where b is 0. exp((u + v - c) / epsilon) is the density of
+      the plan with respect to a b^T, as in wasserstein.entropic.
+    error: error of the marginals, sum_i |p_i - a_i| + sum_j |p_j - b_j|, [].
   """
 
   value: Array
@@ -44,8 +45,8 @@ class Divergence(NamedTuple):
   """A Sinkhorn divergence.
 
   Attributes:
-    value: [].
-    error: the largest one of its three plans' margins, [], as in `Entropic`.
+    value: the divergence, [].
+    error: the largest marginal error of its three plans, [], as in `Entropic`.
   """
 
   value: Array
@@ -67,25 +68,26 @@ def entropic(
 
     max  <a, u> + <b, v> - epsilon (<a b^T, exp((u + v - c) / epsilon)> - 1)
 
-  Its gradient is that of the costs on the plan: u and v are at a maximum, and
-  held. The memory is that of all pairs.
+  Its gradient is that of <plan, c> with the plan held constant, since u and v
+  are optimal. Memory is proportional to N M.
 
   Args:
     x: [N, *D].
     y: [M, *D].
-    epsilon: in the cost's units, positive.
+    epsilon: regularisation, in the cost's units, positive.
     cost: c, ([*D], [*D]) -> [].
-    a: weights of x, [N], that sum to one.
-    b: weights of y, [M], that sum to one.
-    threshold: the error at which the iteration ends; float32 does not come
-      below some 1e-7 max c / epsilon.
-    max_iterations: at least 1, at which it ends in any case: see the error. 20
-      log(max c / epsilon) until epsilon is reached, and some hundreds at it.
+    a: weights of x, [N], with sum one.
+    b: weights of y, [M], with sum one.
+    threshold: error at which the iteration stops; in float32 the error stays
+      above about 1e-7 max c / epsilon.
+    max_iterations: limit on the iterations, at least 1; check the error if it
+      may be reached. About 20 log(max c / epsilon) iterations reduce the
+      smoothing to epsilon, and some hundreds follow.
 
   Raises:
-    ValueError: points of different shape, an empty cloud, an epsilon that is
-      not positive, no iterations, weights of another number, or known not to
-      be weights.
+    ValueError: the points differ in shape, a cloud is empty, epsilon is not
+      positive, max_iterations is below 1, or weights have the wrong length, or
+      are concrete and negative or do not sum to one.
 
   Reference: Cuturi 2013, arXiv:1306.0895; Feydy et al. 2019, arXiv:1810.08278,
   eq. 4 and 6.
@@ -107,19 +109,20 @@ def sinkhorn_divergence(
   threshold: float = 1e-4,
   max_iterations: int = 2000,
 ) -> Divergence:
-  """The Sinkhorn divergence, entropic transport less its bias.
+  """The Sinkhorn divergence: entropic transport without its bias.
 
     OT_epsilon(x, y) - OT_epsilon(x, x) / 2 - OT_epsilon(y, y) / 2
 
-  It goes from the cost of transport at small epsilon to a kernel distance at
-  large: |mean x - mean y|^2 for c = square, half of `energy_distance` for c =
-  distance. For both costs at least 0, and 0 for equal clouds. The cost has to
-  be symmetric.
+  It interpolates between the transport cost, as epsilon -> 0, and a kernel
+  distance, as epsilon -> infinity: |mean x - mean y|^2 for c = square, half of
+  `energy_distance` for c = distance. For both costs it is at least 0, and 0 for
+  equal clouds. The cost must be symmetric.
 
   Args and Raises: as in `entropic`.
 
   Returns:
-    The value and the error that it was left with: of a small epsilon, look.
+    The value and its marginal error, which should be checked if epsilon is
+    small.
 
   Reference: Genevay et al. 2018, arXiv:1706.00292; Feydy et al. 2019,
   arXiv:1810.08278, eq. 3.
@@ -144,23 +147,24 @@ def sliced_wasserstein(
   y: Float[Array, "M ..."],
   num_directions: int,
 ) -> Float[Array, ""]:
-  """The sliced 2-Wasserstein distance, squared: a mean over directions.
+  """The squared sliced 2-Wasserstein distance, a mean over random directions.
 
     mean_k int_0^1 (F_k^-1(q) - G_k^-1(q))^2 dq,   F_k of <x, e_k>, |e_k| = 1
 
-  On a line the optimal plan pairs equal quantiles. These are steps of 1 / N and
-  1 / M, so the integral is a sum, exact for any two sizes. Its mean over the
-  directions is at most W2^2 / D, and just that of a shift.
+  In one dimension the optimal plan pairs equal quantiles. These are step
+  functions with steps 1 / N and 1 / M, so the integral is a sum, exact for any
+  two sizes. In expectation over directions the value is at most W2^2 / D, with
+  equality if y is a translation of x.
 
   Args:
     key: of the directions.
     x: [N, *D].
     y: [M, *D].
-    num_directions: how many, at least 1.
+    num_directions: number of directions, at least 1.
 
   Raises:
-    ValueError: points of different shape, an empty cloud, no directions, a
-      legacy key.
+    ValueError: the points differ in shape, a cloud is empty, num_directions is
+      below 1, or key is a legacy key.
 
   Reference: Bonneel et al. 2015, Journal of Mathematical Imaging and Vision 51;
   Deshpande et al. 2018, arXiv:1803.11188.
@@ -173,10 +177,10 @@ def sliced_wasserstein(
     )
   x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
   middle = jax.lax.stop_gradient(x.mean(0))[None]
-  x, y = x - middle, y - middle  # what is far from zero loses digits
+  x, y = x - middle, y - middle  # points far from zero would lose digits
   along = jax.random.normal(key, (num_directions, x.shape[1]), x.dtype)
   along = along / jax.vmap(costs.norm)(along)[:, None]
-  # In units of 1 / (N M): where a step of either begins, and its length.
+  # Starts and lengths of the steps of either function, in units of 1 / (N M).
   steps = np.union1d(np.arange(len(x) + 1) * len(y), np.arange(len(y)) * len(x))
   starts, lengths = steps[:-1], np.diff(steps) / steps[-1]
   gaps = (
@@ -189,19 +193,19 @@ def sliced_wasserstein(
 def energy_distance(
   x: Float[Array, "N ..."], y: Float[Array, "M ..."]
 ) -> Float[Array, ""]:
-  """The squared energy distance of two clouds; SciPy's is its root.
+  """The squared energy distance of two clouds; SciPy returns its square root.
 
     2 mean_ij |x_i - y_j| - mean_ij |x_i - x_j| - mean_ij |y_i - y_j|
 
-  Of the clouds themselves, so that it is never negative; between the laws that
-  they are drawn from it is too large by E|x - x'| / N + E|y - y'| / M.
+  This is the distance of the clouds themselves, so it is never negative. As an
+  estimate for their distributions, its bias is E|x - x'| / N + E|y - y'| / M.
 
   Args:
     x: [N, *D].
     y: [M, *D].
 
   Raises:
-    ValueError: points of different shape, or an empty cloud.
+    ValueError: the points differ in shape, or a cloud is empty.
 
   Reference: Szekely and Rizzo 2013, Journal of Statistical Planning and
   Inference 143; Bellemare et al. 2017, arXiv:1705.10743.
@@ -222,7 +226,7 @@ def _check(x, y):
 
 
 def _weights(name, weights, x):
-  """Uniform ones for None; those that are traced are believed."""
+  """Validated weights, uniform for None; traced values are not checked."""
   if weights is None:
     return jnp.full(len(x), 1 / len(x), x.dtype)
   if weights.shape != x.shape[:1]:
@@ -259,7 +263,7 @@ def _limits(epsilon, threshold, max_iterations):
 
 
 def _transport(paid, a, b, limits, solve):
-  """Entropic transport of costs [N, M], by the potentials that solve finds."""
+  """Entropic transport of costs [N, M], from the potentials of `solve`."""
   held = jax.lax.stop_gradient((paid, a, b))
   u, v = jax.lax.stop_gradient(solve(*held, **limits))
   epsilon = limits["epsilon"]

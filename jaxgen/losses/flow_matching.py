@@ -1,11 +1,12 @@
-"""Flow matching between any two data sets, and stochastic interpolants.
+"""Flow matching between any two datasets, and stochastic interpolants.
 
   x_t = alpha(t) data + sigma(t) source + gamma(t) z,   z ~ N(0, I)
   velocity = alpha' data + sigma' source + gamma' z
 
-t = 0 is data and t = 1 the source (papers of this family count the other way).
-The regression on velocity learns E[velocity | x_t], whose flow has the law of
-x_t at every t, whatever the coupling of data and source was (couplings.py):
+t = 0 is data and t = 1 the source (papers on flow matching count the other
+way). Regression on velocity learns E[velocity | x_t], whose flow has the
+distribution of x_t at every t, for any coupling of data and source
+(couplings.py):
 
   coupling     path, bridge gamma             method
   independent  linear, constant(s)            I-CFM; s = 0: rectified flow
@@ -14,8 +15,8 @@ x_t at every t, whatever the coupling of data and source was (couplings.py):
   of a flow    linear, constant(0)            reflow
   any          any, any                       stochastic interpolants
 
-Where the source is a standard normal and gamma = 0 it is
-denoising.denoising on the same path with predictions.velocity, exactly.
+With a standard normal source and gamma = 0 it equals denoising.denoising on the
+same path with predictions.velocity.
 
 References: Tong et al. 2023, arXiv:2302.00482; Liu et al. 2022,
 arXiv:2209.03003; Albergo et al. 2023, arXiv:2303.08797.
@@ -34,9 +35,9 @@ Bridge = Callable[[ArrayLike], Float[Array, ""]]
 
 
 def constant(std: float) -> Bridge:
-  """gamma(t) = std: noise of one size, which the velocity does not see.
+  """gamma(t) = std, a constant: the bridge does not add to the velocity.
 
-  The flow's ends are then data and source blurred by it. 0: none.
+  The flow's ends are then data and source blurred by this noise, if std > 0.
 
   Raises:
     ValueError: std is negative.
@@ -46,13 +47,13 @@ def constant(std: float) -> Bridge:
 
 
 def brownian(std: float, t_max: float = 1.0) -> Bridge:
-  """gamma(t) = std sqrt(t (1 - t / t_max)): a bridge of diffusion std.
+  """gamma(t) = std sqrt(t (1 - t / t_max)), a Brownian bridge of diffusion std.
 
-  Its ends are data and source themselves. gamma' is infinite there.
+  The ends of the flow are data and source themselves. gamma' is infinite there.
 
   Args:
-    std: of the Brownian motion, per root of time.
-    t_max: where the bridge ends, the path's; pi / 2 on trigonometric.
+    std: of the Brownian motion, per square root of time.
+    t_max: the end of the bridge, equal to the path's: pi / 2 on trigonometric.
 
   Raises:
     ValueError: std is negative.
@@ -69,7 +70,7 @@ def _check_std(std):
 def _check_bridge(bridge, path):
   with jax.ensure_compile_time_eval():
     end = bridge(jnp.asarray(path.t_max, float))
-  # That of a learned bridge is traced, and not checked.
+  # A learned bridge gives a traced value, which cannot be checked.
   if not isinstance(end, jax.core.Tracer) and not math.isfinite(end):
     raise ValueError(
       "bridge: expected a finite value at the path's t_max"
@@ -88,19 +89,19 @@ def problem(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
   """The regression problem of one pair: (x_t, velocity), both [*D].
 
-    x_t = alpha(t) data + sigma(t) source + gamma(t) noise,   velocity its rate
+    x_t = alpha(t) data + sigma(t) source + gamma(t) noise,   velocity = dx_t/dt
 
   Args:
     data: an example, [*D].
-    source: the example of the other set that it is paired with, [*D].
-    noise: z, a standard normal draw, [*D].
-    t: time, [], in [path.t_min, path.t_max]; where gamma' is infinite, inside.
-    path: alpha and sigma; linear for straight lines.
+    source: the source example that it is paired with, [*D].
+    noise: z, a standard normal sample, [*D].
+    t: time, [], in [path.t_min, path.t_max], except where gamma' is infinite.
+    path: alpha and sigma; linear gives straight lines.
     bridge: gamma, [] -> [].
 
   Raises:
-    ValueError: shapes or dtypes differ, t is not one time, or a concrete one
-      outside the path's domain; a bridge that ends before the path.
+    ValueError: shapes or dtypes differ, t is not a single time or is concrete
+      and outside the path's domain, or gamma is not finite at path.t_max.
   """
   for name, x in (("source", source), ("noise", noise)):
     if jnp.shape(x) != jnp.shape(data) or x.dtype != data.dtype:
@@ -162,18 +163,18 @@ def stochastic_interpolant(
   bridge: Bridge,
   weight: predictions.Weight,
 ) -> Float[Array, ""]:
-  """Velocity and denoiser of an interpolant for one pair, by one network.
+  """Regression on an interpolant's velocity and noise for one pair.
 
     w(t) * mean_i [(v - velocity)_i^2 + (eta - z)_i^2],   (v, eta) = f(x_t, t)
 
-  eta learns E[z | x_t], so that -eta / gamma is the score: the flow and every
-  SDE of the same marginals come from one model (fields.from_interpolant).
+  eta learns E[z | x_t], so that -eta / gamma is the score: one model gives the
+  flow and every SDE with the same marginals (fields.from_interpolant).
 
   Args:
     predict_fn: f, ([*D], []) -> (v, eta), both [*D], parameters bound.
     data, source, noise, t, path, bridge, weight: as in `flow_matching`.
 
-  Returns and Raises: as `flow_matching`.
+  Returns and Raises: as in `flow_matching`.
 
   Reference: Albergo et al. 2023, arXiv:2303.08797, eq. 2.13 and 2.19.
   """

@@ -6,14 +6,15 @@
   sliced_vr      mean_i [s_i^2 + 2 u . (ds/dx) u]         one product
   denoising      losses/denoising.py with predictions.score    none
 
-(for sliced ones the mean is the sum over 1 / D, and E u u^T = I). Over x ~ p
-each differs from explicit by a constant, denoising with p the law of x_t, so
-that their gradients agree in expectation. All take one example and score_fn,
-[*D] -> [*D], with parameters bound. At a level of noise, call them on x_t with
-lambda x: score_fn(x, t); the weight sigma(t)^2 makes every level count alike.
+(In the sliced losses the mean is the sum divided by D, and E u u^T = I.) In
+expectation over x ~ p each differs from explicit by a constant, where p is the
+distribution of x_t for denoising, so all have the same expected gradient. All
+take one example and score_fn, [*D] -> [*D], with parameters bound. At a noise
+level, call them on x_t with lambda x: score_fn(x, t); the weight sigma(t)^2
+balances the levels.
 
-An energy network f: [*D] -> [] has the score -grad f (`from_energy`), which
-these losses train through its second and third derivatives.
+An energy network f: [*D] -> [] has the score -grad f (`from_energy`). These
+losses train it through its second and third derivatives.
 """
 
 from collections.abc import Callable
@@ -30,20 +31,20 @@ def explicit(
   x: Float[Array, "..."],
   score: Float[Array, "..."],
 ) -> Float[Array, ""]:
-  """Squared error of the score at one point, where the true one is known.
+  """Squared error of the score at one point, where the true score is known.
 
     mean_i (s(x) - score)_i^2
 
   Args:
     score_fn: s, [*D] -> [*D], parameters bound.
-    x: a point, [*D], of the law that the error is averaged over.
+    x: a point, [*D], sampled from the distribution of interest.
     score: grad log p(x), [*D].
 
   Returns:
     The loss, [].
 
   Raises:
-    ValueError: score or what score_fn returns has another shape than x.
+    ValueError: score, or the output of score_fn, differs from x in shape.
 
   Reference: Hyvarinen 2005, JMLR 6, eq. 2.
   """
@@ -54,7 +55,7 @@ def explicit(
 
 
 def implicit(score_fn: Callable, x: Float[Array, "..."]) -> Float[Array, ""]:
-  """Hyvarinen's objective at one data point, its divergence exact.
+  """Hyvarinen's objective at one data point, with the exact divergence.
 
     mean_i [s_i(x)^2 + 2 d s_i / d x_i]
 
@@ -63,7 +64,7 @@ def implicit(score_fn: Callable, x: Float[Array, "..."]) -> Float[Array, ""]:
     x: a data point, [*D].
 
   Returns:
-    The loss, []; may be negative: the mean over data is the explicit loss
+    The loss, []. It may be negative: its mean over data is the explicit loss
     minus mean_i E (d_i log p)^2.
 
   Raises:
@@ -88,13 +89,13 @@ def sliced(
   Args:
     score_fn: s, [*D] -> [*D], parameters bound.
     x: a data point, [*D].
-    direction: u, [*D], with E u u^T = I: a normal draw, or random signs.
+    direction: u, [*D], with E u u^T = I: standard normal, or random signs.
 
   Returns:
     The loss, []; its mean over u is `implicit`.
 
   Raises:
-    ValueError: direction or what score_fn returns has another shape than x.
+    ValueError: direction, or the output of score_fn, differs from x in shape.
 
   Reference: Song et al. 2019, arXiv:1905.07088, eq. 7.
   """
@@ -107,7 +108,7 @@ def sliced_vr(
   x: Float[Array, "..."],
   direction: Float[Array, "..."],
 ) -> Float[Array, ""]:
-  """`sliced` with the mean of its first term over directions: less variance.
+  """`sliced` with its first term averaged over directions: lower variance.
 
     [|s(x)|^2 + 2 u . (ds/dx) u] / D
 
@@ -123,8 +124,8 @@ def from_energy(energy_fn: Callable) -> Callable:
   """The score function of p proportional to exp(-energy): -grad energy.
 
   Args:
-    energy_fn: [*D] -> [], parameters bound. More arguments, a time or a label,
-      are passed through.
+    energy_fn: ([*D], ...) -> [], parameters bound. Further arguments, such as a
+      time or a label, are passed through.
   """
   gradient = jax.grad(energy_fn)
   return lambda x, *more: -gradient(x, *more)

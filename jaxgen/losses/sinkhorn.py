@@ -4,15 +4,15 @@
 
   u_i = T(v)_i = -epsilon log sum_j b_j exp((v_j - c_ij) / epsilon)
 
-is the best u for v, and likewise v = T(u) for u. From the start at a small
-epsilon these steps take of the order of c / epsilon iterations; here epsilon
-falls by 5 % an iteration from the largest difference of costs to its value, and
-only there, near the optimum already, the iteration goes on to its threshold.
+is the optimal u for given v, and likewise v = T(u) for given u. Starting at a
+small epsilon, these steps take on the order of c / epsilon iterations. Here the
+smoothing falls by 5 % per iteration, from the largest difference of costs to
+epsilon, and only then, near the optimum, iterates until the threshold.
 
 Reference: Cuturi 2013, arXiv:1306.0895; Kosowsky and Yuille 1994, Neural
-Networks 7 (the falling epsilon); Thibault et al. 2017, arXiv:1711.01851
-(overrelaxation); Feydy et al. 2019, arXiv:1810.08278, section 3.1 (a cloud and
-itself).
+Networks 7 (epsilon scaling); Thibault et al. 2017, arXiv:1711.01851
+(overrelaxation); Feydy et al. 2019, arXiv:1810.08278, section 3.1 (the
+symmetric problem).
 """
 
 import functools
@@ -34,18 +34,18 @@ def between(
   threshold: float,
   max_iterations: int,
 ) -> tuple[Float[Array, "N"], Float[Array, "M"]]:
-  """Potentials of two clouds: u by turns with v, each moved 1.5 times as far.
+  """Potentials of two clouds: u and v in turn, with overrelaxation 1.5.
 
   Args:
     cost: c, of every pair.
-    a: weights of the rows, that sum to one.
-    b: weights of the columns, that sum to one.
-    epsilon: positive.
-    threshold: error of the rows' margin, sum_i |p_i - a_i|, that ends it.
-    max_iterations: that end it in any case.
+    a: weights of the rows, with sum one.
+    b: weights of the columns, with sum one.
+    epsilon: regularisation, positive.
+    threshold: stop when the row marginals' error, sum_i |p_i - a_i|, is below.
+    max_iterations: limit on the number of iterations.
 
   Returns:
-    u and v = T(u): the plan's columns sum to b.
+    u and v = T(u), so that the plan's columns sum to b.
   """
   return _solve(_by_turns, cost, a, b, epsilon, threshold, max_iterations)
 
@@ -58,9 +58,10 @@ def within(
   threshold: float,
   max_iterations: int,
 ) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-  """Potentials of a cloud and itself, c_ij = c_ji: u = v, moved half-way.
+  """Potentials of a cloud with itself, c_ij = c_ji: u = v, averaged with T(u).
 
-  Tens of iterations for the hundreds of `between`. Args and Returns: as there.
+  Takes tens of iterations where `between` takes hundreds. Args and Returns: as
+  there.
   """
   return _solve(_as_one, cost, a, a, epsilon, threshold, max_iterations)
 
@@ -71,7 +72,7 @@ def _best(cost, potential, weights, epsilon):
 
 
 def _by_turns(cost, a, b, epsilon, u, v, far):
-  """The next u and v, and T(v) at the v before."""
+  """The next u and v, and T(v) for the given v."""
   best = _best(cost, v, b, epsilon)
   u = u + far * (best - u)
   return u, v + far * (_best(cost.T, u, a, epsilon) - v), best
@@ -90,7 +91,7 @@ def _solve(step, cost, a, b, epsilon, threshold, max_iterations):
     smoothing = jnp.maximum(_DECAY * smoothing, epsilon)
     far = jnp.where(smoothing > epsilon, 1.0, _OVERRELAXED)
     after, v, best = step(cost, a, b, smoothing, u, v, far)
-    # The plan of u and v has the rows' sums a exp((u - T(v)) / epsilon).
+    # The rows of the plan of u and v sum to a exp((u - T(v)) / epsilon).
     error = jnp.sum(a * jnp.abs(jnp.expm1((u - best) / smoothing)))
     return number + 1, smoothing, error, after, v
 

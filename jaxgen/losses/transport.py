@@ -1,15 +1,15 @@
 """Transport maps, learned by games and by regression.
 
-A max-min game for the cost c plays a potential f, high on the target law,
-against a map T that moves x to the target:
+A max-min game for the cost c has two players: a potential f, high on the target
+distribution, and a map T that moves x to the target:
 
   OT = max_f min_T  E[c(x, T(x)) - f(T(x))] + E f(y)
 
-  map's turn         mover(f, T, x, cost=c)
-  potential's turn   wasserstein.dual(f, y, T(x))
+  map's loss         mover(f, T, x, cost=c)
+  potential's loss   wasserstein.dual(f, y, T(x))
 
-It is a Wasserstein game whose generator pays for the way. By other choices the
-same two functions are other methods:
+It is a Wasserstein GAN whose generator also pays the transport cost. Other
+choices of cost and potential give other methods:
 
   c = distance                        MM, MM-R of the W1 benchmark
   c = square / 2                      max-min, neural optimal transport
@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 from jaxgen import costs
 from jaxgen.losses import wasserstein
 
-_SIZES = (1.0, 0.5, 0.2, 0.05, 0.0)  # of Newton's steps, the best is taken
+_SIZES = (1.0, 0.5, 0.2, 0.05, 0.0)  # tried step lengths of Newton's method
 
 
 def mover(
@@ -40,21 +40,21 @@ def mover(
   *,
   cost: costs.Cost,
 ) -> Float[Array, ""]:
-  """The map's turn for one example: c(x, T(x)) - f(T(x)).
+  """The map's loss for one example: c(x, T(x)) - f(T(x)).
 
-  At the map's optimum it is f's c-transform at x.
+  For an optimal map its value is the c-transform of f at x.
 
   Args:
-    potential_fn: f, [*D] -> [], high on the target law.
+    potential_fn: f, [*D] -> [], high on the target distribution.
     transport_fn: T, [*D] -> [*D].
-    x: an example of the source law, [*D].
+    x: an example of the source distribution, [*D].
     cost: c, ([*D], [*D]) -> [].
 
   Returns:
     The loss, []. Reduce over a batch with vmap and mean.
 
   Raises:
-    ValueError: T changes the shape, or f is no scalar.
+    ValueError: T changes the shape, or f(T(x)) is not a scalar.
   """
   moved = _moved(transport_fn, x)
   return cost(x, moved) - costs.value(potential_fn, moved)
@@ -69,23 +69,24 @@ def weak_mover(
   cost: costs.Cost,
   diversity: float,
 ) -> Float[Array, ""]:
-  """The turn of a map that draws, for the weak cost of one example.
+  """The loss of a stochastic map for one example, with a weak cost.
 
     mean_k [c(x, T(x, z_k)) - f(T(x, z_k))] - diversity Var_k T(x, z_k)
 
   Var is unbiased and summed over the elements. With c = square / 2 it is the
-  gamma-weak quadratic cost at diversity = gamma / 2.
+  gamma-weak quadratic cost for diversity = gamma / 2.
 
   Args:
     potential_fn: f, [*D] -> [].
     transport_fn: T, ([*D], [*Z]) -> [*D].
-    x: an example of the source law, [*D].
-    noise: z, two draws at least, [K, *Z].
+    x: an example of the source distribution, [*D].
+    noise: z, at least two samples, [K, *Z].
     cost: c, ([*D], [*D]) -> [].
-    diversity: weight of the variance; 0 is the strong cost.
+    diversity: weight of the variance, at least 0; 0 gives the strong cost.
 
   Raises:
-    ValueError: a single draw, a negative diversity, or as in `mover`.
+    ValueError: noise has fewer than two samples, diversity is negative, or as
+      in `mover`.
 
   Reference: Korotin et al. 2023, arXiv:2201.12220, eq. 6 and 15.
   """
@@ -102,12 +103,12 @@ def weak_mover(
 def cycle(
   forth_fn: Callable, back_fn: Callable, y: Float[Array, "*D"]
 ) -> Float[Array, ""]:
-  """|T(S(y)) - y|^2: how far from inverse two maps are at one example.
+  """|T(S(y)) - y|^2, the cycle-consistency error at one example.
 
   Args:
     forth_fn: T, [*D] -> [*D].
     back_fn: S, [*D] -> [*D].
-    y: an example of the target law, [*D].
+    y: an example of the target distribution, [*D].
 
   Raises:
     ValueError: a map changes the shape.
@@ -123,21 +124,21 @@ def non_minimax(
   *,
   cycle_weight: float,
 ) -> Float[Array, ""]:
-  """W2GN for one independent pair: two convex potentials, one minimisation.
+  """W2GN for one independent pair: two convex potentials, minimised jointly.
 
     phi(x) - phi(S(y)) + cycle_weight |T(S(y)) - y|^2,
-    T = grad phi,  S = grad psi, held in the first two terms
+    T = grad phi,  S = grad psi, held constant in the first two terms
 
   Args:
     potential_fn: phi, [*D] -> [], convex.
-    conjugate_fn: psi, [*D] -> [], convex, to become phi's conjugate.
-    x: an example of the source law, [*D].
-    y: an independent one of the target law, [*D].
-    cycle_weight: positive; min(D, 50) as published.
+    conjugate_fn: psi, [*D] -> [], convex, trained to be phi's conjugate.
+    x: an example of the source distribution, [*D].
+    y: an independent example of the target distribution, [*D].
+    cycle_weight: positive; min(D, 50) in the paper.
 
   Raises:
-    ValueError: x and y differ in shape, a potential is no scalar, or the weight
-      is not positive.
+    ValueError: x and y differ in shape, a potential is not a scalar, or
+      cycle_weight is not positive.
 
   Reference: Korotin et al. 2021, arXiv:1909.13082, eq. 12.
   """
@@ -158,22 +159,22 @@ def conjugate_point(
   *,
   num_steps: int,
 ) -> Float[Array, "D"]:
-  """argmin_x phi(x) - <x, y>: where phi's conjugate at y is attained.
+  """argmin_x phi(x) - <x, y>: the point at which phi's conjugate is attained.
 
-  Newton's method with the best of a few step lengths, along the gradient where
-  none of them goes down. Where phi is convex the point x has grad phi(x) = y:
-  the way back of the map grad phi; in float32 to about 1e-3, as steps are
-  chosen by their values.
+  Newton's method with the best of a few step lengths, and a gradient step where
+  none of them decreases the value. Where phi is convex, grad phi(x) = y, so x
+  is the inverse of the map grad phi at y. In float32 it is accurate to about
+  1e-3, since steps are chosen by their values.
 
   Args:
     potential_fn: phi, [D] -> [], twice differentiable.
-    y: a point of the target law, [D].
-    start: where to begin, [D].
-    num_steps: of Newton, at least 1; three to six from a near start.
+    y: a point of the target distribution, [D].
+    start: initial point, [D].
+    num_steps: Newton steps, at least 1; three to six from a good start.
 
   Raises:
-    ValueError: no steps, y and start of different size or no points, or phi is
-      no scalar.
+    ValueError: num_steps is below 1, y and start are not points [D] of the same
+      size, or phi is not a scalar.
 
   Reference: Amos 2023, arXiv:2210.12153, section 3 (refined conjugates).
   """
@@ -184,7 +185,7 @@ def conjugate_point(
   sizes = jnp.asarray(_SIZES, start.dtype)
 
   def along(x, to):
-    """The best of the step lengths, and whether it is not 0."""
+    """The point of the best step length, and whether that is not 0."""
     tried = x[None] + sizes[:, None] * to[None]
     values = jax.vmap(gap)(tried)
     best = jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))
@@ -192,11 +193,11 @@ def conjugate_point(
 
   def newton(x, _):
     slope = jax.grad(gap)(x)
-    factor = jnp.linalg.cholesky(jax.hessian(gap)(x))  # NaN: not positive
+    factor = jnp.linalg.cholesky(jax.hessian(gap)(x))  # NaN if not positive
     to = -jax.scipy.linalg.cho_solve((factor, True), slope)
     to = jnp.where(jnp.all(jnp.isfinite(to)), to, -slope)
     moved, better = along(x, to)
-    # Where no part of Newton's step is downhill, the gradient is.
+    # If no Newton step decreases the value, take a gradient step.
     return jnp.where(better, moved, along(x, -slope)[0]), None
 
   return jax.lax.scan(newton, start, None, length=num_steps)[0]
@@ -209,23 +210,24 @@ def semi_dual(
   *,
   num_steps: int,
 ) -> Float[Array, ""]:
-  """The semi-dual of the quadratic cost for two clouds, conjugates exact.
+  """The semi-dual of the quadratic cost for two clouds, with exact conjugates.
 
     mean_i phi(x_i) + mean_j phi*(y_j),   phi*(y) = max_x <x, y> - phi(x)
     T = grad phi
 
   Its gradient is that of mean_i phi(x_i) - mean_j phi(x*(y_j)), with x* held
-  (Danskin), found from the cloud's best point on (`conjugate_point`). The value
-  returned is of these two means: it has the loss's gradient, not its value.
+  constant (Danskin's theorem) and computed by `conjugate_point` from the best
+  source point. The function returns this difference of means, which has the
+  gradient of the semi-dual but not its value.
 
   Args:
     potential_fn: phi, [D] -> [], twice differentiable; any smooth network.
     source: x, [N, D].
-    target: y, independent draws, [M, D].
-    num_steps: of Newton.
+    target: y, sampled independently, [M, D].
+    num_steps: number of Newton steps.
 
   Raises:
-    ValueError: empty clouds, of different dimension, or not of points [D].
+    ValueError: a cloud is empty or not of points [D], or dimensions differ.
 
   Reference: Amos 2023, arXiv:2210.12153, eq. 7; Taghvaei and Jalali 2019,
   arXiv:1902.07197.
@@ -251,16 +253,17 @@ def barycentric(
 
     h |T(x) - y|^2,   h = d plan / d (source x target) at (x, y)
 
-  Over independent draws the optimum is T(x) = E_plan[y | x].
+  In expectation over independent pairs, the optimum is T(x) = E_plan[y | x].
 
   Args:
     transport_fn: T, [*D] -> [*D].
-    x: an example of the source law, [*D].
-    y: an independent one of the target law, [*D].
-    density: h, of wasserstein.entropic_density or regularised_density, held.
+    x: an example of the source distribution, [*D].
+    y: an independent example of the target distribution, [*D].
+    density: h, from wasserstein.entropic_density or regularised_density, held
+      constant.
 
   Raises:
-    ValueError: x and y differ in shape, or T changes it.
+    ValueError: x and y differ in shape, or T changes the shape.
 
   Reference: Seguy et al. 2018, arXiv:1711.02283, eq. 11.
   """
@@ -270,7 +273,7 @@ def barycentric(
 
 
 def _require_points(**clouds):
-  """Two clouds [N, D] and [M, D]."""
+  """Raises ValueError unless two clouds are [N, D] and [M, D], not empty."""
   (first, x), (second, y) = clouds.items()
   if (
     not x.ndim == y.ndim == 2 or x.shape[1] != y.shape[1] or not x.size * y.size

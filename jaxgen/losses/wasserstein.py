@@ -5,14 +5,14 @@
        f^c(y) = min_x c(x, y) - f(x)                   the semi-dual
   OT = max E u(x) + E v(y),  u(x) + v(y) <= c(x, y)    the dual
 
-A critic is high on data. Every loss is to be minimised, so minus its mean is
-the dual's value; a penalty is added to it. What keeps the critic 1-Lipschitz:
+A critic is high on data. Every loss is to be minimised, so the dual's value is
+minus its mean, without the penalty. The critic is kept 1-Lipschitz by:
 
-  by force       clip_weights
-  by a penalty   gradient_penalty, divergence_penalty, quadratic
-  by its form    models.lipschitz: the value is then a lower bound of W1
+  projection     clip_weights
+  a penalty      gradient_penalty, divergence_penalty, quadratic
+  construction   models.lipschitz: the value is then a lower bound of W1
 
-Data and generated are independent draws: nothing here asks which x goes where.
+Data and generated examples are independent samples; no pairing is needed.
 """
 
 from collections.abc import Callable
@@ -31,19 +31,19 @@ def dual(
 ) -> Float[Array, ""]:
   """The Kantorovich-Rubinstein dual for one pair: f(generated) - f(data).
 
-  Also the potential's turn of every max-min game (losses.transport), with what
-  was moved as generated. The generator's loss is -f(generated).
+  Also the potential's loss in every max-min game (losses.transport), with T(x)
+  as the generated example. The generator's loss is -f(generated).
 
   Args:
     critic_fn: f, [*D] -> [], parameters bound.
-    data: an example, [*D].
-    generated: one of the other law, [*D].
+    data: a data example, [*D].
+    generated: a generated example, [*D].
 
   Returns:
     The loss, []. Reduce over a batch with vmap and mean.
 
   Raises:
-    ValueError: the two differ in shape, or f is no scalar.
+    ValueError: the examples differ in shape, or f is not a scalar.
 
   Reference: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2.
   """
@@ -52,9 +52,9 @@ def dual(
 
 
 def clip_weights(params: PyTree, bound: float) -> PyTree:
-  """Every parameter cut to [-bound, bound]: the projection of a critic's turn.
+  """Every parameter clipped to [-bound, bound], after a critic's update.
 
-  Bounds the slope by a constant that is not 1 and not known.
+  This bounds the critic's slope by an unknown constant other than 1.
 
   Raises:
     ValueError: bound is not positive.
@@ -67,7 +67,7 @@ def clip_weights(params: PyTree, bound: float) -> PyTree:
 
 
 def slope(critic_fn: Callable, x: Float[Array, "*D"]) -> Float[Array, ""]:
-  """|grad f(x)|, whose own gradient is 0 where it is 0."""
+  """|grad f(x)|, with gradient 0 where it vanishes."""
   return costs.norm(jax.grad(lambda x: costs.value(critic_fn, x))(x))
 
 
@@ -76,7 +76,7 @@ def between(
   generated: Float[Array, "..."],
   mix: Float[Array, ""],
 ) -> Float[Array, "..."]:
-  """mix data + (1 - mix) generated, with mix drawn from U[0, 1]."""
+  """mix data + (1 - mix) generated, with mix sampled from U[0, 1]."""
   costs.require_alike(data=data, generated=generated)
   return mix * data + (1 - mix) * generated
 
@@ -84,17 +84,17 @@ def between(
 def gradient_penalty(
   critic_fn: Callable, x: Float[Array, "*D"]
 ) -> Float[Array, ""]:
-  """WGAN-GP for one point: (|grad f(x)| - 1)^2.
+  """The WGAN-GP penalty at one point: (|grad f(x)| - 1)^2.
 
-  An optimal critic has slope 1 along the segments that mass moves on, not on
-  those between independent draws: the value is no bound.
+  An optimal critic has slope 1 along the segments on which mass moves, not on
+  those between independent samples. So the dual's value is not a bound of W1.
 
   Args:
     critic_fn: f, [*D] -> [].
-    x: of `between`.
+    x: a point from `between`, [*D].
 
   Returns:
-    The penalty, [], to be added 10 times.
+    The penalty, []; its weight in the paper is 10.
 
   Reference: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
   """
@@ -104,7 +104,7 @@ def gradient_penalty(
 def lipschitz_penalty(
   critic_fn: Callable, x: Float[Array, "*D"]
 ) -> Float[Array, ""]:
-  """WGAN-LP for one point: max(|grad f(x)| - 1, 0)^2, the one-sided penalty.
+  """The WGAN-LP penalty at one point: max(|grad f(x)| - 1, 0)^2, one-sided.
 
   Args and Returns: as in `gradient_penalty`.
 
@@ -116,17 +116,17 @@ def lipschitz_penalty(
 def divergence_penalty(
   critic_fn: Callable, x: Float[Array, "*D"], power: float = 6.0
 ) -> Float[Array, ""]:
-  """WGAN-div for one point: |grad f(x)|^power, to be added 2 times.
+  """The WGAN-div penalty at one point: |grad f(x)|^power, used with weight 2.
 
-  The value is then a divergence of its own, not W1.
+  The value is then another divergence, not W1.
 
   Args:
     critic_fn: f, [*D] -> [].
-    x: of `between`, or any other.
-    power: above 1.
+    x: a point from `between`, or any other, [*D].
+    power: exponent, above 1.
 
   Raises:
-    ValueError: it is not.
+    ValueError: power is not above 1.
 
   Reference: Wu et al. 2018, arXiv:1712.01026, eq. 8.
   """
@@ -141,22 +141,22 @@ def quadratic(
   generated: Float[Array, "..."],
   scale: float = 10.0,
 ) -> Float[Array, ""]:
-  """GAN-QP for one pair: a dual with its own quadratic potential, no penalty.
+  """GAN-QP for one pair: a dual with a quadratic term instead of a penalty.
 
     -T + T^2 / (2 scale d),  T = f(data) - f(generated),
     d = mean_i |data_i - generated_i|
 
-  Where f's slope is bounded by nothing, T stays of the size of scale d: its
-  best value for a pair alone is T = scale d. The generator's loss is T.
+  The slope of f is not constrained, but T stays of the order of scale d: the
+  optimum for a single pair is T = scale d. The generator's loss is T.
 
   Args:
     critic_fn: f, [*D] -> [].
-    data: an example, [*D].
-    generated: one of the other law, [*D].
+    data: a data example, [*D].
+    generated: a generated example, [*D].
     scale: lambda, positive.
 
   Raises:
-    ValueError: a scale that is not, or as in `dual`.
+    ValueError: scale is not positive, or as in `dual`.
 
   Reference: Su 2018, arXiv:1811.07296, eq. 22.
   """
@@ -164,7 +164,7 @@ def quadratic(
     raise ValueError(f"scale: expected positive, got {scale}")
   gain = -dual(critic_fn, data, generated)
   apart = jnp.mean(jnp.abs(data - generated))
-  # Where the two meet T is 0, and so is the loss.
+  # Where data = generated, T is 0, and so is the loss.
   return -gain + gain**2 / (2 * scale * jnp.where(apart > 0, apart, 1.0))
 
 
@@ -175,12 +175,12 @@ def semi_dual(
   *,
   cost: costs.Cost,
 ) -> Float[Array, ""]:
-  """The semi-dual of two clouds, its conjugate taken over the batch (MM-B).
+  """The semi-dual of two clouds, with conjugates over the batch (MM-B).
 
     -mean_i f(x_i) - mean_j min_i [c(x_i, y_j) - f(x_i)]
 
-  Of the clouds themselves it is the exact semi-dual, whose value is at most
-  their transport cost; of the laws that they are drawn from it is biased.
+  For the clouds themselves it is the exact semi-dual, whose value is at most
+  their transport cost. As an estimate for their distributions it is biased.
 
   Args:
     critic_fn: f, [*D] -> [].
@@ -192,7 +192,8 @@ def semi_dual(
     The loss of both clouds, [].
 
   Raises:
-    ValueError: points of different shape, an empty cloud, or f is no scalar.
+    ValueError: the points differ in shape, a cloud is empty, or f is not a
+      scalar.
 
   Reference: Korotin et al. 2022, arXiv:2206.07767, section 3 (MM:B); Mallasto
   et al. 2019, arXiv:1910.03875 (the c-transform).
@@ -226,22 +227,23 @@ def entropic(
 
     -u(x) - v(y) + epsilon exp(s / epsilon),   s = u(x) + v(y) - c(x, y)
 
-  At its optimum exp(s / epsilon) is the plan's density against the product of
-  the laws (`entropic_density`), of mean 1, and the mean loss is
+  At its optimum exp(s / epsilon) is the plan's density with respect to the
+  product of the distributions (`entropic_density`), with mean 1, and the mean
+  loss is
 
     epsilon - OT_epsilon,   OT_epsilon = min E_plan c + epsilon KL(plan|product)
 
   Args:
     first_fn: u, [*D] -> [].
     second_fn: v, [*D] -> [].
-    x: a draw of the first law, [*D].
-    y: an independent one of the second, [*D].
+    x: a sample of the first distribution, [*D].
+    y: an independent sample of the second, [*D].
     cost: c, ([*D], [*D]) -> [].
-    epsilon: of the entropy, in the cost's units, positive.
+    epsilon: regularisation, in the cost's units, positive.
 
   Raises:
-    ValueError: an epsilon that is not positive, x and y of different shape, a
-      potential that is no scalar.
+    ValueError: epsilon is not positive, x and y differ in shape, or a potential
+      is not a scalar.
 
   Reference: Seguy et al. 2018, arXiv:1711.02283, eq. 6.
   """
@@ -262,8 +264,8 @@ def regularised(
 
     -u(x) - v(y) + max(s, 0)^2 / (4 epsilon),   s = u(x) + v(y) - c(x, y)
 
-  At its optimum h = max(s, 0) / (2 epsilon) is the plan's density
-  (`regularised_density`), which is sparse, and the mean loss is
+  At its optimum h = max(s, 0) / (2 epsilon) is the sparse density of the plan
+  (`regularised_density`), and the mean loss is
 
     -(min E_plan c + epsilon E_product h^2)
 
@@ -274,17 +276,17 @@ def regularised(
 
 
 def entropic_density(slack: Float[Array, ""], epsilon: float):
-  """The plan's density against the product of the laws: exp(s / epsilon)."""
+  """The plan's density in `entropic`: exp(s / epsilon)."""
   return jnp.exp(slack / epsilon)
 
 
 def regularised_density(slack: Float[Array, ""], epsilon: float):
-  """The plan's density of `regularised`: max(s, 0) / (2 epsilon)."""
+  """The plan's density in `regularised`: max(s, 0) / (2 epsilon)."""
   return jax.nn.relu(slack) / (2 * epsilon)
 
 
 def _slack(first_fn, second_fn, x, y, cost, epsilon):
-  """(u + v, u + v - c) of one pair."""
+  """(u(x) + v(y), u(x) + v(y) - c(x, y)) for one pair."""
   if not epsilon > 0:
     raise ValueError(f"epsilon: expected positive, got {epsilon}")
   costs.require_alike(x=x, y=y)

@@ -1,1 +1,1 @@
-"""How samples compare with real data: functions of sets, on the host."""
+"""Metrics of samples against real data: functions of sets, on the host."""

@@ -1,11 +1,11 @@
-"""The pinned classifier: features and labels of small images.
+"""The fixed classifier: features and labels of small images.
 
   features(x) = max(x W + b, 0),   64 of them
 
-Scikit-learn's MLPClassifier((64,), max_iter=400, random_state=0) on flattened
-training images in [-1, 1]. Distances in its features are comparable between
-runs only because nothing of it can be set: another width has its own scale.
-Larger images deserve a larger network's features; the metrics take any.
+Scikit-learn's MLPClassifier((64,), max_iter=400, random_state=0), trained on
+flattened images in [-1, 1]. It has no settings, so that distances in its
+features are comparable between runs: another width would have another scale.
+Larger images need features of a larger network, and the metrics accept any.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 
 class Classifier(NamedTuple):
-  """features: [N, *D] -> [N, 64], float64; predict: [N, *D] -> labels [N]."""
+  """features: [N, *D] -> [N, 64], float64; predict: [N, *D] -> labels, [N]."""
 
   features: Callable
   predict: Callable
@@ -26,20 +26,20 @@ class Classifier(NamedTuple):
 def fit(
   images: Float[np.ndarray, "N *D"], labels: Int[np.ndarray, "M"]
 ) -> Classifier:
-  """Trains the classifier: seconds for a few thousand small images.
+  """Trains the classifier, in seconds for a few thousand small images.
 
-  At most 400 epochs, as pinned: whether that converged is not a fault of the
-  caller's, and is not reported.
+  Training stops after at most 400 epochs; scikit-learn's warning about
+  convergence is suppressed, since the caller cannot change the limit.
 
   Args:
-    images: the training split, [N, *D], in [-1, 1]; its dtype is trained in.
-    labels: its classes, [N], two at least.
+    images: the training split, [N, *D], in [-1, 1]; training uses its dtype.
+    labels: its classes, [N], at least two different ones.
 
   Returns:
-    Two functions of a set of images.
+    The two functions of a set of images.
 
   Raises:
-    ValueError: fewer than two classes, or labels of another number.
+    ValueError: there are fewer than two classes, or not one label per image.
     ImportError: scikit-learn is not installed.
   """
   if len(images) != len(labels):
@@ -55,7 +55,7 @@ def fit(
     ) from None
   flat = lambda x: np.asarray(x, images.dtype).reshape(len(x), -1)
   model = neural_network.MLPClassifier((64,), max_iter=400, random_state=0)
-  # One thread: sums of one order, and products this small gain from no more.
+  # One thread fixes the order of sums, and is as fast for such small products.
   with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
     warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
     model.fit(flat(images), labels)

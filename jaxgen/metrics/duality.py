@@ -1,12 +1,12 @@
-"""Optimal transport of two weighted clouds as a linear programme, and its dual.
+"""Optimal transport of two weighted clouds as a linear program, and its dual.
 
   primal  min  sum_ij P_ij c_ij,      P >= 0,  rows sum to a, columns to b
   dual    max  <a, u> + <b, v>,       u_i + v_j <= c_ij
 
-Both have one value, and P_ij > 0 only where u_i + v_j = c_ij (complementary
-slackness): a plan and a pair of potentials prove each other optimal. Each is
-solved as its own programme, in SciPy's HiGHS; N M variables or constraints,
-some ten thousand of them in a second.
+Both have the same value, and P_ij > 0 only where u_i + v_j = c_ij
+(complementary slackness), so a plan and a pair of potentials certify each
+other's optimality. Each is solved as a separate program, by SciPy's HiGHS, with
+N M variables or constraints: about ten thousand of them in a second.
 """
 
 from typing import NamedTuple
@@ -16,14 +16,14 @@ from jaxtyping import Float
 
 
 class Primal(NamedTuple):
-  """A plan of least cost: its value, and how much goes where, [N, M]."""
+  """A plan of minimal cost: its value, and the mass P_ij moved, [N, M]."""
 
   value: float
   plan: np.ndarray
 
 
 class Dual(NamedTuple):
-  """Potentials of greatest value: u [N] and v [M], with v_0 = 0."""
+  """Optimal potentials: the dual's value, u [N] and v [M], with v_0 = 0."""
 
   value: float
   first: np.ndarray
@@ -35,17 +35,17 @@ def primal(
   a: Float[np.ndarray, "..."],
   b: Float[np.ndarray, "..."],
 ) -> Primal:
-  """The plan of least cost between two weighted clouds.
+  """The plan of minimal cost between two weighted clouds.
 
   Args:
     cost: c, [N, M].
-    a: weights of the first cloud, [N], that sum to one.
-    b: weights of the second, [M], that sum to one.
+    a: weights of the first cloud, [N], with sum one.
+    b: weights of the second cloud, [M], with sum one.
 
   Raises:
-    ValueError: a cost that is no matrix of finite values, or empty; weights of
-      another number, negative, or that do not sum to one.
-    RuntimeError: HiGHS did not solve it.
+    ValueError: cost is not a matrix, is empty or not finite; weights have the
+      wrong length, are negative or do not sum to one.
+    RuntimeError: HiGHS did not solve the program.
 
   Reference: Kantorovich 1942; Peyre and Cuturi 2019, arXiv:1803.00567,
   section 2.3.
@@ -62,9 +62,9 @@ def dual(
   a: Float[np.ndarray, "..."],
   b: Float[np.ndarray, "..."],
 ) -> Dual:
-  """The potentials that price the same transport the highest.
+  """The potentials that maximise the dual.
 
-  Shifting u up and v down by a constant changes nothing, so v_0 is 0.
+  Adding a constant to u and subtracting it from v changes nothing; v_0 is 0.
 
   Args and Raises: as in `primal`.
 
@@ -87,12 +87,12 @@ def slack(
   first: Float[np.ndarray, "N"],
   second: Float[np.ndarray, "M"],
 ) -> Float[np.ndarray, "N M"]:
-  """c_ij - u_i - v_j: at least 0 of feasible potentials, 0 where mass goes."""
+  """c_ij - u_i - v_j: at least 0 if feasible, 0 where the plan has mass."""
   return cost - first[:, None] - second
 
 
 def _margins(n, m):
-  """[N + M, N M]: the sums of the rows, then of the columns, of a plan."""
+  """[N + M, N M], the matrix of a plan's row sums, then its column sums."""
   from scipy import sparse
 
   rows = sparse.kron(sparse.eye_array(n), np.ones((1, m)))
@@ -131,7 +131,7 @@ def _check(cost, a, b):
         f"{name}: expected weights of at least 0 that sum to one, got the sum"
         f" {weights.sum():.9g} and the least {weights.min():.6g}"
       )
-  # HiGHS's tolerances are absolute: costs of size 1. And one mass to the last
-  # digit, or no plan would meet both margins.
+  # HiGHS's tolerances are absolute, so costs are scaled to size 1. The weights
+  # must have equal sums to the last digit, or no plan would be feasible.
   unit = np.abs(cost).max() or 1.0
   return cost / unit, a / a.sum(), b / b.sum(), unit

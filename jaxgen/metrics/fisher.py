@@ -1,4 +1,4 @@
-"""The Fisher divergence: how far one score is from another.
+"""The Fisher divergence: the mean squared difference of two scores.
 
 F(p, q) = E_{x ~ p} |grad log p(x) - grad log q(x)|^2
 """
@@ -13,21 +13,21 @@ from jaxtyping import Array, Float
 def divergence(
   score_fn: Callable, other_fn: Callable, points: Float[Array, "N *D"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """The Fisher divergence of two scores, over points of the first's law.
+  """The Fisher divergence of two scores, estimated from samples of p.
 
-  D times the mean of losses.score_matching.explicit. Unlike that of the other
-  losses its floor is 0, so that it says how good a score is.
+  Equals D times the mean of losses.score_matching.explicit. Its minimum is 0,
+  unlike that of the other losses, so it measures how good a score is.
 
   Args:
     score_fn: grad log p, [*D] -> [*D].
     other_fn: grad log q, [*D] -> [*D].
-    points: draws from p, [N, *D].
+    points: samples of p, [N, *D].
 
   Returns:
     The estimate and its standard error, both [], per unit of length squared.
 
   Raises:
-    ValueError: fewer than two points, or scores of different shape.
+    ValueError: there are fewer than two points, or a score differs in shape.
 
   Reference: Hyvarinen 2005, JMLR 6, eq. 2 (half of it).
   """

@@ -2,11 +2,11 @@
 
   F^2 = |m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)
 
-m, A are the mean and covariance of each set. The last trace is the sum of the
-singular values of A^1/2 B^1/2, real and at least 0 in any arithmetic, as roots
-of a non-symmetric product A B are not. The estimate is biased upwards, more so
-the smaller the sets: compare distances of equal sizes only, and beside the
-distance that real data have to real data.
+where m_a, A and m_b, B are the mean and covariance of each set. The last trace
+is the sum of the singular values of A^1/2 B^1/2, which is real and at least 0
+in floating point, unlike square roots of the non-symmetric product A B. The
+estimate is biased upwards, more so for smaller sets: compare only distances of
+equal sizes, next to the distance between two sets of real data.
 
 Reference: Dowson and Landau 1982, The Frechet distance between multivariate
 normal distributions; Heusel et al. 2017, arXiv:1706.08500.
@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 
 class Gaussian(NamedTuple):
-  """A normal law: mean [D], covariance [D, D]."""
+  """A normal distribution: mean [D], covariance [D, D]."""
 
   mean: Float[np.ndarray, "D"]
   covariance: Float[np.ndarray, "D D"]
@@ -35,7 +35,7 @@ def fit(features: Float[np.ndarray, "N D"]) -> Gaussian:
     The Gaussian, float64.
 
   Raises:
-    ValueError: fewer than two points.
+    ValueError: there are fewer than two points.
   """
   if len(features) < 2:
     raise ValueError(f"features: expected at least 2, got {len(features)}")
@@ -53,18 +53,18 @@ def distance(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) -> float:
     b: the other, [M, D].
 
   Returns:
-    F^2, at least 0 up to rounding; in the square of the features' units.
+    F^2, at least 0 up to rounding, in squared units of the features.
 
   Raises:
-    ValueError: fewer than two points in a set.
+    ValueError: a set has fewer than two points.
   """
   return between(fit(a), fit(b))
 
 
 def between(a: Gaussian, b: Gaussian) -> float:
-  """F^2 between two Gaussians, for statistics that were stored.
+  """F^2 between two Gaussians, such as stored statistics.
 
-  In float64, whatever they were stored in.
+  Computed in float64, whatever the stored dtype.
 
   Args:
     a: one Gaussian.
@@ -93,21 +93,22 @@ def root(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
   """The symmetric square root, S S = covariance.
 
   Args:
-    covariance: symmetric positive semi-definite, [D, D]; eigenvalues below 0
-      by no more than rounding, of float32 where that holds the values, count as
-      0, and so do positive ones as small as these.
+    covariance: symmetric positive semi-definite, [D, D]. Negative eigenvalues
+      of the size of rounding errors (of float32, if it represents the values
+      exactly) count as 0, and so do positive ones that are no larger.
 
   Returns:
     S, [D, D], symmetric positive semi-definite.
 
   Raises:
-    ValueError: not symmetric, not finite, or an eigenvalue is negative.
+    ValueError: covariance is not symmetric or finite, or has a negative
+      eigenvalue.
   """
   matrix = np.asarray(covariance, np.float64)
   with np.errstate(over="ignore"):
     single = np.array_equal(matrix, matrix.astype(np.float32))
-  # Storing in float32 moves an entry by eps / 2 of it, hence an eigenvalue by D
-  # eps / 2 of the largest entry at most. Sums in float64 are far within 1e-10.
+  # Rounding to float32 changes an entry by at most eps / 2 of it, an eigenvalue
+  # by at most D eps / 2 of the largest entry. In float64, 1e-10 is ample.
   slack = np.finfo(np.float32).eps if single else 1e-10
   slack = slack * np.abs(matrix).max()
   if not np.abs(matrix - matrix.T).max() <= slack:

@@ -3,9 +3,9 @@
   D(a, b) = mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j)
             - 2 mean_{i, j} k(a_i, b_j),        k(x, y) = (x.y / d + 1)^3
 
-Its expectation is 0 for two independent sets of one law at any size, so an
-estimate may be negative; sets that share their labels lie below 0, because the
-chance differences of the classes' sizes, which D counts on, are gone.
+Its expectation is 0 for two independent sets of one distribution at any size,
+so estimates may be negative. Sets that share their labels have a negative
+expectation, since D assumes random differences in the classes' sizes.
 
 Reference: Binkowski et al. 2018, arXiv:1801.01401; Gretton et al. 2012, A
 kernel two-sample test, eq. 3.
@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 
 class Estimate(NamedTuple):
-  """A distance and the standard error of it."""
+  """A distance and its standard error."""
 
   value: float
   error: float
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 def polynomial(
   a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]
 ) -> Float[np.ndarray, "N M"]:
-  """k(x, y) = (x.y / d + 1)^3, of every pair."""
+  """k(x, y) = (x.y / d + 1)^3 for every pair."""
   base = a @ b.T / a.shape[1] + 1
   return base * base * base
 
@@ -44,13 +44,13 @@ def distance(
   Args:
     a: one set of features, [N, D].
     b: the other, [M, D].
-    kernel: (a, b) -> k of every pair, [N, M].
+    kernel: (a, b) -> k for every pair, [N, M].
 
   Returns:
-    D, of either sign.
+    D, which may be negative.
 
   Raises:
-    ValueError: fewer than three points in a set.
+    ValueError: a set has fewer than three points.
   """
   return estimate(a, b, kernel).value
 
@@ -64,20 +64,20 @@ def estimate(
 
     error^2 = sum over both sets of (n - 1)/n sum_i (D_(-i) - mean D_(-.))^2
 
-  D_(-i) is D without point i, from the Gram matrices' row sums. Where both laws
-  are nearly one, the error is too large rather than too small; to decide
-  whether two laws differ, compare with real_interval.
+  D_(-i) is D without point i, from the row sums of the Gram matrices. If both
+  distributions are nearly equal, the error tends to be too large; to decide
+  whether two distributions differ, compare with real_interval.
 
   Args:
     a: one set of features, [N, D].
     b: the other, [M, D].
-    kernel: (a, b) -> k of every pair, [N, M].
+    kernel: (a, b) -> k for every pair, [N, M].
 
   Returns:
-    The estimate.
+    The estimate and its standard error.
 
   Raises:
-    ValueError: fewer than three points in a set.
+    ValueError: a set has fewer than three points.
 
   Reference: Efron and Stein 1981, The jackknife estimate of variance.
   """
@@ -111,34 +111,34 @@ def real_interval(
   level: float = 0.95,
   seed: int = 0,
 ) -> tuple[float, float]:
-  """Where D lies if the samples are real: the null to judge a model by.
+  """An interval for D under the null hypothesis that the samples are real.
 
-  At every random split some of the real features play the held-out set, m, and
-  n of the others the samples; D of the two is one value. With labels, they have
-  the labels of that held-out set (in turn, if they are more), as samples of a
-  class-conditional model have. Memory for N^2 numbers: give a few thousand.
+  In every random split, m of the real features act as the held-out set, and n
+  of the others as the samples; D of the two is one value. With labels, these n
+  have the labels of that held-out set (repeated if n > m), like samples of a
+  class-conditional model. Memory grows as N^2: pass a few thousand points.
 
-  A figure that is the mean of several independent draws varies less. As many
-  draws from one pool would overlap, so the values of single draws are scaled
-  about their mean instead.
+  A mean over several independent sets of samples varies less. Several sets from
+  one pool would overlap, so the interval of single sets is scaled about its
+  mean instead.
 
   Args:
     real: features of real data, [N, D], N >= num_held_out + num_samples.
-    num_held_out: the size of the held-out set.
-    num_samples: the size of a set of samples.
-    labels: of real, [N].
-    num_draws: R, independent sets of samples that a model's figure is the mean
-      of.
-    num_splits: values that the interval is taken from.
-    level: the part of them inside.
-    seed: of the splits.
+    num_held_out: m, the size of the held-out set.
+    num_samples: n, the size of a set of samples.
+    labels: labels of real, [N].
+    num_draws: R, the number of independent sets of samples that the model's
+      figure averages over.
+    num_splits: number of values that the quantiles are taken from.
+    level: coverage of the interval.
+    seed: seed of the splits.
 
   Returns:
     (low, high): the (1 -+ level) / 2 quantiles.
 
   Raises:
-    ValueError: sets of fewer than two, or too few real data, of a class where
-      labels are given.
+    ValueError: a set has fewer than two points, or there are too few real
+      points, in any class if labels are given.
   """
   _check_sizes(len(real), num_held_out, num_samples)
   labels = np.zeros(len(real), int) if labels is None else labels
@@ -172,15 +172,16 @@ def _check_sizes(number, num_held_out, num_samples):
 
 
 def _variance(m, n, r):
-  """Of a mean of D over r draws of n, up to a factor, where both laws are one.
+  """Variance, up to a factor, of a mean of D over r sets of n, under the null.
 
-  Its sums within the held-out set, across and within draws are uncorrelated.
+  The sums within the held-out set, across sets and within samples are
+  uncorrelated.
   """
   return 1 / (m * (m - 1)) + 2 / (r * m * n) + 1 / (r * n * (n - 1))
 
 
 def _between_subsets(points, sets):
-  """D of subset [s, 0] to each of [s, 1:]: sets [S, 1 + R, N] of 0 and 1.
+  """D of subset [s, 0] to each of [s, 1:]; sets [S, 1 + R, N] holds 0 and 1.
 
   With K the Gram matrix of all points, sums over pairs of sets are w K w'.
   """
@@ -195,12 +196,12 @@ def _between_subsets(points, sets):
 
 
 def _without_diagonal(gram):
-  """Row sums of a Gram matrix, each point with the others only."""
+  """Row sums of a Gram matrix without its diagonal."""
   return gram.sum(1) - np.diagonal(gram)
 
 
 def _matching(random, labels, wanted):
-  """Random rows, each once, whose labels are the wanted ones."""
+  """Random rows without repetition whose labels are the wanted ones."""
   order = random.permutation(len(labels))
   rows = []
   for label, count in zip(*np.unique(wanted, return_counts=True), strict=True):

@@ -1,13 +1,14 @@
-"""What nearest neighbours tell: density, coverage, and copies of training data.
+"""Metrics from nearest neighbours: density, coverage, copies of training data.
 
-  B_i = the ball around real point i that reaches to its k-th real neighbour
+  B_i = the open ball around real point i whose radius is the distance to its
+        k-th nearest real neighbour
   density  = 1/(k M) sum_j #{i: sample j in B_i}
   coverage = 1/N #{i: some sample in B_i}
 
-Two sets of N = M points of one law have density 1 and coverage
-1 - prod_{l<k} (N - 1 - l) / (2 N - 1 - l), about 1 - 2^-k, in expectation:
-give sets of equal sizes. Both look well for copies of real points, so the
-distances to the training data belong beside them.
+Two sets of N = M points of one distribution have, in expectation, density 1 and
+coverage 1 - prod_{l<k} (N - 1 - l) / (2 N - 1 - l), about 1 - 2^-k, so compare
+sets of equal sizes. Copies of real points score well in both, so report the
+distances to the training data as well.
 
 Reference: Naeem et al. 2020, arXiv:2002.09797, eq. 5 and 6.
 """
@@ -19,11 +20,11 @@ from jaxtyping import Float, Num
 
 from jaxgen import couplings
 
-_BLOCK = 1024  # points whose distances are held at once
+_BLOCK = 1024  # number of points whose distances are computed at once
 
 
 class Coverage(NamedTuple):
-  """How well samples lie among real points, and real points among samples."""
+  """Density and coverage of samples among real points."""
 
   density: float
   coverage: float
@@ -37,13 +38,14 @@ def density_coverage(
   Args:
     real: features of real data, [N, D], N > k.
     samples: features of samples, [M, D]; M = N to compare with the closed form.
-    k: which neighbour's distance is a ball's radius; the ball is open.
+    k: the radius of a ball is the distance to its k-th real neighbour.
 
   Returns:
-    The density, at least 0, above 1 where samples crowd; the coverage, 0 to 1.
+    The density, at least 0, above 1 where samples concentrate, and the
+    coverage, 0 to 1.
 
   Raises:
-    ValueError: k below 1, no more real points than k, or no samples.
+    ValueError: k is below 1 or not below N, or there are no samples.
     ImportError: SciPy is not installed.
   """
   if not 1 <= k < len(real):
@@ -62,20 +64,20 @@ def density_coverage(
 def nearest(
   points: Float[np.ndarray, "N D"], reference: Float[np.ndarray, "M D"]
 ) -> tuple[Float[np.ndarray, "N"], Num[np.ndarray, "N"]]:
-  """The distance of every point to the nearest of a reference set.
+  """The distance of every point to its nearest neighbour in a reference set.
 
-  The neighbour is found by couplings.squares, the distance taken from the
-  difference: a copy's is exactly 0.
+  couplings.squares finds the neighbour; the distance is then computed from the
+  difference, so that it is exactly 0 for a copy.
 
   Args:
     points: a set, [N, D].
-    reference: where neighbours are sought, [M, D], at least one.
+    reference: the set to search, [M, D], at least one point.
 
   Returns:
     The distances, [N], and the neighbours' rows in the reference, [N].
 
   Raises:
-    ValueError: the reference is empty, or values are not finite.
+    ValueError: the reference is empty, or a value is not finite.
   """
   if not len(reference):
     raise ValueError("reference: expected at least 1, got 0")
@@ -98,19 +100,19 @@ def num_copies(
   train: Float[np.ndarray, "M ..."],
   levels: int | None = None,
 ) -> int:
-  """How many samples equal a training example.
+  """The number of samples that equal a training example.
 
   Args:
     samples: [N, *D].
     train: [M, *D].
     levels: compare after clipping to [-1, 1] and rounding to this many equally
-      spaced levels, as a picture is stored; None compares the numbers.
+      spaced levels, as an image file stores them; None compares exact values.
 
   Returns:
     The count, 0 to N.
 
   Raises:
-    ValueError: levels below 2, or examples of different shapes.
+    ValueError: levels is below 2, or the examples differ in shape.
   """
   if levels is not None and levels < 2:
     raise ValueError(f"levels: expected at least 2, got {levels}")
@@ -125,14 +127,14 @@ def num_copies(
     if levels is not None:
       flat = np.round((np.clip(flat, -1, 1) + 1) / 2 * (levels - 1))
       flat = flat.astype(np.int32)
-    return [row.tobytes() for row in flat + 0]  # -0 is 0
+    return [row.tobytes() for row in flat + 0]  # + 0 turns -0 into 0
 
   known = set(stored(train))
   return sum(row in known for row in stored(samples))
 
 
 def _distances(a, b):
-  """Euclidean distances of every pair, from differences: [N, M]."""
+  """Euclidean distances of every pair, computed from differences, [N, M]."""
   try:
     from scipy.spatial import distance
   except ModuleNotFoundError:

@@ -1,13 +1,13 @@
-"""How far two clouds lie apart, and how straight a flow runs between them.
+"""The distance of two clouds, the straightness of flows and errors of maps.
 
   W2^2          min over permutations of mean_i |x_i - y_order(i)|^2
   energy        E int |dx/dt|^2 dt              at least W2^2 / (t_1 - t_0)
-  straightness  E int |dx/dt - (x_1 - x_0) / (t_1 - t_0)|^2 dt,   0: straight
+  straightness  E int |dx/dt - (x_1 - x_0) / (t_1 - t_0)|^2 dt,   0 if straight
 
-  UVP           100 E |T(x) - T*(x)|^2 / Var T*(x)    of a map; 100: the mean
+  UVP           100 E |T(x) - T*(x)|^2 / Var T*(x);   100 for the constant mean
 
-Energies are those of the polygon through the states, exact for Euler's method.
-All are functions of sets: an axis N comes first.
+Energies are those of the piecewise linear paths through the states, exact for
+Euler's method. All are functions of sets: the first axis is N.
 """
 
 import numpy as np
@@ -19,21 +19,21 @@ from jaxgen import couplings
 def wasserstein(
   x: Float[np.ndarray, "..."], y: Float[np.ndarray, "..."]
 ) -> float:
-  """The 2-Wasserstein distance of two clouds, exact.
+  """The exact 2-Wasserstein distance of two clouds.
 
-  Two clouds of one law have a positive distance, the floor of a comparison: it
-  depends on N.
+  Two clouds sampled from one distribution have a positive distance that depends
+  on N; it is the baseline for comparisons.
 
   Args:
     x: [N, *D].
-    y: [N, *D], as many.
+    y: [N, *D], of the same size.
 
   Returns:
     W2, in the points' units.
 
   Raises:
-    ValueError: an empty cloud, two of different size or dimension, values that
-      are not finite.
+    ValueError: a cloud is empty, the sizes or dimensions differ, or a value is
+      not finite.
   """
   order = couplings.exact(x, y)
   gaps = np.asarray(x, np.float64) - np.asarray(y, np.float64)[order]
@@ -43,14 +43,14 @@ def wasserstein(
 def energy(
   states: Float[np.ndarray, "..."], times: Float[np.ndarray, "..."]
 ) -> float:
-  """Kinetic energy of the paths, E int |dx/dt|^2 dt, over |dt|.
+  """Kinetic energy of the paths, E int |dx/dt|^2 dt, for either time direction.
 
   Args:
-    states: at each time, [N, T, *D], of samplers.trajectory.
-    times: [T], monotone, either way.
+    states: the state at each time, [N, T, *D], as from samplers.trajectory.
+    times: [T], increasing or decreasing.
 
   Raises:
-    ValueError: another number of times than of states, or fewer than two.
+    ValueError: the numbers of times and states differ, or are below two.
 
   Reference: Tong et al. 2023, arXiv:2302.00482, section 5.
   """
@@ -62,9 +62,9 @@ def energy(
 def straightness(
   states: Float[np.ndarray, "..."], times: Float[np.ndarray, "..."]
 ) -> float:
-  """How far paths are from straight lines of one speed, E int |..|^2 dt.
+  """Deviation of paths from straight lines at constant speed, E int |..|^2 dt.
 
-  The energy less that of the straight lines between the same ends.
+  Computed as the energy minus that of the straight lines with the same ends.
 
   Args and Raises: as in `energy`.
 
@@ -84,10 +84,11 @@ def unexplained_variance(
 
   Args:
     mapped: T(x), [N, *D].
-    truth: T*(x) of the same x, [N, *D], two at least.
+    truth: T*(x) of the same x, [N, *D], at least two points.
 
   Raises:
-    ValueError: empty arrays, another shape, or a truth of variance 0.
+    ValueError: arrays are too short or differ in shape, or truth has variance
+      0.
 
   Reference: Korotin et al. 2021, arXiv:1909.13082, section 5.1.
   """
@@ -101,14 +102,14 @@ def unexplained_variance(
 def cosine(
   gradients: Float[np.ndarray, "..."], truth: Float[np.ndarray, "..."]
 ) -> float:
-  """E cos of the angle between two fields of gradients; 0 where one vanishes.
+  """The mean cosine of the angle between two gradients; 0 where one is 0.
 
   Args:
     gradients: [N, *D].
-    truth: at the same points, [N, *D].
+    truth: the true gradients at the same points, [N, *D].
 
   Raises:
-    ValueError: empty arrays, or another shape.
+    ValueError: the arrays are empty or differ in shape.
 
   Reference: Korotin et al. 2022, arXiv:2206.07767, section 5.
   """

@@ -1,15 +1,15 @@
 """A diffusion transformer on one image [H, W, C] and its time and label.
 
-The image's patches are tokens, with fixed sines and cosines of their position
-added; all tokens attend to one another. With c = MLP(time) + label vector:
+The image's patches are tokens, to which sines and cosines of their position
+are added; all tokens attend to one another. With c = MLP(time) + label vector:
 
   adapt(h; a, b) = norm(h) (1 + a) + b
   h = h + g_1 attention(adapt(h; a_1, b_1))
   h = h + g_2 MLP(adapt(h; a_2, b_2)),   (a_1, b_1, g_1, ...) = Dense(silu(c))
 
-and the output is Dense(adapt(h; a, b)), a patch a token. The Dense that makes
-scales, shifts and gates starts at zero (adaLN-zero), and so do every block's
-change and the output.
+and the output is Dense(adapt(h; a, b)), one patch per token. The Dense layers
+of scales, shifts and gates start at zero (adaLN-zero), so every block starts as
+the identity, and the output at zero.
 
 Published sizes (width, depth, num_heads): S (384, 12, 6), B (768, 12, 12),
 L (1024, 24, 16), XL (1152, 28, 16), with patch 2, 4 or 8.
@@ -30,15 +30,15 @@ from jaxgen.models import layers
 
 
 def positions(height: int, width: int, dim: int) -> np.ndarray:
-  """Sines and cosines of each place on a grid.
+  """Sines and cosines of each position on a grid.
 
     [sin(w_k i), cos(w_k i), sin(w_k j), cos(w_k j)],   w_k = 10^(-16 k / dim)
 
   for row i, column j and k = 0, ..., dim / 4 - 1.
 
   Args:
-    height: rows.
-    width: columns.
+    height: number of rows.
+    width: number of columns.
     dim: number of features, divisible by 4.
 
   Returns:
@@ -61,7 +61,7 @@ def adapt(x, scale, shift):
 
 
 class Block(nn.Module):
-  """Attention and an MLP on tokens, both adapted to the condition.
+  """Attention and an MLP on tokens, both conditioned by `adapt`.
 
   Attributes:
     num_heads, mlp_ratio, dropout, implementation, dtype: as in DiT.
@@ -77,7 +77,7 @@ class Block(nn.Module):
   def __call__(
     self, x: Float[Array, "L C"], condition: Float[Array, "C"], train: bool
   ) -> Float[Array, "L C"]:
-    """Tokens and the condition's vector to tokens."""
+    """Maps tokens and a condition vector to tokens."""
     length, width = x.shape
     drop = nn.Dropout(self.dropout, deterministic=not train)
     scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = jnp.split(
@@ -97,7 +97,7 @@ class Block(nn.Module):
 
 
 def dense(features, dtype, name, zero=False, product=None):
-  """A Dense that starts Xavier-uniform, or at zero."""
+  """A Dense layer with Xavier-uniform or zero initialisation."""
   init = nn.initializers.zeros if zero else nn.initializers.xavier_uniform()
   return nn.Dense(
     features, dtype=dtype, kernel_init=init, dot_general=product, name=name
@@ -105,28 +105,28 @@ def dense(features, dtype, name, zero=False, product=None):
 
 
 def tokens(features, dtype, name):
-  """A Dense of each token of [L, C]."""
+  """A Dense layer applied to each token of [L, C]."""
   return dense(features, dtype, name, product=layers.token_product)
 
 
 class DiT(nn.Module):
-  """The network; `DiT(patch=2)` sees an 8 x 8 image as 16 tokens.
+  """A diffusion transformer; `DiT(patch=2)` splits 8 x 8 images into 16 tokens.
 
   Attributes:
     width: features of a token, divisible by 4.
     depth: number of blocks.
-    num_heads: of attention; must divide the width.
+    num_heads: number of attention heads; must divide the width.
     patch: side of a patch; must divide the image's sides.
-    mlp_ratio: the MLP's hidden width over the width.
-    dropout: probability that an activation of a block's two changes is dropped
-      in training.
+    mlp_ratio: the MLP's hidden width divided by the width.
+    dropout: probability of dropping an activation of a block's two residual
+      branches in training.
     num_classes: number of labels; 0 for an unconditional model.
     embedding_width: number of time features.
     max_frequency: the time embedding's highest angular frequency.
-    implementation: of attention, "xla" or "cudnn" (no jvp).
-    remat: whether to recompute blocks in the backward pass, which keeps the
+    implementation: attention kernel, "xla" or "cudnn" (no jvp).
+    remat: whether to recompute blocks in the backward pass, which stores the
       activations of one block at a time: for large images.
-    dtype: of the activations; parameters and output are float32.
+    dtype: dtype of the activations; parameters and output are float32.
   """
 
   width: int = 128
@@ -151,21 +151,21 @@ class DiT(nn.Module):
     *,
     train: bool = False,
   ) -> Float[Array, "H W C"]:
-    """Predicts for one image.
+    """The prediction for one image.
 
     Args:
       x: the image, [H, W, C].
-      t: what the path's conditioning gives of its time, [].
+      t: the output of the path's conditioning for its time, [].
       label: [], in [0, num_classes]; None and num_classes are the null label.
-      train: whether to drop units; the rng stream "dropout" is then needed if
-        dropout is above 0.
+      train: whether to apply dropout; the rng stream "dropout" is then needed
+        if dropout is above 0.
 
     Returns:
       The prediction, [H, W, C].
 
     Raises:
-      ValueError: the patch does not divide the image's sides, the heads or 4
-        do not divide the width, or a setting or the label is out of range.
+      ValueError: the patch does not divide the image's sides, num_heads or 4
+        does not divide the width, or a setting or the label is out of range.
     """
     self.check(x.shape, label)
     height, width, channels = x.shape
@@ -188,7 +188,7 @@ class DiT(nn.Module):
 
   @nn.nowrap
   def block(self, name):
-    """One block, recomputed in the backward pass where asked."""
+    """One block, recomputed in the backward pass if remat is set."""
     block = Block
     if self.remat:
       block = nn.remat(block, static_argnums=(3,))
@@ -214,7 +214,7 @@ class DiT(nn.Module):
 
   @nn.nowrap
   def check(self, shape, label):
-    """Refuses settings and images that do not fit, before any layer runs."""
+    """Raises for invalid settings or image sizes, before any layer runs."""
     layers.check_settings(self.num_classes, self.dropout, label)
     for name in ("width", "depth", "num_heads", "patch", "mlp_ratio"):
       value = getattr(self, name)

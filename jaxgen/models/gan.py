@@ -1,18 +1,19 @@
 """A generator and a discriminator, two perceptrons for data of any shape.
 
-  G(z, c) = Dense(trunk([z, e_c]))             e_c a vector of the class
+  G(z, c) = Dense(trunk([z, e_c]))             e_c, a learned vector of class c
   D(x, c) = Dense(h) + <v_c, h>,  h = trunk(x)
   trunk(h):  h = silu(Dense(h)) ...
 
-<v_c, h> projects onto the class: where D is the logarithm of a ratio p / q of
-densities, the projection models what depends on the class in it.
+<v_c, h> is a projection onto the class: if D is the logarithm of a density
+ratio p / q, it models the part that depends on the class.
 
-Neither normalises: over a batch it would be no function of one example. silu
-is smooth: the gradient of |grad D|^2 holds the second derivatives of D, which a
-(leaky) relu has at its kinks only, where automatic differentiation drops them.
+Neither network uses normalisation, since batch normalisation would make the
+output depend on other examples. silu is smooth: the gradient of |grad D|^2 has
+second derivatives of D, which for a (leaky) relu are concentrated at its kinks,
+where automatic differentiation omits them.
 
-The penalties change D's sizes, not the layers': weights start with variance
-2 / inputs, which keeps those of the activations.
+Penalties control the scale of D. Weights are initialised with variance
+2 / inputs, which preserves that of the activations.
 
 References: Miyato and Koyama 2018, arXiv:1802.05637, eq. 4 (the projection);
 Huang et al. 2025, arXiv:2501.05441 (no normalisation).
@@ -30,14 +31,14 @@ from jaxgen.models import layers
 
 
 class Generator(nn.Module):
-  """Dense layers with silu between, from noise [Z] to [*D].
+  """Dense layers with silu in between, from noise [Z] to [*D].
 
   Attributes:
-    shape: of what is generated, *D.
+    shape: shape of an example, *D.
     features: width of each hidden layer.
     num_classes: number of labels; 0 for an unconditional model.
     embedding_width: length of a label's vector.
-    bounded: whether tanh follows, for data in [-1, 1] that has ends.
+    bounded: whether to apply tanh to the output, for data in [-1, 1].
   """
 
   shape: tuple[int, ...]
@@ -53,15 +54,15 @@ class Generator(nn.Module):
     """Generates one example.
 
     Args:
-      z: noise, [Z], of a law that the training draws from too.
+      z: noise, [Z], from the same distribution as in training.
       label: [], in [0, num_classes - 1]; None where num_classes is 0.
 
     Returns:
       The example, [*D].
 
     Raises:
-      ValueError: a label for an unconditional model, none for a conditional
-        one, or one out of range.
+      ValueError: an unconditional model is given a label, or a conditional one
+        is given no label or one out of range.
     """
     check_label(self.num_classes, label)
     h = z
@@ -76,7 +77,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Dense layers with silu between, from [*D] to a score, high on data.
+  """Dense layers with silu in between, from [*D] to a score, high on data.
 
   Attributes:
     features: width of each hidden layer.
@@ -114,7 +115,7 @@ class Discriminator(nn.Module):
 
 
 def trunk(h, features):
-  """[K] -> [features[-1]]; to be called in a compact method."""
+  """Hidden layers, [K] -> [features[-1]]; call it in a compact method."""
   if min(features, default=0) < 1:
     raise ValueError(
       f"features: expected one width at least, each >= 1, got {features}"
@@ -126,7 +127,7 @@ def trunk(h, features):
 
 
 def check_label(num_classes, label):
-  """Refuses the null label too, which no game has trained."""
+  """Raises for an invalid label, including the untrained null label."""
   layers.check_settings(num_classes, 0.0, label)
   if not num_classes or isinstance(label, jax.core.Tracer):
     return

@@ -3,12 +3,12 @@
   z_1 = s(W_1 x + b_1),   z_{k+1} = s(U_k z_k + W_{k+1} x + b_{k+1})
   f(x) = <u, z_K> + <w, x> + |F x|^2 / 2 + strength |x|^2 / 2
 
-s is convex and rises, U and u are not negative, so f is convex: a sum of convex
-functions of affine ones. s(h) = log(1 + exp(sharpness h)) / sharpness is smooth
-and near relu(h), so that f has Hessians, at least strength I, and bends where
-it must. Nothing in the parameters forbids a negative U or u: `nonnegative`
-projects them after each step (training.Turn.project), or `negativity` is added
-to the loss.
+s is convex and increasing, and U and u are not negative, so f is convex, as a
+sum of convex functions of affine ones. s(h) = log(1 + exp(sharpness h)) /
+sharpness is smooth and close to relu(h), so that f has a Hessian, at least
+strength I, and can still bend sharply. The parametrisation does not enforce
+U, u >= 0: project with `nonnegative` after each step (training.Turn.project),
+or add `negativity` to the loss.
 
 References: Amos et al. 2017, arXiv:1609.07152, eq. 2; Makkuva et al. 2020,
 arXiv:1908.10962 (the penalty); Korotin et al. 2021, arXiv:1909.13082, appendix
@@ -26,9 +26,9 @@ class ICNN(nn.Module):
 
   Attributes:
     features: width of each hidden layer.
-    sharpness: of the softplus s, positive. At 1 it bends over several units of
-      its input, which is too slow for a potential with creases.
-    strength: f less strength |x|^2 / 2 is still convex; at least 0.
+    sharpness: sharpness of the softplus s, positive. At 1 it bends over several
+      units of its input, too slowly for a potential with creases.
+    strength: strong convexity: f - strength |x|^2 / 2 is convex; at least 0.
   """
 
   features: tuple[int, ...] = (32, 32, 32, 32)
@@ -37,11 +37,11 @@ class ICNN(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "*D"]) -> Float[Array, ""]:
-    """f(x), convex where the parameters are `nonnegative`.
+    """f(x), convex if the parameters are nonnegative (see `nonnegative`).
 
     Raises:
-      ValueError: no features or one below 1, sharpness or strength out of
-        range.
+      ValueError: features are empty or below 1, or sharpness or strength is out
+        of range.
     """
     self._check()
     x = x.ravel()
@@ -68,7 +68,7 @@ class ICNN(nn.Module):
 
 
 class _Convex(nn.Module):
-  """z -> U z with U of mean 1 / len(z) at first: an average of the layer."""
+  """z -> U z, initialised with U of mean 1 / len(z), about an average of z."""
 
   width: int
 
@@ -81,10 +81,10 @@ class _Convex(nn.Module):
 
 
 def nonnegative(params: PyTree) -> PyTree:
-  """The parameters with relu(U) for every U: the nearest of a convex f.
+  """The parameters with relu(U) for every U: the nearest with f convex.
 
   Raises:
-    ValueError: there is no U.
+    ValueError: params contain no U.
   """
   _require(params)
   keep = lambda path, p: nn.relu(p) if _is_convex(path) else p
@@ -92,10 +92,10 @@ def nonnegative(params: PyTree) -> PyTree:
 
 
 def negativity(params: PyTree) -> Float[Array, ""]:
-  """sum |relu(-U)|^2 over every U: 0 only if f is convex by them.
+  """sum |relu(-U)|^2 over every U: 0 if and only if all of them are >= 0.
 
   Raises:
-    ValueError: there is no U.
+    ValueError: params contain no U.
 
   Reference: Makkuva et al. 2020, arXiv:1908.10962, eq. 9.
   """

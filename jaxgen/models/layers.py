@@ -1,10 +1,10 @@
-"""Layers that the models share; every one takes one example, without a batch.
+"""Layers that the models share; each takes one example, without a batch axis.
 
-Time runs as the caller's path has it: a layer sees only the number that the
-path's conditioning gives, about [-1.6, 1.1] for log(sigma) / 4 on the EDM path
-and [0, 1] or [0, pi / 2] for t itself on the bounded ones. All layers are
-smooth, so that jvps and second derivatives exist everywhere. Parameters are
-float32; `dtype` is the dtype of the activations.
+The direction of time is the path's: a layer sees only the output of the path's
+conditioning, which is about [-1.6, 1.1] for log(sigma) / 4 on the EDM path, and
+[0, 1] or [0, pi / 2] for t itself on the bounded paths. All layers are smooth,
+so that jvps and second derivatives exist everywhere. Parameters are float32;
+`dtype` is the dtype of the activations.
 """
 
 from typing import Any, Literal
@@ -20,7 +20,7 @@ Implementation = Literal["xla", "cudnn"]
 
 
 def spread(values, like):
-  """[C] to [1, ..., 1, C], of the same rank as `like`."""
+  """Reshapes [C] to [1, ..., 1, C], with the same rank as `like`."""
   return jnp.reshape(values, (1,) * (like.ndim - 1) + values.shape)
 
 
@@ -31,20 +31,20 @@ def time_embedding(
 
     [sin(w_i t), cos(w_i t)],   w_i = max_frequency^(i / (dim / 2 - 1))
 
-  w_0 = 1 tells any two times less than 2 pi apart from one another. A high
-  max_frequency resolves small steps in t, but multiplies the network's
-  derivative in t, which losses with a jvp in t pay for: take 4 to 5 for them.
+  w_0 = 1 distinguishes any two times less than 2 pi apart. A high max_frequency
+  resolves small steps in t, but scales up the network's derivative in t, which
+  hurts losses with a jvp in t: use 4 to 5 for those.
 
   Args:
-    t: what the path's conditioning gives, [].
+    t: the output of the path's conditioning, [].
     dim: number of features, even and at least 2.
     max_frequency: the highest angular frequency, at least 1.
 
   Returns:
-    The features, [dim], of t's dtype, but float32 for a Python float.
+    The features, [dim], in t's dtype, or float32 for a Python float.
 
   Raises:
-    ValueError: dim is odd or below 2, or max_frequency below 1.
+    ValueError: dim is odd or below 2, or max_frequency is below 1.
   """
   if dim < 2 or dim % 2:
     raise ValueError(f"dim: expected an even number above 0, got {dim}")
@@ -59,7 +59,7 @@ def time_embedding(
 def token_product(x, kernel, dimension_numbers, precision=None, **kwargs):
   """x @ kernel for tokens [L, C], as nn.Dense's dot_general.
 
-  On CPUs it is a convolution of length 1, elsewhere the plain product. Under
+  On CPUs this is a convolution of length 1, elsewhere the plain product. Under
   vmap the kernel's gradient sums over two axes, examples and tokens; XLA:CPU
   transposes a copy for such a product, but not for a convolution's gradient
   (jaxlib 0.10.2, 64 x 16 tokens, 128 to 512 features, one core: 2.8 to .75 ms).
@@ -86,7 +86,7 @@ def token_product(x, kernel, dimension_numbers, precision=None, **kwargs):
 
 
 def check_settings(num_classes, dropout, label):
-  """Refuses what no model can mean."""
+  """Raises for settings or labels that are invalid for every model."""
   if num_classes < 0:
     raise ValueError(f"num_classes: expected >= 0, got {num_classes}")
   if not 0 <= dropout < 1:
@@ -96,12 +96,12 @@ def check_settings(num_classes, dropout, label):
 
 
 class LabelEmbedding(nn.Module):
-  """A learned vector for each class, and one more for no class.
+  """A learned vector for each class, and one for the null label.
 
   Attributes:
-    num_classes: number of classes; this index is the null label.
+    num_classes: number of classes, and the index of the null label.
     features: length of the vector.
-    dtype: of the vector; the table is float32.
+    dtype: dtype of the vector; the table is float32.
   """
 
   num_classes: int
@@ -112,11 +112,11 @@ class LabelEmbedding(nn.Module):
   def __call__(
     self, label: Int[Numeric, ""] | None = None
   ) -> Float[Array, "features"]:
-    """Looks a label up.
+    """The vector of a label.
 
     Args:
       label: [], in [0, num_classes]; None and num_classes are the null label.
-        A traced label outside of that range reads as the null label.
+        A traced label outside that range counts as the null label.
 
     Returns:
       The vector, [features].
@@ -134,25 +134,26 @@ class LabelEmbedding(nn.Module):
 
 
 class GroupNorm(nn.Module):
-  """Normalises groups of channels over all of one example's positions.
+  """Normalises groups of channels over all positions of one example.
 
     y = (gain (x - m) / sqrt(v + epsilon) + bias) (1 + scale) + shift
 
   with m, v the mean and variance of a group. They come from one reduction over
-  the positions and a product with the matrix P that averages within groups, and
-  are folded with scale and shift into one multiply-add. The reduction sees
-  x - c, with c the group's mean at the first position: v does not depend on c
-  and so its derivatives do not, but E(x - c)^2 - (m - c)^2 keeps the digits
-  that E x^2 - m^2 loses where m^2 >> v. All in float32 (float64 for float64).
+  positions and a product with the matrix that averages within groups, and
+  combine with scale and shift into one multiply-add. The reduction is over
+  x - c, with c the group's mean at the first position. v and its derivatives do
+  not depend on c, but E(x - c)^2 - (m - c)^2 keeps the digits that
+  E x^2 - m^2 loses where m^2 >> v. Computed in float32 (float64 for float64).
 
   Tolerance, against NumPy in float64 on the same float32 input with spread 1:
   2e-6 at mean 0, and 2e-7 |mean| beyond, which is the rounding of x itself.
-  Where the first position lies D standard deviations from the mean, v loses a
-  relative 1e-6 D^2.
+  Where the first position is D standard deviations from the mean, v has a
+  relative error of 1e-6 D^2.
 
   Attributes:
-    num_groups: groups, at most one a channel; must divide the channels.
-    epsilon: added to the variance.
+    num_groups: number of groups, reduced to the number of channels if larger;
+      must divide the channels.
+    epsilon: constant added to the variance.
 
   Reference: Wu and He 2018, arXiv:1803.08494.
   """
@@ -170,15 +171,15 @@ class GroupNorm(nn.Module):
     """Normalises one example.
 
     Args:
-      x: the example, [*D, C]: no axis is a batch.
+      x: the example, [*D, C], without a batch axis.
       scale: multiplies the normalised values as 1 + scale, [C].
       shift: added last, [C].
 
     Returns:
-      The normalised example, [*D, C], of x's dtype.
+      The normalised example, [*D, C], in x's dtype.
 
     Raises:
-      ValueError: the groups do not divide the channels.
+      ValueError: num_groups does not divide the channels.
     """
     channels = x.shape[-1]
     groups = min(self.num_groups, channels)
@@ -222,11 +223,11 @@ class Attention(nn.Module):
   The last Dense starts at zero, so the layer starts as the identity.
 
   Attributes:
-    num_heads: must divide the channels.
-    num_groups: of the normalisation.
+    num_heads: number of heads; must divide the channels.
+    num_groups: number of groups of the normalisation.
     implementation: "xla", or "cudnn", which is fast on NVIDIA GPUs in half
       precision but has no forward mode (no jvp).
-    dtype: of the activations.
+    dtype: dtype of the activations.
   """
 
   num_heads: int = 1
@@ -236,7 +237,7 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "*D C"]) -> Float[Array, "*D C"]:
-    """Attends.
+    """Applies attention to one example.
 
     Args:
       x: the example, [*D, C]: all positions of D attend to one another.
@@ -245,7 +246,7 @@ class Attention(nn.Module):
       The example, [*D, C].
 
     Raises:
-      ValueError: the heads do not divide the channels.
+      ValueError: num_heads does not divide the channels.
     """
     channels = x.shape[-1]
     if self.num_heads < 1 or channels % self.num_heads:

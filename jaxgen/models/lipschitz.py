@@ -1,15 +1,15 @@
-"""Critics that are 1-Lipschitz by their form, whatever their parameters.
+"""Critics that are 1-Lipschitz by construction, for any parameters.
 
-  |f(x) - f(y)| <= |x - y|   in the Euclidean norm, of one point each
+  |f(x) - f(y)| <= |x - y|   in the Euclidean norm of an example
 
-Their dual value bounds W1 from below, with no penalty to be weighed.
+Their dual value is a lower bound of W1, without a penalty to tune.
 
-  Network   dense layers of spectral norm 1 at most, with 1-Lipschitz
-            activations: kernels divided by their norm, or semi-orthogonal
-            (then GroupSort, which keeps the gradient's length)
-  cones     the learned mix of a soft maximum of falling cones and a soft
-            minimum of rising ones, dense in the 1-Lipschitz functions of a
-            compact set (McShane)
+  Network   dense layers of spectral norm at most 1, with 1-Lipschitz
+            activations; kernels are divided by their norm, or semi-orthogonal
+            (for GroupSort, which preserves the gradient's norm)
+  cones     a learned mix of a soft maximum of falling cones and a soft minimum
+            of rising ones, dense in the 1-Lipschitz functions on a compact set
+            (McShane)
 
 Reference: Anil et al. 2019, arXiv:1811.05381 (orthogonal layers, GroupSort);
 Miyato et al. 2018, arXiv:1802.05957 (spectral normalisation); McShane 1934,
@@ -26,27 +26,27 @@ from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Numeric
 
 _SQUARINGS = 8  # of the Gram matrix: its 256th power
-_ITERATIONS = 12  # of Bjorck's
+_ITERATIONS = 12  # of Bjorck's method
 _FEW = 8  # dimensions up to which distances are sums of squared differences
 
 
 def _product(a, b):
-  """a @ b with all digits: products that accelerators round change slopes."""
+  """a @ b at full precision; reduced-precision products would change slopes."""
   return jnp.matmul(a, b, precision="highest")
 
 
 def spectral_norm(kernel: Float[Array, "N M"]) -> Float[Array, ""]:
-  """The largest singular value, from above, by a power of the Gram matrix.
+  """An upper bound of the largest singular value, from the Gram matrix.
 
     |(W^T W)^m|_F^(1/2m),   m = 256, by eight squarings
 
-  So no vector has to be carried from step to step. But for rounding it is never
-  below the norm, and above it by r^(1/4m) at most where r singular values are
-  as large: .5 % of 128. Its gradient is that of |W v| at the power's largest
-  column v, and 0 at W = 0.
+  Unlike power iteration it needs no vector from step to step. Up to rounding it
+  is never below the norm, and above it by a factor of at most r^(1/4m), where r
+  singular values are about as large: .5 % for 128. Its gradient is that of
+  |W v|, with v the largest column of the power, and 0 at W = 0.
 
   Args:
-    kernel: [N, M].
+    kernel: W, [N, M].
   """
   narrow = kernel if kernel.shape[0] >= kernel.shape[1] else kernel.T
   powers = jax.lax.stop_gradient(_product(narrow.T, narrow))
@@ -72,18 +72,18 @@ def _length(x):
 
 
 def normalised(kernel: Float[Array, "N M"]) -> Float[Array, "N M"]:
-  """The kernel, not 0, over its spectral norm."""
+  """The kernel, not 0, divided by its spectral norm."""
   return kernel / spectral_norm(kernel)
 
 
 def orthogonal(kernel: Float[Array, "N M"]) -> Float[Array, "N M"]:
-  """The nearest semi-orthogonal matrix: all singular values 1.
+  """The nearest semi-orthogonal matrix, with all singular values 1.
 
-    W <- W (3 I - W^T W) / 2,   from the kernel over its spectral norm
+    W <- W (3 I - W^T W) / 2,   starting from the kernel over its spectral norm
 
-  Bjorck's iteration, products alone. Singular values rise to 1 and never above
-  it, so that the slope is bounded even where small ones are still on their way:
-  a tenth of the largest arrives to 1e-6.
+  Bjorck's iteration, which needs only products. Singular values increase to 1
+  and never exceed it, so that the slope is bounded even before small ones have
+  converged: one of a tenth of the largest is 1 to within 1e-6.
 
   Args:
     kernel: [N, M], not 0.
@@ -99,10 +99,10 @@ def orthogonal(kernel: Float[Array, "N M"]) -> Float[Array, "N M"]:
 
 
 def max_min(h: Float[Array, "N"]) -> Float[Array, "N"]:
-  """GroupSort in groups of two: larger and smaller of each pair, slope 1.
+  """GroupSort in groups of two: the maxima and minima of pairs, with slope 1.
 
   Raises:
-    ValueError: an odd number of units.
+    ValueError: the number of units is odd.
 
   Reference: Anil et al. 2019, arXiv:1811.05381, eq. 2.
   """
@@ -115,14 +115,14 @@ def max_min(h: Float[Array, "N"]) -> Float[Array, "N"]:
 
 
 class Network(nn.Module):
-  """A 1-Lipschitz network of one point: [*D] -> [], or -> [F].
+  """A 1-Lipschitz network of one example: [*D] -> [], or -> [F].
 
   Attributes:
     features: width of each hidden layer.
-    constrain: kernel [N, M] -> one of spectral norm 1 at most: orthogonal or
+    constrain: kernel [N, M] -> kernel of spectral norm at most 1: orthogonal or
       normalised.
     activation: [N] -> [N], 1-Lipschitz.
-    num_outputs: F, of features that another 1-Lipschitz function reads; None
+    num_outputs: F, for features that feed another 1-Lipschitz function; None
       for a scalar.
   """
 
@@ -133,16 +133,16 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "*D"]) -> Float[Array, "..."]:
-    """The value at one point.
+    """f at one example.
 
     Args:
-      x: the point, [*D].
+      x: the example, [*D].
 
     Returns:
       f(x), [] or [F].
 
     Raises:
-      ValueError: a width below 1.
+      ValueError: a width is below 1.
     """
     widths = (*self.features, self.num_outputs or 1)
     if min(widths) < 1:
@@ -165,10 +165,10 @@ class Cones(NamedTuple):
 
   Attributes:
     high: tips of the falling cones, [K, D].
-    high_offset: [K].
+    high_offset: their offsets, [K].
     low: tips of the rising cones, [L, D].
-    low_offset: [L].
-    mix: the falling cones' share is its sigmoid, [].
+    low_offset: their offsets, [L].
+    mix: logit of the falling cones' weight, [].
   """
 
   high: Array
@@ -179,15 +179,15 @@ class Cones(NamedTuple):
 
 
 def init_cones(high: Float[Array, "..."], low: Float[Array, "..."]) -> Cones:
-  """Cones of equal share with their tips at these points, offsets 0.
+  """Cones with equal weights, with their tips at these points and offsets 0.
 
   Args:
-    high: where the critic shall be high, [K, D]: draws of the data, perhaps
-      shrunk toward their mean.
-    low: where it shall be low, likewise, [L, D].
+    high: points at which the critic should be high, [K, D]: samples of the
+      data, possibly shrunk toward their mean.
+    low: points at which it should be low, likewise, [L, D].
 
   Raises:
-    ValueError: points of different dimension, or none.
+    ValueError: the points differ in dimension, or there are none.
   """
   flat = high.ndim == low.ndim == 2
   if not flat or high.shape[1] != low.shape[1] or not high.size or not low.size:
@@ -207,15 +207,15 @@ def cones(
     w T log sum_k exp(-(|x - a_k| + b_k) / T)
       - (1 - w) T log sum_l exp(-(|x - c_l| + d_l) / T),   w = sigmoid(mix)
 
-  Its gradient is a mean of vectors of length 1 at most, at every temperature.
-  Above 8 dimensions distances come from one product of matrices under vmap,
-  |x|^2 - 2 <x, a> + |a|^2, which is good to 1e-3 of their length, so that tips
+  Its gradient is an average of vectors of length at most 1, at any temperature.
+  Above 8 dimensions, distances come from one matrix product under vmap,
+  |x|^2 - 2 <x, a> + |a|^2, which is accurate to 1e-3 of their length; so tips
   are rounded to sqrt(|x - a|^2 + tip^2), tip = 1e-3 sqrt(|x|^2 + |a|^2).
 
   Args:
-    params: of init_cones.
+    params: parameters, as from init_cones.
     x: the point, [D].
-    temperature: T, positive; falling in training, from .3 to .03 say.
+    temperature: T, positive; decreasing in training, e.g. from .3 to .03.
 
   Returns:
     f(x), [].
@@ -232,7 +232,7 @@ def cones(
 
 
 def _squares(tips, x):
-  """|x - tip|^2 for every tip, [K]; rounded as in `cones`."""
+  """|x - tip|^2 for every tip, [K], with the rounding described in `cones`."""
   if len(x) <= _FEW:
     return jnp.sum((tips - x[None]) ** 2, axis=1)
   squares = jnp.sum(tips**2, axis=1) + jnp.sum(x**2)

@@ -15,16 +15,16 @@ from jaxgen.models import layers
 
 
 class MLP(nn.Module):
-  """Dense layers with silu between, from [*D] and a time to [*D].
+  """Dense layers with silu in between, from [*D] and a time to [*D].
 
   Attributes:
     features: width of each hidden layer.
     num_classes: number of labels; 0 for an unconditional model.
     embedding_width: number of time features, and length of a label's vector.
     max_frequency: the time embedding's highest angular frequency.
-    dropout: probability that a hidden unit is dropped in training.
-    zero_output: whether the last layer starts at zero, and so the output.
-    dtype: of the activations; parameters and output are float32.
+    dropout: probability of dropping a hidden unit in training.
+    zero_output: whether the last layer, and so the output, starts at zero.
+    dtype: dtype of the activations; parameters and output are float32.
   """
 
   features: tuple[int, ...] = (128, 128, 128)
@@ -44,20 +44,21 @@ class MLP(nn.Module):
     *,
     train: bool = False,
   ) -> Float[Array, "*D"]:
-    """Predicts for one example.
+    """The prediction for one example.
 
     Args:
       x: the example, [*D].
-      t: what the path's conditioning gives of its time, [].
+      t: the output of the path's conditioning for its time, [].
       label: [], in [0, num_classes]; None and num_classes are the null label.
-      train: whether to drop units; the rng stream "dropout" is then needed if
-        dropout is above 0.
+      train: whether to apply dropout; the rng stream "dropout" is then needed
+        if dropout is above 0.
 
     Returns:
       The prediction, [*D].
 
     Raises:
-      ValueError: a label for an unconditional model or out of range.
+      ValueError: the model is unconditional but a label is given, or the label
+        or a setting is out of range.
     """
     layers.check_settings(self.num_classes, self.dropout, label)
     if min(self.features, default=1) < 1:

@@ -5,9 +5,9 @@
   Potential   f(x) = perceptron(x) + <x, M x> / 2     [*D] -> []
   Map         T(x) = perceptron(x) + M x              [*D] -> [*D]
 
-Transport of one law to one like it is mostly linear, and the matrix M, full and
-learned, is what a perceptron finds last. Without it f is the critic of the
-W1 games.
+Transport between similar distributions is mostly linear, which a perceptron
+learns slowly; the full, learned matrix M represents it directly. Without M,
+f is the critic of the W1 games.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ class Potential(nn.Module):
 
   Attributes:
     features: width of each hidden layer.
-    activation: s; smooth where f's Hessian is needed.
-    quadratic: M is this times I at first; None: there is no M.
+    activation: s; it must be smooth if f's Hessian is needed.
+    quadratic: M is initialised to this times I; None omits M.
   """
 
   features: tuple[int, ...] = (64, 64)
@@ -35,7 +35,7 @@ class Potential(nn.Module):
     """f(x).
 
     Raises:
-      ValueError: a width below 1.
+      ValueError: a width is below 1.
     """
     x = x.ravel()
     f = _perceptron(x, self.features, self.activation, 1)[0]
@@ -48,7 +48,7 @@ class Map(nn.Module):
   Attributes:
     features: width of each hidden layer.
     activation: s.
-    linear: M is this times I at first; None: there is no M.
+    linear: M is initialised to this times I; None omits M.
   """
 
   features: tuple[int, ...] = (64, 64)
@@ -60,7 +60,7 @@ class Map(nn.Module):
     """T(x).
 
     Raises:
-      ValueError: a width below 1.
+      ValueError: a width is below 1.
     """
     flat = x.ravel()
     moved = _perceptron(flat, self.features, self.activation, x.size)
@@ -76,7 +76,7 @@ def _perceptron(h, features, activation, width):
 
 
 def _linear(module, x, start):
-  """M x of the module's own M; 0 where it has none."""
+  """M x with the module's own M, or 0 if it has none."""
   if start is None:
     return jnp.zeros_like(x)
   identity = lambda _, size: start * jnp.eye(size, dtype=jnp.float32)

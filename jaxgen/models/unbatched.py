@@ -1,4 +1,4 @@
-"""One example through a model that is written for batches."""
+"""Adapts models that are written for batches to one example."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,8 +13,8 @@ def unbatched(apply: Callable) -> Callable:
 
     f(params, x, t, ...) = apply(params, x[None], t[None], ...)[0]
 
-  Arrays among the further arguments (a label, say) get the leading axis too;
-  keys, Python values and containers (train=True, rngs={...}) go as they are.
+  Arrays among the further arguments (such as a label) get the leading axis too;
+  keys, Python values and containers (train=True, rngs={...}) are unchanged.
 
   Args:
     apply: (params, x [B, *D], t [B], *args, **kwargs) -> [B, *D].
@@ -23,8 +23,9 @@ def unbatched(apply: Callable) -> Callable:
     (params, x [*D], t [], *args, **kwargs) -> [*D].
 
   Raises:
-    ValueError: when called, if the parameters hold batch statistics, which
-      would see batches of one, or if apply does not return one array [1, ...].
+    ValueError: when called, if the parameters contain batch statistics, which
+      would be those of batches of one, or if apply does not return one array
+      [1, ...].
   """
 
   def single(params: Any, x, t, *args, **kwargs):
@@ -50,7 +51,7 @@ def unbatched(apply: Callable) -> Callable:
 
 
 def lead(value):
-  """Adds the batch axis to an array; keys and other values stay."""
+  """Adds the batch axis to an array; keys and other values are unchanged."""
   if not isinstance(value, jax.Array | np.ndarray):
     return value
   if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):

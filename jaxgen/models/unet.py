@@ -1,32 +1,32 @@
 """A residual U-Net on one image [H, W, C], conditioned on time and label.
 
-Level i works at 1 / 2^i of the image's sides with width * multipliers[i]
-channels.
+Level i has 1 / 2^i of the image's sides and width * multipliers[i] channels.
 
   block  x + Conv(silu(norm(Conv(silu(norm(x))); scale, shift)))
 
-Scale and shift come from time and label. The last convolution of every block
-and of the network start at zero, and so does the output. Skips are added, so
-that a block up costs what a block down costs, above the lowest level, which is
-the middle:
+Scale and shift come from time and label. The last convolutions of every block
+and of the network start at zero, and so does the output. With skips="add",
+skips are added, so that a block on the way up costs as much as one on the way
+down. The lowest level is the middle, without skips:
 
   down   h = block(h), skip = h;   then h = Dense(mean of 2 x 2)
   up     h = repeat(Dense(h));     then h = block(h + skip)
 
-or concatenated, at every level, as in DDPM++. The first convolution and the
-halvings leave a skip too, for one more block a level on the way up:
+With skips="concat", skips are concatenated at every level, as in DDPM++. The
+first convolution and each halving also store a skip, for one more block per
+level on the way up:
 
   down   h = block(h), skip = h;   then h = block to half the size, skip = h
   up     h = block([h, skip]);     then h = block to double the size
 
-The network of Karras et al. for CIFAR-10, 55.7 M parameters, is here
+The network of Karras et al. for CIFAR-10, with 55.7 M parameters, is here
 
   UNet(width=128, multipliers=(2, 2, 2), num_blocks=4, skips="concat",
        attention=(16,), num_groups=32, embedding_width=256, dropout=0.13)
 
-of 55.5 M. Differences: scale and shift from 256 features instead of a shift
-from 512 (as many parameters, but fewer in the layers that make the features),
-and no factor sqrt(1/2) on residual sums.
+with 55.5 M. It differs in that scale and shift come from 256 features instead
+of a shift from 512 (as many parameters, but fewer in the layers that make the
+features), and residual sums have no factor sqrt(1/2).
 
 Reference: Ronneberger et al. 2015, arXiv:1505.04597; Song et al. 2021,
 arXiv:2011.13456 (DDPM++); Dhariwal and Nichol 2021, arXiv:2105.05233 (adaptive
@@ -45,29 +45,30 @@ from jaxgen.models import layers, residual
 
 
 class UNet(nn.Module):
-  """The network; `UNet(attention=(4,))` fits 8 x 8 images in minutes.
+  """A residual U-Net; `UNet(attention=(4,))` trains on 8 x 8 images in minutes.
 
   Attributes:
     width: channels at the image's own size.
-    multipliers: of width, one a level; sides must divide by 2^(levels - 1).
-    num_blocks: blocks a level each way; with skips="add" at all levels but
-      the lowest, with "concat" one more on the way up.
+    multipliers: factors on width, one per level; the image's sides must be
+      divisible by 2^(levels - 1).
+    num_blocks: blocks per level and direction. With skips="add", the lowest
+      level has none; with "concat", each level has one more on the way up.
     num_middle_blocks: blocks at the lowest level, between down and up.
     skips: "add" or "concat", the arrangement of blocks (see the module).
     attention: sizes of the image's longer side at which attention follows a
       block. With skips="add" it does not follow the last of several middle
-      blocks; with "concat" it follows, on the way up, the last block of a
-      level alone, and always the first middle block.
-    num_heads: of attention; must divide the channels there.
-    num_groups: of normalisation; must divide the channels.
-    dropout: probability that an activation is dropped in training.
+      blocks. With "concat", on the way up, it follows only the last block of a
+      level, and it always follows the first middle block.
+    num_heads: number of attention heads; must divide the channels there.
+    num_groups: number of groups of normalisation; must divide the channels.
+    dropout: probability of dropping an activation in training.
     num_classes: number of labels; 0 for an unconditional model.
-    embedding_width: length of the vector that carries time and label.
+    embedding_width: length of the vector that represents time and label.
     max_frequency: the time embedding's highest angular frequency.
-    implementation: of attention, "xla" or "cudnn" (no jvp).
-    remat: whether to recompute blocks in the backward pass, which keeps the
+    implementation: attention kernel, "xla" or "cudnn" (no jvp).
+    remat: whether to recompute blocks in the backward pass, which stores the
       activations of one block at a time: for large images.
-    dtype: of the activations; parameters and output are float32.
+    dtype: dtype of the activations; parameters and output are float32.
   """
 
   width: int = 32
@@ -95,21 +96,21 @@ class UNet(nn.Module):
     *,
     train: bool = False,
   ) -> Float[Array, "H W C"]:
-    """Predicts for one image.
+    """The prediction for one image.
 
     Args:
       x: the image, [H, W, C].
-      t: what the path's conditioning gives of its time, [].
+      t: the output of the path's conditioning for its time, [].
       label: [], in [0, num_classes]; None and num_classes are the null label.
-      train: whether to drop units; the rng stream "dropout" is then needed if
-        dropout is above 0.
+      train: whether to apply dropout; the rng stream "dropout" is then needed
+        if dropout is above 0.
 
     Returns:
       The prediction, [H, W, C].
 
     Raises:
-      ValueError: the image's sides do not divide by 2^(levels - 1), attention
-        names a size that no level has, or a setting or the label is out of
+      ValueError: the image's sides are not divisible by 2^(levels - 1), no
+        level has a size in attention, or a setting or the label is out of
         range.
     """
     self.check(x.shape, label)
@@ -172,7 +173,7 @@ class UNet(nn.Module):
 
   @nn.nowrap
   def block(self, features, attend, resample, name):
-    """One residual block, recomputed in the backward pass where asked."""
+    """One residual block, recomputed in the backward pass if remat is set."""
     block = residual.Block
     if self.remat:
       block = nn.remat(block, static_argnums=(3,))
@@ -202,7 +203,7 @@ class UNet(nn.Module):
 
   @nn.nowrap
   def check(self, shape, label):
-    """Refuses settings and images that do not fit, before any layer runs."""
+    """Raises for invalid settings or image sizes, before any layer runs."""
     layers.check_settings(self.num_classes, self.dropout, label)
     for name in ("multipliers", "width", "num_blocks", "num_middle_blocks"):
       value = getattr(self, name)

@@ -1,13 +1,13 @@
-"""Adaptive solves of dx/dt = velocity, by diffrax, in a function of their own.
+"""Adaptive solutions of dx/dt = velocity, by diffrax.
 
 An embedded Runge-Kutta pair estimates the error of each step; a controller
 accepts the step or tries a shorter one, until
 
   |error| <= atol + rtol |x|     (root mean square over coordinates)
 
-The number of steps depends on x, so what is returned says it. Under vmap every
-example has steps and counts of its own, and the batch runs as long as its
-slowest one. Needs diffrax: pip install 'jaxgen[adaptive]'.
+The number of steps depends on x, so it is returned with the result. Under vmap
+every example has its own steps and counts, and the batch runs as long as its
+slowest example. Needs diffrax: pip install 'jaxgen[adaptive]'.
 """
 
 from typing import Any, NamedTuple
@@ -20,14 +20,14 @@ from jaxgen import fields
 
 
 class Stats(NamedTuple):
-  """What an adaptive solve did, [] each.
+  """Statistics of an adaptive solve, [] each.
 
   Attributes:
-    num_steps: steps that were tried.
-    num_accepted: those that were taken.
-    num_rejected: those that were tried again, shorter.
+    num_steps: steps attempted.
+    num_accepted: steps accepted.
+    num_rejected: steps rejected and repeated with a shorter length.
     num_calls: evaluations of the field.
-    succeeded: whether it reached the end, finite, within max_steps.
+    succeeded: whether it reached the end with finite x, within max_steps.
   """
 
   num_steps: Int[Array, ""]
@@ -49,23 +49,23 @@ def integrate(
   adjoint: Any = None,
   max_steps: int = 4096,
 ) -> tuple[Float[Array, "*D"], Stats]:
-  """Follows the velocity from time start to time end, before or after it.
+  """Integrates the velocity from time start to time end, before or after it.
 
   Args:
-    field: what is integrated; it must give a velocity.
-    x: the state at start, [*D], of any float dtype. A field sees one of half
-      precision rounded: tolerances below that cost steps and gain nothing.
-    start: time of departure, [].
-    end: time of arrival, []; below start to generate, above to encode.
+    field: the field to integrate; it must give a velocity.
+    x: the state at start, [*D], of any float dtype, in which the field gets x;
+      tolerances below its rounding error cost steps and gain nothing.
+    start: initial time, [].
+    end: final time, []; below start to generate, above to encode.
     rtol: relative tolerance of a step.
     atol: absolute tolerance of a step.
     solver: an explicit Runge-Kutta method of diffrax with an error estimate;
-      None is diffrax.Tsit5(), diffrax.Dopri8() for tight tolerances.
+      None is diffrax.Tsit5(). diffrax.Dopri8() suits tight tolerances.
     adjoint: how diffrax differentiates; None is its
-      RecursiveCheckpointAdjoint(), reverse mode through the steps taken.
-      ForwardMode() for jvps; BacksolveAdjoint() solves the adjoint equation,
-      to x and to what the field closes over, not to start and end.
-    max_steps: steps to try before giving up.
+      RecursiveCheckpointAdjoint(), reverse mode through the steps taken. Use
+      ForwardMode() for jvps. BacksolveAdjoint() solves the adjoint equation; it
+      gives no gradients for start and end.
+    max_steps: maximal number of steps attempted.
 
   Returns:
     The state at end, [*D], in x's dtype, NaN where the solve did not succeed
@@ -106,7 +106,7 @@ def _solve(field, x, start, end, solver, **settings):
       "adaptive.integrate: expected solver an explicit Runge-Kutta method of"
       f" diffrax with an error estimate, got {type(solver).__name__}"
     )
-  # What the field closes over becomes an argument, as BacksolveAdjoint asks.
+  # Closed-over values must be arguments, as BacksolveAdjoint requires.
   velocity, closed = jax.closure_convert(
     lambda x, t: field(x, t).velocity, x, start
   )
@@ -120,7 +120,7 @@ def _solve(field, x, start, end, solver, **settings):
   x, stats = solution.ys[-1], solution.stats
   arrived = solution.result == diffrax.RESULTS.successful
   succeeded = arrived & jnp.all(jnp.isfinite(x))
-  # The last slope of an accepted step is the first of the next, if fsal.
+  # With FSAL, the last stage of a step is the first stage of the next.
   fsal, steps = int(solver.tableau.fsal), stats["num_steps"]
   return jnp.where(succeeded, x, jnp.nan), Stats(
     num_steps=steps,
@@ -142,7 +142,7 @@ def _diffrax():
 
 
 def _check(field, x, t, **positive):
-  """Fails where the solve cannot run (traces the field once)."""
+  """Raises where the solve cannot run (traces the field once)."""
   for name, value in positive.items():
     if not value > 0:
       raise ValueError(f"adaptive.integrate: expected {name} > 0, got {value}")

@@ -1,21 +1,22 @@
-"""Time grids fitted to a field and a solver: `grids.fitted`, and its parts.
+"""Time grids fitted to a field and a solver: the parts of `grids.fitted`.
 
-Fine trajectories x of the field on M + 1 candidate times are the reference. The
-local error of one step of the solver between candidates i < j, started on the
-reference with a memory made by steps of the same length behind it, is weighted
-by what it does to the data at the end,
+Accurate trajectories x of the field on M + 1 candidate times are the reference.
+The local error of one step of the solver between candidates i < j starts on the
+reference, with a memory from earlier steps of the same length. It is weighted
+by its effect on the final data,
 
   cost[i, j]^2 = E (a_j . (step_ij(x_i) - x_j))^2,   a_j = (d data / d x_j)^T v,
 
-v standard normal, so that the expectation over it is |d data / d x_j error|^2.
-Dynamic programming finds the N steps of least total cost.
+with v standard normal, so that the expectation over v is
+|d data / d x_j error|^2. Dynamic programming finds the N steps of minimal total
+cost.
 
-Local errors have signs, and some cancel on the way; a sum of sizes does not
-see that. So Levenberg and Marquardt's method then moves the N - 1 inner times
-against the error at the end itself, on half of the particles, and the grid
-that does best on the other half is the result.
+Local errors have signs and partly cancel, which a sum of absolute values
+ignores. So the Levenberg-Marquardt method then adjusts the N - 1 inner times to
+minimise the error of the final data on half of the particles. The result is
+the iterate with the smallest error on the other half.
 
-Everything is a pure function of arrays and may be jitted by the caller.
+All functions are pure functions of arrays, to be jitted by the caller.
 
 Reference: Chen et al. 2024, arXiv:2405.11326 (dynamic programming on Euler's
 local error); Becker and Rannacher 2001, Acta Numerica 10 (errors weighted by
@@ -34,7 +35,7 @@ from jaxtyping import Array, Float, Int
 from jaxgen import fields
 from jaxgen.samplers import driver, exponential, ode
 
-HISTORY = 3  # steps behind, which a method of order four remembers
+HISTORY = 3  # earlier steps, enough for the memory of a method of order four
 SUBSTEPS = 4  # of the reference, between two candidates
 
 
@@ -42,9 +43,9 @@ class Reference(NamedTuple):
   """A fine trajectory of one particle.
 
   Attributes:
-    states: at the candidates, [M + 1, *D].
-    adjoints: a, the pull of v back to each state, [M + 1, *D].
-    data: the final denoise, [*D].
+    states: states at the candidates, [M + 1, *D].
+    adjoints: a, the vector-Jacobian product of v at each state, [M + 1, *D].
+    data: the final denoised state, [*D].
   """
 
   states: Array
@@ -58,17 +59,17 @@ def reference(
   times: Float[Array, "fine"],
   key: Array,
 ) -> Reference:
-  """rk4 forward; backward the vjp of one step of ddim for each interval.
+  """The reference, by rk4; its adjoints, by vjps of one ddim step per interval.
 
-  Weights need no more digits (the grids are the same), and reverse mode is
-  dear: in loops on a CPU, XLA's gradients of convolutions take thirty times
-  as long as the convolutions.
+  A more accurate adjoint gives the same grids. Reverse mode is expensive: in
+  loops on a CPU, XLA's gradients of convolutions take thirty times as long as
+  the convolutions.
 
   Args:
     field: gives velocity and data.
-    x: the state at times[0].
-    times: SUBSTEPS steps to each candidate, [SUBSTEPS M + 1].
-    key: of v.
+    x: the state at times[0], [*D].
+    times: SUBSTEPS steps per candidate interval, [SUBSTEPS M + 1].
+    key: key for v.
   """
   fine, rough, candidates = ode.rk4(), exponential.ddim(), times[::SUBSTEPS]
   shape = len(candidates) - 1, SUBSTEPS
@@ -97,11 +98,11 @@ def reference(
 
 
 def windows(num_candidates: int) -> list[np.ndarray]:
-  """Where each step i -> j and the steps that lead to it start and end.
+  """The candidates of each step i -> j and of the steps that precede it.
 
   Returns:
-    For n = 0 ... HISTORY, indices [pairs, n + 2] that end in i, j; before them
-    lie n starts, j - i apart, the first one clipped at 0.
+    For n = 0 ... HISTORY, indices [pairs, n + 2] whose last two columns are i
+    and j; the first n are the earlier starts, j - i apart and at least 0.
   """
   found: list[list] = [[] for _ in range(HISTORY + 1)]
   for i in range(num_candidates):
@@ -119,7 +120,7 @@ def local_errors(
   found: Reference,
   key: Array,
 ) -> Float[Array, "candidates candidates"]:
-  """(a_j . (step_ij(x_i) - x_j))^2 of one particle, 0 where i >= j."""
+  """(a_j . (step_ij(x_i) - x_j))^2 for one particle, 0 where i >= j."""
   init_key, step_key = jax.random.split(jax.random.fold_in(key, 1))
 
   def one(window):
@@ -150,13 +151,13 @@ def costs(
   draws: Array,
   over: Callable,
 ) -> tuple[Float[Array, "candidates candidates"], Float[Array, "P ..."]]:
-  """The table of costs, and the data at the end of the reference.
+  """The table of costs, and the final data of the reference.
 
   Args:
     field: gives velocity and data.
-    solver: whose steps are measured.
+    solver: the solver whose steps are measured.
     x: particles at fine[0], [P, *D].
-    fine: times, SUBSTEPS steps to each candidate.
+    fine: times, SUBSTEPS steps per candidate interval.
     draws: a key for each particle, [P].
     over: maps a function of one particle over many.
   """
@@ -169,20 +170,20 @@ def costs(
 def shortest(
   cost: Float[Array, "n n"], num_steps: int
 ) -> tuple[Int[Array, "steps"], Float[Array, ""]]:
-  """The path 0 -> n - 1 of num_steps edges i < j of least total cost.
+  """The path 0 -> n - 1 of num_steps edges i < j with minimal total cost.
 
   Args:
-    cost: of each edge, [n, n]; what is not finite or not above the diagonal
-      is no edge.
+    cost: cost of each edge, [n, n]; entries that are not finite, or not above
+      the diagonal, are not edges.
     num_steps: N < n.
 
   Returns:
-    Its nodes [N + 1], and the total (infinite if there is none).
+    The path's nodes, [N + 1], and its cost (infinite if there is no path).
   """
   edge = jnp.triu(jnp.ones(cost.shape, bool), 1) & jnp.isfinite(cost)
   cost = jnp.where(edge, cost, jnp.inf)
 
-  def extend(best, _):  # best[j]: the least to reach j in k steps
+  def extend(best, _):  # best[j]: minimal cost to reach j in k steps
     total = best[:, None] + cost
     return total.min(0), total.argmin(0)
 
@@ -203,19 +204,19 @@ def refine(
   num_iterations: int,
   over: Callable,
 ) -> Float[Array, "n"]:
-  """Levenberg and Marquardt's method on half of the particles.
+  """The Levenberg-Marquardt method on half of the particles.
 
     (J^T J + damping diag(J^T J)) change = -J^T residual
 
   Args:
     end: (params, particle) -> residual.
-    params: where to start, [n].
+    params: initial value, [n].
     particles: a pytree, leaves [P, ...], P >= 2.
-    num_iterations: of one Jacobian each.
+    num_iterations: number of iterations, with one Jacobian each.
     over: maps a function of one particle over many.
 
   Returns:
-    The iterate, the start included, that is best on the other half.
+    The iterate (or initial value) with the smallest error on the other half.
   """
   half = len(jax.tree.leaves(particles)[0]) // 2
   seen = jax.tree.map(lambda leaf: leaf[:half], particles)
@@ -238,7 +239,7 @@ def refine(
     change = jnp.linalg.solve(matrix + damping * jnp.diag(scale), -vector)
     proposal = params + jnp.clip(change, -1, 1)
     sums, score = normal(proposal)
-    better = sums[2] < loss  # false where it is not finite
+    better = sums[2] < loss  # False if not finite
     pick = functools.partial(jnp.where, better)
     params = pick(proposal, params)
     sums = jax.tree.map(pick, sums, (matrix, vector, loss))
@@ -248,7 +249,7 @@ def refine(
     best = jax.tree.map(keep, (params, score), best)
     return (params, sums, damping, best), None
 
-  # The first iteration changes nothing: it measures where we start.
+  # The first iteration changes nothing: it evaluates the initial value.
   number, infinite = len(params), jnp.asarray(jnp.inf, params.dtype)
   sums = jnp.eye(number, dtype=params.dtype), jnp.zeros_like(params), infinite
   damping = jnp.asarray(0.4, params.dtype)
@@ -260,7 +261,7 @@ def refine(
 def times_of(
   logits: Float[Array, "n"], to_times: Callable
 ) -> Float[Array, "n+1"]:
-  """to_times(shares), the shares from 0 to 1 by steps of softmax(logits)."""
+  """to_times(shares), with shares from 0 to 1 in steps of softmax(logits)."""
   share = jnp.cumsum(jax.nn.softmax(logits))
   return to_times(jnp.concatenate([jnp.zeros_like(share[:1]), share]))
 
@@ -268,7 +269,7 @@ def times_of(
 def error_at_end(
   field: fields.Field, solver: driver.Solver, to_times: Callable
 ) -> Callable:
-  """(logits [N], (x, data, key)) -> the error of the final denoise, [*D]."""
+  """(logits [N], (x, data, key)) -> the error of the final data, [*D]."""
 
   def error(logits, particle):
     x, data, key = particle

@@ -1,4 +1,4 @@
-"""What carries x along a step, and the one table of weights of every solver.
+"""How an estimate carries x along a step, and the weights of every solver.
 
 One estimate f of the field, on its clock tau, carries x along a step as
 
@@ -15,9 +15,10 @@ flow, in either direction of time; eta = 1 the reverse-time SDE, whose noise has
   data   std = sigma' sqrt(1 - exp(-2 eta h))
   noise  std = sigma' sqrt(eta (exp(2 h) - 1))
 
-A method is a choice of nodes: f is the polynomial through the estimates there,
-and `weights` are its integrals. Multistep methods (multistep.py) take the nodes
-behind, one-step methods (exponential.py) stages within the step.
+A method is a choice of nodes: f is replaced by the polynomial through the
+estimates at the nodes, and `weights` are its integrals. Multistep methods
+(multistep.py) use nodes of past steps, one-step methods (exponential.py) use
+stages within the step.
 
 Reference: Hochbruck and Ostermann 2010, Acta Numerica 19; Lu et al. 2022,
 arXiv:2206.00927 (noise) and arXiv:2211.01095 (data); Gonzalez et al. 2023,
@@ -36,16 +37,16 @@ from jaxgen.samplers import driver
 
 
 class Form(NamedTuple):
-  """The module's table, a row: which estimate, and how it carries x.
+  """A row of the module's table: which estimate is used, and how it carries x.
 
   Attributes:
     estimate: its name in fields.Estimate.
-    rate: of the exponential.
+    rate: rate of the exponential.
     clock: (path, t) -> tau.
     time: (path, tau) -> t, the inverse.
     scales: (path, t, end) -> (keep, gain), elementwise.
-    std: (path, t, end) -> std of the step's noise; None where there is none.
-    needs_path: whether the clock reads the path.
+    std: (path, t, end) -> std of the step's noise; None if deterministic.
+    needs_path: whether the clock depends on the path.
   """
 
   estimate: str
@@ -58,24 +59,24 @@ class Form(NamedTuple):
 
   @property
   def needs(self) -> tuple[str, ...]:
-    """What a solver of this form needs of a field."""
+    """The fields' attributes that a solver of this form needs."""
     return (self.estimate, "path") if self.needs_path else (self.estimate,)
 
   def check(self, name: str, times: Array) -> None:
-    """Refuses a rising grid where the form draws noise."""
+    """Raises for an increasing grid if the form is stochastic."""
     if self.std is not None:
       driver.require_decreasing(name, times)
 
 
 def velocity() -> Form:
-  """dx/dt = velocity, with no linear part to take exactly."""
+  """dx/dt = velocity, without a linear part that is integrated exactly."""
   same = lambda path, t: t
   ones = lambda path, t, end: (jnp.ones_like(t), jnp.ones_like(t))
   return Form("velocity", 0.0, same, same, ones, needs_path=False)
 
 
 def data(eta: float = 0.0) -> Form:
-  """Exact for constant data."""
+  """The data form, exact for constant data."""
 
   def scales(path, t, end):
     h = path.log_ratio(t) - path.log_ratio(end)
@@ -90,7 +91,7 @@ def data(eta: float = 0.0) -> Form:
 
 
 def noise(eta: float = 0.0) -> Form:
-  """Exact for constant noise."""
+  """The noise form, exact for constant noise."""
 
   def scales(path, t, end):
     return path.alpha(end) / path.alpha(t), -(1 + eta) * path.sigma(end)
@@ -117,21 +118,21 @@ def weights(
   rate: float,
   known: Bool[Array, "k"] | None = None,
 ) -> Float[Array, "k"]:
-  """The integrals of a step's Lagrange polynomials.
+  """Integrals of the Lagrange polynomials over a step.
 
     w_j = int_start^end exp(-rate (end - tau)) l_j(tau) dtau
 
-  By Gauss and Legendre's 12 points: exact to rounding for steps of the clock
-  up to 10, and no digit is lost at small ones, as closed forms would.
+  Uses 12-point Gauss-Legendre quadrature: exact to rounding for steps of the
+  clock up to 10, and without the cancellation of closed forms at small steps.
 
   Args:
-    nodes: where the polynomial goes through, in order of use: a multistep
-      method's newest first, [k].
-    start: of the step, on the clock, [].
-    end: of the step, [].
-    rate: of the exponential.
-    known: which nodes there are, [k]; the others get the weight 0, and so do
-      nodes that repeat one before them.
+    nodes: interpolation nodes, [k], in order of priority: for a multistep
+      method, the newest first.
+    start: start of the step, on the clock, [].
+    end: end of the step, [].
+    rate: rate of the exponential.
+    known: which nodes exist, [k]; the others have weight 0, and so do nodes
+      that repeat an earlier one.
 
   Returns:
     w, [k].
@@ -142,14 +143,14 @@ def weights(
   decay = jnp.exp(rate * h * (fraction - 1))
   mass = jnp.asarray(masses / 2, h.dtype) * h * decay
   values = jax.vmap(lagrange, (None, 0, None))
-  # A sum: some accelerators round the factors of matrix products.
+  # A sum, since some accelerators round the factors of matrix products.
   return (mass[:, None] * values(nodes - start, h * fraction, known)).sum(0)
 
 
 def used(
   nodes: Float[Array, "k"], known: Bool[Array, "k"] | None = None
 ) -> Bool[Array, "k"]:
-  """Which nodes are known and repeat no known one before them, [k]."""
+  """Which nodes are known and do not repeat an earlier known node, [k]."""
   known = jnp.ones(len(nodes), bool) if known is None else known
   before = jnp.tri(len(nodes), k=-1, dtype=bool) & known[None]
   return known & ~(before & (nodes[:, None] == nodes[None])).any(1)
@@ -160,10 +161,10 @@ def lagrange(
   at: Float[Array, ""],
   known: Bool[Array, "k"] | None = None,
 ) -> Float[Array, "k"]:
-  """The Lagrange polynomials l_j of the used nodes at one place, [k]."""
+  """The Lagrange polynomials l_j of the used nodes at one point, [k]."""
   counts = used(nodes, known)
   others = counts[:, None] & counts[None] & ~jnp.eye(len(nodes), dtype=bool)
-  # No gap is 0, not even one whose quotient is dropped: its slope would be NaN.
+  # Gaps must not be 0 even if unused, or their derivative would be NaN.
   gaps = jnp.where(others, nodes[:, None] - nodes[None], 1)
   factors = jnp.where(others, (at - nodes)[None] / gaps, 1)
   return jnp.where(counts, factors.prod(1), 0)

@@ -1,7 +1,7 @@
-"""Langevin dynamics: corrections at a noise level, and stationary densities.
+"""Langevin dynamics: correctors at a noise level, and stationary densities.
 
-On a stationary field (fields.from_log_density) the grid's steps are the step
-sizes, and their direction does not matter. The unadjusted algorithm is
+On a stationary field (fields.from_log_density) the differences of the grid are
+the step sizes, and their sign does not matter. The unadjusted algorithm is
 sde.euler_maruyama with eps = 1.
 """
 
@@ -14,37 +14,38 @@ from jaxgen.samplers import driver
 def predictor_corrector(
   predictor: driver.Solver, num_corrections: int = 1, snr: float = 0.16
 ) -> driver.Solver:
-  """A predictor's step, then Langevin steps at the time where it arrived.
+  """A predictor's step, then Langevin steps at the time it reached.
 
     x += pull score + sqrt(2 pull) z,   pull = 2 (snr sigma)^2
 
-  (Song et al. divide norms, snr |z| / |score|, which is near snr sigma.)
+  (Song et al. use a ratio of norms, snr |z| / |score|, which is close to
+  snr sigma.)
 
   Args:
     predictor: any solver on a path.
-    num_corrections: Langevin steps, at least 1, an evaluation each.
-    snr: their signal-to-noise ratio, positive.
+    num_corrections: Langevin steps, at least 1, with one evaluation each.
+    snr: signal-to-noise ratio of a Langevin step, positive.
 
   Reference: Song et al. 2021, arXiv:2011.13456, algorithms 2, 4 and 5.
 
   Raises:
-    ValueError: num_corrections or snr out of range.
+    ValueError: num_corrections or snr is out of range.
   """
   name = f"predictor_corrector({predictor.name})"
   return _corrected(name, predictor, num_corrections, snr)
 
 
 def annealed(num_corrections: int = 1, snr: float = 0.16) -> driver.Solver:
-  """Annealed Langevin dynamics: Langevin steps at level after level of noise.
+  """Annealed Langevin dynamics: Langevin steps at decreasing noise levels.
 
-  No step leads from level to level: x / alpha stays. Levels are the grid's
-  times but the first. Otherwise as `predictor_corrector`; many levels (a
-  ratio of .8 from one to the next) and several steps at each are needed.
+  Between levels x / alpha is unchanged. The levels are the grid's times without
+  the first. Args as in `predictor_corrector`. It needs many levels (a ratio of
+  about .8 between neighbours) and several steps at each.
 
   Reference: Song and Ermon 2019, arXiv:1907.05600, algorithm 1.
 
   Raises:
-    ValueError: num_corrections or snr out of range.
+    ValueError: num_corrections or snr is out of range.
   """
 
   def plan(path, times):
@@ -100,12 +101,12 @@ def _step_sizes(path, times):
 
 
 def mala() -> driver.Solver:
-  """Metropolis-adjusted Langevin: samples a stationary density exactly.
+  """Metropolis-adjusted Langevin: leaves a stationary density invariant.
 
-    y = x + dt score(x) + sqrt(2 dt) z, taken with probability
+    y = x + dt score(x) + sqrt(2 dt) z, accepted with probability
     min(1, p(y) q(x | y) / (p(x) q(y | x)))
 
-  One evaluation a step and one before the first.
+  One evaluation per step, and one before the first.
 
   Reference: Roberts and Tweedie 1996, Bernoulli 2(4).
   """
@@ -120,7 +121,7 @@ def mala() -> driver.Solver:
     draw = driver.normal(draw_key, x)
     y = x + dt * score + driver.root(2 * dt) * draw
     at = field(y, c["t"])
-    # In a step of length zero y is x, and there is nothing to divide.
+    # In a step of length zero y = x, and division by 0 must be avoided.
     length = jnp.where(dt == 0, 1.0, dt)
     back = jnp.sum((x - y - dt * at.score) ** 2) / (4 * length)
     log_ratio = at.log_prob - log_prob - back + jnp.sum(draw**2) / 2
@@ -140,11 +141,11 @@ def baoab(friction: float = 1.0) -> driver.Solver:
     dx = p dt,   dp = score dt - friction p dt + sqrt(2 friction) dW
 
   by the splitting half kick, half drift, friction and noise, half drift, half
-  kick. One evaluation a step and one before the first. Second order in the
-  step; exact positions for Gaussian densities.
+  kick. One evaluation per step, and one before the first. Second order in the
+  step; positions are exact for Gaussian densities.
 
   Args:
-    friction: per unit of time, positive.
+    friction: friction coefficient, per unit of time, positive.
 
   Reference: Leimkuhler and Matthews 2013, Applied Mathematics Research eXpress
   2013(1).

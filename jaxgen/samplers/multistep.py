@@ -1,13 +1,26 @@
 """Multistep methods: the polynomial through the estimates of past steps.
 
-One evaluation a step, of the estimate at its start; with the forms and the
-table of weights of forms.py,
+One evaluation per step, at its start. With the forms and weights of forms.py,
 
   x' = keep x + gain sum_j w_j f_{n-j},   j = 0 ... order - 1
 
-The first steps take the nodes that there are, so a method starts itself at
-lower order, as published: the errors of the start limit the order on a grid
-whose first step is as long as the others (docs/results/orders.md).
+The first steps use the nodes that exist, so a method starts at lower order, as
+published: on a grid whose first step is as long as the others, these starting
+errors limit the order (docs/results/orders.md).
+
+DPM-Solver++ and UniPC have a published formula for steps of two nodes, which
+does not integrate their line exactly. On data and on noise, with h the length
+of the step on the clock log(alpha / sigma) and h_prev that of the step before,
+
+  x' = sigma'/sigma x + alpha' ((1 - exp(-h)) data
+                                + B h/(2 h_prev) (data - previous))
+  x' = alpha'/alpha x - sigma' ((exp(h) - 1) noise
+                                + B h/(2 h_prev) (noise - previous))
+
+where B is B_1 = h, or B_2, the first factor: 1 - exp(-h) or exp(h) - 1. With
+B_2, as in DPM-Solver++, this is the line at the middle of the step. (UniPC's
+first corrector has B/2 (data' - data), with data' at the end of the step.) With
+more nodes B cancels, and the polynomial is integrated exactly.
 """
 
 from collections.abc import Callable
@@ -21,9 +34,9 @@ from jaxgen.samplers import driver, exponential, forms
 
 
 def past_nodes(num_steps: int, order: int, ahead: int = 0) -> np.ndarray:
-  """Indices into the times of the nodes of each step, [num_steps, order].
+  """Indices of the nodes of each step into the times, [num_steps, order].
 
-  n + ahead, n + ahead - 1, ..., negative where there is none.
+  n + ahead, n + ahead - 1, ..., negative where there is no such time.
   """
   return np.arange(num_steps)[:, None] + ahead - np.arange(order)
 
@@ -34,15 +47,18 @@ def table(
   nodes: np.ndarray,
   slope: Callable | None = None,
 ) -> Float[Array, "steps order"]:
-  """The weights of every step, 0 for nodes before the first or repeated.
+  """The weights of every step, 0 for missing or repeated nodes.
 
   Args:
     clock: the times on the form's clock, [N + 1].
-    rate: of the form.
+    rate: rate of the form.
     nodes: indices from `past_nodes`, [N, order].
-    slope: the published shortcut where a step has two nodes: the line's slope
-      counts as at the middle of the step, times slope(h, integral of the
-      exponential). None for its integral.
+    slope: None integrates every polynomial exactly. Otherwise, steps of two
+      nodes integrate their line f as published,
+
+        total f(start) + slope(h, total) (f(middle) - f(start)),
+
+      with h the step's length and total the integral of the exponential.
   """
 
   def of_step(start, end, at, known):
@@ -51,7 +67,7 @@ def table(
       return found
     line = forms.lagrange(at, (start + end) / 2, known)
     constant = forms.lagrange(at, start, known)
-    total = found.sum()  # that of the exponential alone
+    total = found.sum()  # the integral of the exponential
     two = constant * total + (line - constant) * slope(end - start, total)
     return jnp.where(forms.used(at, known).sum() == 2, two, found)
 
@@ -61,12 +77,12 @@ def table(
 
 
 def _midpoint(h, total):
-  """Of DPM-Solver++ and UniPC's B_2: the line at the middle of the step."""
+  """The slope of DPM-Solver++, and of UniPC with B_2: total f(middle)."""
   return total
 
 
 def _multistep(name, form, order, slope=None):
-  """`order` nodes behind each step."""
+  """A multistep method on the nodes of the last `order` steps."""
 
   def plan(path, times):
     form.check(name, times)
@@ -96,7 +112,7 @@ def _check_order(name, order, low, high):
 
 
 def adams_bashforth(order: int) -> driver.Solver:
-  """Of the velocity, on any grid.
+  """Adams-Bashforth on the velocity, for any grid.
 
   Args:
     order: 2 to 4.
@@ -105,7 +121,7 @@ def adams_bashforth(order: int) -> driver.Solver:
   Equations I, section III.5 (variable steps).
 
   Raises:
-    ValueError: another order.
+    ValueError: order is out of range.
   """
   _check_order("adams_bashforth", order, 2, 4)
   name = f"adams_bashforth({order})"
@@ -113,7 +129,7 @@ def adams_bashforth(order: int) -> driver.Solver:
 
 
 def deis(order: int) -> driver.Solver:
-  """Of the noise, its polynomial in log(alpha / sigma) integrated exactly.
+  """DEIS on the noise, its polynomial in log(alpha / sigma) integrated exactly.
 
   Args:
     order: 2 to 4 (1 would be ddim).
@@ -122,16 +138,17 @@ def deis(order: int) -> driver.Solver:
   polynomial on the clock of DPM-Solver.
 
   Raises:
-    ValueError: another order.
+    ValueError: order is out of range.
   """
   _check_order("deis", order, 2, 4)
   return _multistep(f"deis({order})", forms.noise(), order)
 
 
 def dpmpp_2m() -> driver.Solver:
-  """DPM-Solver++ (2M): data of two steps, taken at the middle of the next.
+  """DPM-Solver++ (2M): the line through the data of two steps.
 
-    x' = keep x + alpha' (1 - exp(-h)) (data + h/(2 h_prev) (data - previous))
+    x' = keep x + alpha' (1 - exp(-h)) (data + h/(2 h_prev) (data - previous)),
+    keep = sigma'/sigma,   h = log(ratio/ratio')
 
   Reference: Lu et al. 2022, arXiv:2211.01095, algorithm 2.
   """
@@ -141,6 +158,8 @@ def dpmpp_2m() -> driver.Solver:
 def dpmpp_3m() -> driver.Solver:
   """DPM-Solver++ (3M): the parabola through the data of three steps.
 
+  It is integrated exactly; the second step, of two nodes, is that of dpmpp_2m.
+
   Reference: Lu et al. 2022, arXiv:2211.01095, section 4.2 (with 2 phi_3 on
   the second divided difference, which the third order needs).
   """
@@ -148,10 +167,15 @@ def dpmpp_3m() -> driver.Solver:
 
 
 def dpmpp_2m_sde(eta: float = 1.0) -> driver.Solver:
-  """dpmpp_2m of the reverse-time SDE.
+  """DPM-Solver++ (2M) for the reverse-time SDE.
+
+    x' = exp(-eta h) sigma'/sigma x
+         + alpha' (1 - exp(-(1 + eta) h))
+           (data + h/(2 h_prev) (data - previous))
+         + sigma' sqrt(1 - exp(-2 eta h)) z
 
   Args:
-    eta: how much noise; 0 is dpmpp_2m, 1 the SDE of `ancestral`.
+    eta: amount of noise; 0 is dpmpp_2m, 1 the SDE of `ancestral`.
 
   Reference: Lu et al. 2022, arXiv:2211.01095, eq. 19.
 
@@ -166,23 +190,22 @@ def dpmpp_2m_sde(eta: float = 1.0) -> driver.Solver:
 def unipc(
   order: int, *, noise: bool = False, b1: bool = False
 ) -> driver.Solver:
-  """UniPC: a multistep prediction, corrected by the evaluation that follows it.
+  """UniPC: a multistep predictor, corrected by the evaluation that follows it.
 
-  The evaluation at a predicted state is a further node of the step that led
-  there, and serves the next step too: one evaluation a step, order + 1. The
-  last state is a prediction. With data the prediction is that of dpmpp_2m or
-  dpmpp_3m.
+  The evaluation at a predicted state is a further node of the step that led to
+  it, and also a node of the next step: one evaluation per step, order + 1. The
+  last state is a prediction. The module has the formulas of steps of two nodes.
 
   Args:
-    order: of the prediction, 2 to 5.
-    noise: integrate the noise, as the paper's first form; else the data.
-    b1: B_1(h) = h instead of B_2(h) = exp(h) - 1, in steps of two nodes (with
-      more, B drops out).
+    order: order of the predictor, 2 to 5; on data, 2 and 3 predict as dpmpp_2m
+      and dpmpp_3m.
+    noise: whether to integrate the noise estimate instead of the data.
+    b1: whether to use B_1 instead of B_2 in steps of two nodes.
 
   Reference: Zhao et al. 2023, arXiv:2302.04867, algorithms 1, 2, section 3.
 
   Raises:
-    ValueError: another order.
+    ValueError: order is out of range.
   """
   _check_order("unipc", order, 2, 5)
   form = forms.noise() if noise else forms.data()
@@ -197,7 +220,7 @@ def unipc(
       nodes = past_nodes(len(keep), num_nodes, ahead)
       return gain[:, None] * table(clock, form.rate, nodes, slope)
 
-    # Step n corrects the state that step n - 1 led to; the first corrects none.
+    # Step n first corrects the state that step n - 1 reached, except step 0.
     before = lambda rows: jnp.roll(rows, 1, 0).at[0].set(0)
     return dict(
       t=times[:-1],

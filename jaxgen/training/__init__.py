@@ -1,1 +1,1 @@
-"""Training: games of named players, checkpoints, the loop, its records."""
+"""Training: games of named players, checkpoints, the loop and its logs."""

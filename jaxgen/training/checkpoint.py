@@ -1,12 +1,11 @@
-"""Checkpoints of a whole State, in a directory a step.
+"""Checkpoints of a whole State, one directory per step.
 
-Leaves are stored flat, by their path in the state, so that what a file holds
-is compared with what a run expects leaf by leaf before any of it is read:
-the storage layer would cast a wrong dtype without a word. Nor does it notice
-damaged values, so that each leaf has a checksum (CRC-32). Averages are an
-item of their own, and so are extras: a sampler reads them without the
-optimizer. A step's
-directory appears by one rename, whole or not at all, however a run ends.
+Leaves are stored flat, by their path in the state, and compared one by one with
+what the run expects before any is read, since the storage layer would silently
+cast a wrong dtype. It does not detect damaged values either, so each leaf has a
+checksum (CRC-32). Averages and extras are separate items, which a sampler reads
+without the optimizer state. A step's directory is created by one atomic rename, so it
+is complete or absent, however a run ends.
 """
 
 import contextlib
@@ -37,25 +36,25 @@ def saver(
 ) -> Iterator[Callable[[State], None]]:
   """Opens a directory for checkpoints, written while training goes on.
 
-  What a killed run left half written is deleted first. Leaving waits for the
-  last checkpoint to be complete.
+  Incomplete files of a killed run are deleted first. Leaving the context waits
+  for the last checkpoint to be complete.
 
   Args:
-    directory: made if needed; of one run at a time.
-    keep: how many checkpoints to keep, the latest, at least 1; None for all.
-      An old one goes after the new one is complete.
+    directory: created if needed; used by one run at a time.
+    keep: number of latest checkpoints to keep, at least 1; None keeps all. An
+      old one is deleted after the new one is complete.
     items: "state" for all but the averages, "ema" for the averages. Both make
       a checkpoint to resume from, "ema" alone a snapshot for restore_ema.
-    wait: let save return when the files are complete.
+    wait: whether save returns only when the files are complete.
 
   Yields:
-    save(state), which has its copy of the state when it returns. A step that
-    is already there is left as it is: the state is a function of the step.
+    save(state), which has copied the state when it returns. A step that was
+    already saved is left unchanged, since the state is a function of the step.
 
   Raises:
-    ValueError: keep below 1, other items; from save, nothing to store.
-    OSError: a checkpoint could not be written (full disk): from the save
-      after it, or on leaving. Those before it, if any, are whole.
+    ValueError: keep is below 1, items are unknown, or nothing is to be saved.
+    OSError: a checkpoint could not be written (full disk): raised by the next
+      save, or on leaving. Earlier checkpoints remain complete.
   """
   if keep is not None and keep < 1:
     raise ValueError(f"keep: expected at least 1, got {keep}")
@@ -83,14 +82,14 @@ def saver(
 
   checkpointer = written(lambda: _open_to_write(path, keep))
   try:
-    with storage.quiet_log():  # of the thread that writes
+    with storage.quiet_log():  # for the thread that writes
       yield save
   finally:
     written(checkpointer.close)
 
 
 def steps(directory: str | pathlib.Path) -> list[int]:
-  """The steps saved under the directory, in order; none where it is missing."""
+  """The steps saved in the directory, in order; [] if it does not exist."""
   path = _absolute(directory)
   if not path.is_dir():
     return []
@@ -101,21 +100,22 @@ def steps(directory: str | pathlib.Path) -> list[int]:
 def restore(
   directory: str | pathlib.Path, like: State, step: int | None = None
 ) -> State:
-  """Reads a state back.
+  """Reads a saved state.
 
   Args:
     directory: as given to saver.
     like: a State as the run would start with (state.init): the structure,
       shapes, dtypes and shardings to expect. Its values are not used, and it
       is not consumed.
-    step: which one; None for the latest.
+    step: the step to read; None for the latest.
 
   Returns:
-    The state, equal bit for bit to the one saved.
+    The state, bit for bit equal to the saved one.
 
   Raises:
-    FileNotFoundError: no such checkpoint.
-    ValueError: what is stored differs from `like`, is damaged or no State.
+    FileNotFoundError: there is no such checkpoint.
+    ValueError: the stored state differs from `like`, is damaged or is not a
+      State.
   """
   items = _items(like)
   loaded = _load(directory, items, step)
@@ -137,16 +137,16 @@ def restore_ema(
 
   Args:
     directory: as given to saver.
-    like: {player: {average: parameters}} of every average there: arrays or
-      shapes (jax.eval_shape), in the average's dtypes.
-    step: which one; None for the latest.
+    like: {player: {average: parameters}} of every stored average: arrays or
+      shapes (jax.eval_shape), in the averages' dtypes.
+    step: the step to read; None for the latest.
 
   Returns:
     {player: {average: parameters}}.
 
   Raises:
-    FileNotFoundError: no such checkpoint.
-    ValueError: what is stored differs from `like`, or is damaged.
+    FileNotFoundError: there is no such checkpoint.
+    ValueError: the stored averages differ from `like`, or are damaged.
   """
   return _restore_item("ema", directory, like, step)
 
@@ -156,17 +156,7 @@ def restore_extras(
   like: Mapping[str, PyTree],
   step: int | None = None,
 ) -> dict[str, PyTree]:
-  """Reads the extras alone, as `restore_ema` does the averages.
-
-  Args:
-    directory: as given to saver.
-    like: {name: arrays or shapes} of the extras of the state.
-    step: which one; None for the latest.
-
-  Raises:
-    FileNotFoundError: no such checkpoint.
-    ValueError: what is stored differs from `like`, or is damaged.
-  """
+  """Reads the extras alone, {name: arrays}, as `restore_ema` the averages."""
   return _restore_item("extras", directory, like, step)
 
 
@@ -193,7 +183,7 @@ def _restore_item(name, directory, like, step):
 
 
 def _items(state: State) -> dict[str, Any]:
-  """What is stored apart; together they hold every leaf once."""
+  """The separately stored items, which together hold every leaf once."""
   players = {
     name: player._replace(ema={}) for name, player in state.players.items()
   }
@@ -211,7 +201,7 @@ def _items(state: State) -> dict[str, Any]:
 def _open_to_write(path, keep):
   policies = ocp.training.preservation_policies
   arrays = ocp.options.ArrayOptions
-  # Otherwise replicated arrays are cut up by a program for each shape.
+  # Otherwise replicated arrays are sliced, by one compiled program per shape.
   saving = arrays.Saving(use_replica_parallel=False)
   with ocp.Context(array_options=arrays(saving=saving)):
     return ocp.training.Checkpointer(
@@ -219,7 +209,7 @@ def _open_to_write(path, keep):
       preservation_policy=(
         policies.PreserveAll() if keep is None else policies.LatestN(keep)
       ),
-      cleanup_tmp_directories=True,  # what a killed process left
+      cleanup_tmp_directories=True,  # left by a killed process
     )
 
 
@@ -234,8 +224,8 @@ def _unwritten(directory, reason):
   )
 
 
-def _find(directory, step):
-  """The directory of a checkpoint, and its step."""
+def _load(directory, items, step):
+  """Flat leaves of each item, after comparison with the expected ones."""
   there = steps(directory)
   if not there:
     raise FileNotFoundError(f"{directory}: no checkpoint here")
@@ -291,7 +281,7 @@ def _load(directory, items, step):
 
 
 def _check(path, expected, stored):
-  """Refuses stored leaves of another name, shape or dtype than expected."""
+  """Raises if stored leaves have unexpected names, shapes or dtypes."""
   advice = "start with the configuration it was saved with, or in a new place"
   for name in sorted(expected.keys() | stored.keys()):
     want = leaves.describe(expected.get(name))

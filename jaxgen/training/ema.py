@@ -2,14 +2,15 @@
 
   ema <- ema + rate(i) (params - ema),   i = 0, 1, 2, ...
 
-i counts the player's updates, those of inner steps too. A rule is a function
-i -> rate = 1 - decay: the rate, as a small difference from 1 would lose its
-digits in float32. The average is kept in float32 at least: in half precision a
-small step would round to nothing.
+i counts the player's updates, including inner steps. A rule is a function
+i -> rate = 1 - decay; it returns the rate, since 1 - decay would lose its
+digits in float32. The average is stored in float32 or wider, since small
+updates would be rounded away in half precision.
 
-Power-function averages (`power`) remember a part of the training so far, not
-a number of steps. Two of them, stored now and then, recombine after training
-to an average of any other length (`recombination`, `combine`).
+Power-function averages (`power`) average over a fixed fraction of the training
+so far, not over a fixed number of steps. Averages of two lengths, stored from
+time to time, combine after training to an average of any other length
+(`recombination`, `combine`).
 
 Reference: Karras et al. 2024, arXiv:2312.02696, section 3 and appendix C.
 """
@@ -29,23 +30,23 @@ _LONGEST = 12**-0.5  # the relative length of the plain mean, gamma = 0
 
 
 def constant(decay: SupportsFloat) -> Rule:
-  """The same decay at every step; remembers about 1 / (1 - decay) steps.
+  """The same decay at every step; averages over about 1 / (1 - decay) steps.
 
   Args:
-    decay: in [0, 1]; 0 follows the parameters, 1 never moves.
+    decay: in [0, 1]; 0 copies the parameters, 1 never changes.
 
   Returns:
     The rule, i -> 1 - decay.
 
   Raises:
-    ValueError: decay outside [0, 1].
+    ValueError: decay is outside [0, 1].
   """
   rest = 1 - _checked(decay)
   return lambda step: rest
 
 
 def warmup(decay: SupportsFloat) -> Rule:
-  """Follows the parameters at first, so that no bias needs correcting.
+  """A decay that starts small, so that no bias correction is needed.
 
     1 - rate(i) = min(decay, (1 + i) / (10 + i))
 
@@ -56,22 +57,22 @@ def warmup(decay: SupportsFloat) -> Rule:
     The rule, i -> max(1 - decay, 9 / (10 + i)).
 
   Raises:
-    ValueError: decay outside [0, 1].
+    ValueError: decay is outside [0, 1].
   """
   rest = 1 - _checked(decay)
   return lambda step: jnp.maximum(rest, 9.0 / (10.0 + step))
 
 
 def power(length: SupportsFloat) -> Rule:
-  """A power of the training time: the profile only stretches as it goes on.
+  """A power-function average, whose profile scales with the training time.
 
     ema(n) = integral_0^n p(tau) params(tau) dtau,
     p(tau) = (gamma + 1) tau^gamma / n^(gamma + 1),
     rate(i) = 1 - (1 - 1 / (i + 1))^(gamma + 1)
 
   with params constant within a step. The length is the profile's standard
-  deviation over n (sigma_rel); gamma is its exponent. The first step sets the
-  average to the parameters.
+  deviation divided by n (sigma_rel), and gamma is its exponent. The first step
+  sets the average to the parameters.
 
   Args:
     length: above 0, at most 12^-.5 = .2887 (gamma = 0, the plain mean).
@@ -80,7 +81,7 @@ def power(length: SupportsFloat) -> Rule:
     The rule, i -> rate(i).
 
   Raises:
-    ValueError: a length out of range.
+    ValueError: length is out of range.
 
   Reference: Karras et al. 2024, arXiv:2312.02696, eq. 2 and 127.
   """
@@ -94,7 +95,7 @@ def power(length: SupportsFloat) -> Rule:
 
 
 def exponent(length: SupportsFloat) -> float:
-  """gamma of a power-function average of this relative length.
+  """The exponent gamma of a power-function average of this relative length.
 
     length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))
 
@@ -105,7 +106,7 @@ def exponent(length: SupportsFloat) -> float:
     gamma, at least 0.
 
   Raises:
-    ValueError: a length out of range.
+    ValueError: length is out of range.
   """
   value = float(length)
   if not 0 < value <= _LONGEST:
@@ -123,26 +124,26 @@ def recombination(
   step: int,
   length: float,
 ) -> Float[np.ndarray, "N"]:
-  """Weights that make stored averages an average of another length.
+  """Weights that combine stored averages to an average of another length.
 
     min over w of | sum_n w_n p_n - p |^2,   sum_n w_n = 1,
 
-  the profiles p as in `power`. (As published, but for the constraint: what
-  the weights miss of 1 would shrink the parameters.)
+  with profiles p as in `power`. (The paper has no such constraint; without it,
+  weights that do not sum to 1 would shrink the parameters.)
 
   Args:
-    steps: training steps done when each average was stored, [N].
-    lengths: the relative length of each, [N].
-    step: the end of the wanted average, in steps done.
-    length: its relative length.
+    steps: number of training steps when each average was stored, [N].
+    lengths: relative length of each, [N].
+    step: number of training steps at the end of the wanted average.
+    length: relative length of the wanted average.
 
   Returns:
-    w, [N], float64: ema = sum_n w_n ema_n, which is exact where p is one of
-    the p_n, and as close as they allow where not.
+    w, [N], float64, for ema = sum_n w_n ema_n. It is exact if p is one of the
+    p_n, and otherwise the best approximation.
 
   Raises:
-    ValueError: nothing stored, sequences of two lengths, a step below 1, or a
-      length out of range.
+    ValueError: nothing is stored, steps and lengths differ in number, a step is
+      below 1, or a length is out of range.
 
   Reference: Karras et al. 2024, arXiv:2312.02696, appendix C.2, algorithm 3.
   """
@@ -158,7 +159,7 @@ def recombination(
   norms = np.array([_product(p, p) for p in stored]) ** 0.5
   products = np.array([[_product(p, q) for q in stored] for p in stored])
   target = np.array([_product(p, wanted) for p in stored])
-  # Lagrange's system, for profiles of norm 1: w = y / norms.
+  # The system with a Lagrange multiplier; profiles of norm 1, w = y / norms.
   sums = (1 / norms) / np.linalg.norm(1 / norms)
   matrix = np.block(
     [[products / np.outer(norms, norms), sums[:, None]], [sums, np.zeros(1)]]
@@ -168,11 +169,12 @@ def recombination(
 
 
 def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
-  """sum_n w_n ema_n on the host, in float64 (complex leaves in complex128);
-  one average is held at a time.
+  """sum_n w_n ema_n, with one average in memory at a time.
+
+  Computed on the host in float64 (complex leaves in complex128).
 
   Args:
-    weights: w, [N], of `recombination`.
+    weights: w, [N], from `recombination`.
     averages: N averages of one structure, in the same order; may be a
       generator that reads them.
 
@@ -180,7 +182,7 @@ def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
     The sum, NumPy arrays in the averages' dtypes.
 
   Raises:
-    ValueError: not as many averages as weights, or none.
+    ValueError: the numbers of averages and weights differ, or are 0.
   """
   total, like = None, None
   for weight, mean in zip(weights, averages, strict=True):
@@ -193,7 +195,7 @@ def combine(weights: Iterable[float], averages: Iterable[PyTree]) -> PyTree:
 
 
 def init(params: PyTree) -> PyTree:
-  """The average of one set of parameters: a copy, in float32 at least."""
+  """The initial average: a copy of the parameters, in float32 or wider."""
   return jax.tree.map(lambda p: jnp.array(p, _dtype(p)), params)
 
 
@@ -202,8 +204,8 @@ def update(ema: PyTree, params: PyTree, rate: Float[ArrayLike, ""]) -> PyTree:
 
   Args:
     ema: the average so far.
-    params: what is averaged, of the same structure.
-    rate: in [0, 1].
+    params: the current parameters, of the same structure.
+    rate: rate of the update, in [0, 1].
 
   Returns:
     ema + rate (params - ema), in ema's dtypes.
@@ -217,7 +219,7 @@ def update(ema: PyTree, params: PyTree, rate: Float[ArrayLike, ""]) -> PyTree:
 
 
 def _product(p, q):
-  """The inner product of two profiles (n, gamma), in logarithms."""
+  """The inner product of two profiles (n, gamma), computed in logarithms."""
   (n, a), (m, b) = p, q
   short = a + b + 1
   log = short * math.log(min(n, m)) - (a + 1) * math.log(n)
@@ -226,7 +228,7 @@ def _product(p, q):
 
 
 def _wide(x):
-  """On the host, in double precision."""
+  """A NumPy copy in double precision."""
   x = np.asarray(x)
   return x.astype(np.promote_types(x.dtype, np.float64))
 
@@ -236,7 +238,7 @@ def _dtype(p):
 
 
 def _checked(decay):
-  """The number in double precision, as a NumPy or JAX scalar may be of less."""
+  """The decay as a Python float, since NumPy or JAX scalars may be narrower."""
   value = float(decay)
   if not 0 <= value <= 1:
     raise ValueError(f"decay: expected a number in [0, 1], got {value}")

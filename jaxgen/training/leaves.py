@@ -1,4 +1,4 @@
-"""A pytree as flat arrays by name: what a checkpoint stores and compares."""
+"""A pytree as flat named arrays, as a checkpoint stores and compares them."""
 
 import concurrent.futures
 import zlib
@@ -11,10 +11,10 @@ from jaxtyping import PyTree
 
 
 def flatten(tree: PyTree) -> dict[str, Any]:
-  """{path in the tree: array}; typed keys become their data.
+  """{path in the tree: array}; typed keys are replaced by their data.
 
   Raises:
-    ValueError: two leaves with one name.
+    ValueError: two leaves have the same name.
   """
   flat = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -26,7 +26,7 @@ def flatten(tree: PyTree) -> dict[str, Any]:
 
 
 def unflatten(flat: dict[str, Any], like: PyTree) -> PyTree:
-  """The tree of the structure of `like` from what flatten gave."""
+  """The inverse of flatten, with the structure of `like`."""
 
   def one(path, leaf):
     value = flat[_name(path, leaf)]
@@ -58,7 +58,7 @@ def describe(leaf: Any) -> str:
 
 
 def checksums(flat: dict[str, Any]) -> dict[str, int]:
-  """{name: CRC-32 of the bytes}; 0 of an array that spans processes."""
+  """{name: CRC-32 of the bytes}, 0 for an array that spans processes."""
 
   def one(leaf):
     if not leaf.is_fully_addressable:
@@ -74,6 +74,6 @@ def _is_key(leaf):
 
 
 def _name(path, leaf):
-  """A leaf's name: its path, and for a key its kind, which the data lacks."""
+  """A leaf's path; for a key also its dtype, which key data do not record."""
   name = jax.tree_util.keystr(path, simple=True, separator="/")
   return f"{name} {leaf.dtype}" if _is_key(leaf) else name

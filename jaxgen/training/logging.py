@@ -1,8 +1,8 @@
 """Records of a run: metrics in a JSONL file, progress on the screen.
 
 A record is one line, {"step": 100, "seconds": 1.5, "loss": 0.25, ...}. After
-a crash the file is cut back to the step resumed from, so that it ends equal
-to an unbroken run's, the seconds aside.
+a crash the file is truncated to the step resumed from, so that it ends up equal
+to an unbroken run's, except for the seconds.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ Log = Callable[[int, dict[str, float]], None]
 
 
 def jsonl(path: str | pathlib.Path, step: int) -> Log:
-  """Opens the file of metrics for a run that starts at a step.
+  """Opens the metrics file of a run that starts at a step.
 
-  Records beyond the step, and a last line cut short, are dropped first.
+  Records beyond the step, and an incomplete last line, are dropped first.
 
   Args:
-    path: the file; made at the first record.
+    path: the file; created with the first record.
     step: steps already done; 0 drops every record.
 
   Returns:
-    (step, {name: float}) -> None, appends one record: the step, the seconds
-    of training (those before the interruption included) and the metrics.
-    NaN and infinity are written as Python's json does.
+    (step, {name: float}) -> None, which appends one record: the step, the
+    seconds of training (including those before an interruption) and the
+    metrics. NaN and infinity are written as Python's json does.
 
   Raises:
-    ValueError: a line before the last that is no record.
-    OSError: a record could not be written (full disk); from log too.
+    ValueError: a line before the last is not a record.
+    OSError: a record could not be written (full disk); also from log.
   """
   path = pathlib.Path(path)
   kept = [r for r in read(path) if r["step"] <= step] if path.exists() else []
@@ -56,7 +56,7 @@ def jsonl(path: str | pathlib.Path, step: int) -> Log:
 
 @contextlib.contextmanager
 def _writing(path):
-  """Says what to do where the disk is full."""
+  """Adds advice to errors such as a full disk."""
   try:
     yield
   except OSError as error:
@@ -67,22 +67,22 @@ def _writing(path):
 
 
 def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
-  """The records of a file of metrics, without a last line cut short.
+  """The records of a metrics file, without an incomplete last line.
 
   Args:
     path: the file.
 
   Returns:
-    One dict a record, in the order written.
+    One dict per record, in the order written.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: a line before the last that is no record.
+    FileNotFoundError: there is no such file.
+    ValueError: a line before the last is not a record.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no metrics here")
-  *lines, _ = path.read_text().split("\n")  # what follows the last newline
+  *lines, _ = path.read_text().split("\n")  # no incomplete line
   records = []
   for number, line in enumerate(lines, 1):
     try:
@@ -100,17 +100,17 @@ def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def progress(num_steps: int, step: int = 0) -> Iterator[Log]:
-  """Shows how a run gets on: loss, steps/s, time left.
+  """Shows the progress of a run: loss, steps/s, time left.
 
-  A bar where standard error is a terminal, a plain line a record where not.
+  A bar if standard error is a terminal, otherwise one plain line per record.
 
   Args:
-    num_steps: steps in all.
+    num_steps: total number of steps.
     step: steps already done.
 
   Yields:
-    (step, {name: float}) -> None, to call now and then; the speed shown is
-    that since the last call.
+    (step, {name: float}) -> None, to be called from time to time; the speed
+    shown is that since the last call.
   """
   with _bar(num_steps, step) if sys.stderr.isatty() else _lines() as show:
     before = step, time.monotonic()

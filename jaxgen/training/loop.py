@@ -1,4 +1,4 @@
-"""The training loop: steps, records, hooks, checkpoints, interruption."""
+"""The training loop: steps, logs, hooks, checkpoints, interruption."""
 
 import contextlib
 import math
@@ -18,7 +18,9 @@ from jaxgen.training.state import State
 class Interrupted(Exception):
   """A run that SIGINT (Ctrl-C) or SIGTERM ended early, after saving.
 
-  step: steps done and saved; signal_number: which signal it was.
+  Attributes:
+    step: steps done and saved.
+    signal_number: the signal received.
   """
 
   def __init__(self, step: int, signal_number: int):
@@ -29,14 +31,17 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-  """A run whose loss or parameters are no longer finite; nothing was saved
-  of that step or after it.
+  """A run whose loss or parameters are no longer finite.
 
-  A loss that is not finite is let pass where the player's optimizer skips such
+  Nothing is saved of that step or later ones.
+
+  A loss that is not finite is accepted if the player's optimizer skips such
   updates (optax.apply_if_finite, optax.zero_nans, or optax.MultiSteps with
   should_skip_update_fn) and the player's parameters are still finite.
 
-  player: whose they are; step: steps done, counted from one.
+  Attributes:
+    player: name of the player.
+    step: steps done, counted from one.
   """
 
   def __init__(self, player: str, what: str, step: int):
@@ -59,25 +64,26 @@ def run(
 ) -> State:
   """Trains from state.step to num_steps.
 
-  After every period of steps comes log, then each hook, then save; log and
-  save also after the last step. Logged are that one step's metrics, so that a
-  resumed run logs what the unbroken one does; nothing waits in between. Then
-  the losses of all steps are looked at, before hooks and save the parameters.
+  At their periods, log is called first, then each hook, then save; log and save
+  are also called after the last step. Logged metrics are those of a single
+  step, so that a resumed run logs the same as an unbroken one, and logging does
+  not block other steps. The losses of all steps are checked at these calls, and
+  the parameters before hooks and save.
 
-  SIGINT or SIGTERM lets the step finish, saves, and raises Interrupted once
-  all is written; more of them change nothing. They are caught in the main
-  thread only, and the previous handlers come back whatever happens.
+  On SIGINT or SIGTERM the step finishes, the state is saved, and Interrupted is
+  raised once all is written; further signals have no effect. Signals are caught
+  in the main thread only, and the previous handlers are always restored.
 
   Args:
-    train_step: (state, batch) -> (state, metrics), of make_train_step.
-    state: where to start; consumed.
+    train_step: (state, batch) -> (state, metrics), from make_train_step.
+    state: the initial state; consumed.
     batch_fn: step (from 0) -> the batch, a function of the step alone.
-    num_steps: steps in all, those already done included.
+    num_steps: total number of steps, including those already done.
     log_every: period of log, in steps.
     save_every: period of save, in steps.
     saver: checkpoint.saver(...), not yet entered: it yields save(state), which
-      must have read the state when it returns. contextlib.nullcontext(save)
-      is one of a plain function.
+      must have read the state when it returns. For a plain function, use
+      contextlib.nullcontext(save).
     log: (step, {name: float}) -> anything.
     hooks: (period, state -> anything) pairs; a hook must not keep the state.
 
@@ -85,8 +91,8 @@ def run(
     The state at num_steps, saved.
 
   Raises:
-    ValueError: a period below 1, or a state beyond num_steps.
-    Interrupted, Diverged: as they say.
+    ValueError: a period is below 1, or the state is beyond num_steps.
+    Interrupted, Diverged: see these classes.
   """
   start = int(state.step)
   num_steps, log_every, save_every = map(
@@ -104,7 +110,7 @@ def run(
 
 
 class _Events(NamedTuple):
-  """What happens between steps, as in run."""
+  """The calls between steps, as in run."""
 
   num_steps: int
   log_every: int
@@ -115,7 +121,7 @@ class _Events(NamedTuple):
 
 
 def _train(train_step, state, batch_fn, start, events, received):
-  losses = {}  # {step: {name: loss}}, those that were not looked at yet
+  losses = {}  # {step: {name: loss}}, not yet checked
   for step in range(start, events.num_steps):
     state, metrics = train_step(state, batch_fn(step))
     done, last = step + 1, step + 1 == events.num_steps
@@ -145,9 +151,7 @@ def _is_loss(name, state):
 
 
 def _check_losses(losses, state):
-  """Raises Diverged at the first step with a loss that is not finite and led to
-  an update.
-  """
+  """Raises Diverged for the first update with a loss that is not finite."""
   players = state.players
   trained = [n for n, p in players.items() if jax.tree.leaves(p.opt_state)]
   for step, values in jax.device_get(losses).items():
@@ -171,7 +175,7 @@ def _skips(player):
 
 
 def _check_params(step, state):
-  """Raises Diverged where parameters or averages are not finite."""
+  """Raises Diverged if parameters or averages are not finite."""
   for name, player in state.players.items():
     for what in ("params", "ema"):
       if not _is_finite(getattr(player, what)):
@@ -179,10 +183,10 @@ def _check_params(step, state):
 
 
 def _is_finite(tree):
-  """Whether all values are, on the host, shard by shard.
+  """Whether all values are finite, checked on the host, shard by shard.
 
-  Parameters go there to be saved, and a program for it would take longer to
-  compile than a small network's step.
+  Parameters are transferred to be saved anyway, and a jitted check would take
+  longer to compile than a small network's step.
   """
   return all(
     np.isfinite(np.asarray(shard.data)).all()
@@ -194,7 +198,7 @@ def _is_finite(tree):
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """Collects SIGINT and SIGTERM in a list, where handlers can be set."""
+  """Collects SIGINT and SIGTERM in a list, if handlers can be set."""
   received: list[int] = []
   if threading.current_thread() is not threading.main_thread():
     yield received

@@ -1,12 +1,12 @@
-"""Where a run's arrays live: one mesh of devices, one axis, "data".
+"""Placement of arrays on devices: one mesh with one axis, "data".
 
-A batch is split over the mesh. The state is replicated, or split leaf by leaf
-by a rule and gathered whole for the loss: a step computes what one device
-would, up to the order in which gradients are summed. Random numbers agree too,
-for each is a function of its key and index alone. No function here asks how
-many devices there are but of its mesh, which may well be of one.
+Batches are sharded over the mesh. The state is replicated, or sharded leaf by
+leaf by a rule and gathered for the loss: a step computes the same as on one
+device, up to the order in which gradients are summed. Random numbers agree too,
+since each is a function of its key and index alone. All functions work for any
+number of devices, including one.
 
-A rule is a function (shape, number of devices) -> axis to split, or None.
+A rule is a function (shape, number of devices) -> axis to shard, or None.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> sharding.Mesh:
   """The mesh of these devices.
 
   Args:
-    devices: in order; None for all of the default backend, or the one that
-      jax.default_device names where it is set.
+    devices: in order; None for all devices of the default backend, or for
+      jax.default_device if that is set.
 
   Returns:
-    A mesh with the one axis "data", left to the compiler (AxisType.Auto).
+    A mesh with the single axis "data", left to the compiler (AxisType.Auto).
   """
   chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
   if devices is None and isinstance(chosen, jax.Device):
@@ -46,39 +46,40 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> sharding.Mesh:
 
 
 def whole(mesh: sharding.Mesh) -> sharding.NamedSharding:
-  """The same array on every device."""
+  """A sharding that replicates an array on every device."""
   return sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
 
 def split(mesh: sharding.Mesh, axis: int = 0) -> sharding.NamedSharding:
-  """An equal part of an axis on every device.
+  """A sharding with an equal part of an axis on every device.
 
   Args:
-    mesh: of `mesh`.
-    axis: which one; 0 for a batch [B, *D], 1 for the batches [n, B, *D] of a
-      turn of n inner steps.
+    mesh: the mesh of devices.
+    axis: the axis to shard; 0 for a batch [B, *D], 1 for the batches
+      [n, B, *D] of a turn with n inner steps.
   """
   spec = sharding.PartitionSpec(*(None,) * axis, AXIS)
   return sharding.NamedSharding(mesh, spec)
 
 
 def replicate(shape: tuple[int, ...], num_devices: int) -> int | None:
-  """The rule that splits nothing."""
+  """The rule that shards nothing."""
   return None
 
 
 def longest_axis(min_size: int = 512) -> Rule:
-  """The rule that splits large leaves along the longest axis that divides.
+  """The rule that shards large leaves along their longest divisible axis.
 
   Args:
-    min_size: elements below which a leaf is left whole: gathering it would
-      cost more than it saves.
+    min_size: leaves with fewer elements are replicated, since gathering them
+      would cost more than sharding saves.
 
   Returns:
-    The rule; of equal axes the first, and None where no axis divides.
+    The rule; it chooses the first of equal axes, and None if no axis is
+    divisible by the number of devices.
 
   Raises:
-    ValueError: min_size below 1.
+    ValueError: min_size is below 1.
   """
   if min_size < 1:
     raise ValueError(f"min_size: expected at least 1, got {min_size}")
@@ -96,16 +97,16 @@ def longest_axis(min_size: int = 512) -> Rule:
 
 
 def shardings(tree: PyTree, mesh: sharding.Mesh, rule: Rule) -> PyTree:
-  """Where each leaf of a tree belongs.
+  """The sharding of each leaf of a tree.
 
   Args:
-    tree: arrays or shapes (jax.eval_shape), a State for instance.
-    mesh: of `mesh`.
-    rule: which axis of a leaf is split.
+    tree: arrays or shapes (jax.eval_shape), such as a State.
+    mesh: the mesh of devices.
+    rule: chooses the axis of a leaf to shard.
 
   Returns:
-    The same structure of NamedSharding: for jit's out_shardings,
-    jax.device_put and make_train_step.
+    A NamedSharding for each leaf, in the same structure: for jit's
+    out_shardings, jax.device_put and make_train_step.
   """
 
   def one(leaf):
@@ -116,11 +117,11 @@ def shardings(tree: PyTree, mesh: sharding.Mesh, rule: Rule) -> PyTree:
 
 
 def bytes_per_device(tree: PyTree, shardings: PyTree) -> int:
-  """Bytes of a tree that one device holds under these shardings.
+  """Number of bytes of a tree on one device under these shardings.
 
   Args:
     tree: arrays or shapes; keys count as their data.
-    shardings: of the same structure.
+    shardings: shardings, in the same structure.
   """
 
   def one(leaf, place):
@@ -133,10 +134,10 @@ def bytes_per_device(tree: PyTree, shardings: PyTree) -> int:
 
 
 def check_batch_size(batch_size: int, mesh: sharding.Mesh) -> None:
-  """Refuses a batch that the mesh does not divide.
+  """Raises if the batch size is not divisible by the number of devices.
 
   Raises:
-    ValueError: as said.
+    ValueError: batch_size is not a multiple of the mesh's size.
   """
   if batch_size % mesh.size:
     raise ValueError(
@@ -146,16 +147,17 @@ def check_batch_size(batch_size: int, mesh: sharding.Mesh) -> None:
 
 
 def spread(fn: Callable, mesh: sharding.Mesh) -> Callable:
-  """Computes a function of many examples on all devices, a share on each.
+  """Evaluates a function of many examples on all devices, sharded by example.
 
   Args:
-    fn: (params, *examples) -> results, pytrees of arrays [N, ...], None among
-      them; row i of the results depends on params and row i of the examples.
-    mesh: of `mesh`.
+    fn: (params, *examples) -> results, pytrees of arrays [N, ...] or None; row
+      i of the results depends on params and row i of the examples.
+    mesh: the mesh of devices.
 
   Returns:
-    fn, jitted. Any N will do: the last rows are filled up with the first ones
-    again and cut from the results. Params are gathered whole, once a call.
+    fn, jitted, for any N: rows are padded to a multiple of the number of
+    devices by repeating the first ones, and the padding is removed from the
+    results. Params are replicated once per call.
   """
   program = jax.jit(fn, out_shardings=split(mesh))
 

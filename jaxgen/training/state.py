@@ -1,7 +1,7 @@
-"""All that a training run carries from one step to the next.
+"""The state that a training run carries from one step to the next.
 
-A State is a pytree: a checkpoint of it, and the data as a function of the
-step, are everything that a resumed run needs.
+A State is a pytree. A resumed run needs only a checkpoint of it, and the data
+as a function of the step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,10 @@ from jaxgen.training import ema
 class Player(NamedTuple):
   """One player of a game.
 
-  ema holds the averages of params by name, none if the player's turn keeps
-  none.
+  Attributes:
+    params: the player's parameters.
+    opt_state: the state of its optimizer; () without a turn.
+    ema: the averages of params by name, if the player's turn has any.
   """
 
   params: PyTree
@@ -30,8 +32,11 @@ class Player(NamedTuple):
 class State(NamedTuple):
   """A run at one step.
 
-  step: steps done. key: the run's key, never changed. players: by name.
-  extras: what the losses carry along, such as batch statistics.
+  Attributes:
+    step: steps done.
+    key: the run's key, never changed.
+    players: the players by name.
+    extras: further state of the losses, such as batch statistics.
   """
 
   step: Int[Array, ""]
@@ -48,8 +53,8 @@ def init(
 ) -> State:
   """The state before the first step.
 
-  Every leaf has a buffer of its own, so that the step may consume the state
-  and the arrays given here live on.
+  Every leaf has its own buffer, so that the step may consume the state while
+  the arrays given here stay valid.
 
   Args:
     key: the run's key, [], from jax.random.key.
@@ -59,11 +64,12 @@ def init(
     extras: initial extras, by name.
 
   Returns:
-    Step 0: optimizers initialised, each average a copy of its parameters.
+    The state at step 0: optimizers are initialised, and each average is a copy
+    of its parameters.
 
   Raises:
-    ValueError: a legacy uint32 key or a batch of keys; a turn whose player
-      has no params.
+    ValueError: key is a legacy uint32 key or an array of keys, or a turn's
+      player has no params.
   """
   keys.require_typed(key)
   by_player = {turn.player: turn for turn in turns}
@@ -92,5 +98,5 @@ def _player(params, turn):
 
 
 def _strong(tree):
-  """Strong dtypes: a weak one would turn strong, and trace the step twice."""
+  """Makes dtypes strong: weak ones would change in the step and retrace it."""
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), tree)

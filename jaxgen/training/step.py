@@ -1,17 +1,17 @@
-"""The training step of a game: players who take turns.
+"""The training step of a game whose players take turns.
 
-A game is a tuple of turns, played in order at every step. A turn changes one
-player's parameters, by the gradient of its own loss with respect to them
-alone, and may read every player's. A diffusion model is a game of one turn
-(`single`); a GAN or a max-min transport map has two.
+A game is a tuple of turns, played in order at every step. A turn updates one
+player's parameters, by the gradient of its own loss with respect to these
+alone, and may read every player's parameters. A diffusion model is a game of
+one turn (`single`); a GAN or a max-min transport map has two.
 
   key = fold_in(fold_in(fold_in(state.key, state.step), turn), inner step)
 
 depends on the state alone, so a resumed run repeats the unbroken one.
 
-Parameters may be complex: an optimizer is given dL/dx + i dL/dy of a leaf
-x + i y, the direction in which the loss rises fastest. JAX's gradient is the
-conjugate of it.
+Parameters may be complex: for a leaf x + i y, an optimizer receives
+dL/dx + i dL/dy, the direction of steepest ascent, which is the conjugate of
+JAX's gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,21 +27,22 @@ from jaxgen.training.state import Player, State
 
 
 class Turn(NamedTuple):
-  """What one player does in a step.
+  """A player's updates within a step.
 
-  player: its name.
-  loss_fn: (params of all players {name: params}, extras, key, batch, step) ->
-    (loss [], (metrics {name: []}, extras)); extras return changed or as
-    they came, in the same structure. step [] counts the game's steps from 0:
-    schedules are functions of it.
-  optimizer: an optax gradient transformation.
-  num_steps: inner steps. More than one: the batch's leaves have a leading
-    axis of this length, one slice an inner step. One: the batch is passed
-    as it is.
-  project: params -> params after each update, such as weight clipping.
-  averages: {name: rule of `ema`}, the averages of the player's parameters,
-    updated after each step of the optimizer, inner ones too, which the rules
-    count; None keeps none.
+  Attributes:
+    player: name of the player.
+    loss_fn: (params of all players {name: params}, extras, key, batch, step)
+      -> (loss [], (metrics {name: []}, extras)); extras may be updated, but
+      keep their structure. step [] counts the game's steps from 0: schedules
+      are functions of it.
+    optimizer: an optax gradient transformation.
+    num_steps: number of inner steps. If more than one, the batch's leaves have
+      a leading axis of this length, with one slice per inner step. If one, the
+      batch is passed unchanged.
+    project: params -> params after each update, such as weight clipping.
+    averages: {name: rule of `ema`}, the averages of the player's parameters,
+      updated after each optimizer step, including inner steps, which the rules
+      count; None for no averages.
   """
 
   player: str
@@ -65,8 +66,8 @@ def single(
     averages: {name: rule of `ema`}, or None for no average.
 
   Returns:
-    Its one turn, in a tuple: give it to state.init and make_train_step, and
-    {"model": batch} to the step.
+    The game's turns, for state.init and make_train_step. Pass {"model": batch}
+    to the step.
   """
 
   def turn_loss(params, extras, key, batch, step):
@@ -84,27 +85,29 @@ def single(
 def make_train_step(
   turns: tuple[Turn, ...], shardings: State | None = None
 ) -> Callable:
-  """The step of a game, compiled once a turn.
+  """The step of a game, with one compiled program per turn.
 
-  Every turn is one jitted program, called from Python for each of its inner
-  steps; no gradient sits in a scan. The state passed in is donated: its
-  buffers are consumed, use the one returned. Nothing waits for the device.
+  Every turn is one jitted function, called from Python for each of its inner
+  steps; gradients are not computed inside a scan. The state passed in is
+  donated: its buffers are consumed, so use the returned one. The call does not
+  wait for the device.
 
   Args:
-    turns: the game, in the order of play; one turn a player.
-    shardings: of every leaf of the state (sharding.shardings), which then
-      keeps them: parameters and extras are gathered whole for the loss, and
-      each device updates its part. None: wherever the arguments are.
+    turns: the game, in the order of play, with one turn per player.
+    shardings: shardings of every leaf of the state (sharding.shardings), which
+      the step preserves: parameters and extras are gathered for the loss, and
+      each device updates its part. None keeps the arguments' placement.
 
   Returns:
     (state, {player: batch}) -> (state, metrics). Metrics are device arrays []
-    of each turn's last inner step: the loss function's and "loss", with
-    "player/" before the name where there are several turns.
+    of each turn's last inner step: the loss function's and "loss", prefixed
+    with "player/" if there are several turns.
 
   Raises:
-    ValueError: no turn, two turns of one player, num_steps below 1; from the
-      step: batches not those of the players, and at trace time a loss that
-      is not a real scalar, metrics that are not scalars, extras whose
+    ValueError: there is no turn, a player has two, or num_steps is below 1;
+      from the step: batches do not match the players, and at trace time the
+      loss is not a real scalar, metrics are not scalars, or the structure,
+      shapes or dtypes of extras change.
       structure, shapes or dtypes change.
   """
   _check_turns(turns)
@@ -115,7 +118,7 @@ def make_train_step(
   def train_step(
     state: State, batches: Mapping[str, Any]
   ) -> tuple[State, dict[str, Array]]:
-    batches = jax.device_put(batches)  # once, not at every inner step
+    batches = jax.device_put(batches)  # once, not in every inner step
     metrics: dict[str, Array] = {}
     for turn, program in zip(turns, programs, strict=True):
       for inner in range(turn.num_steps):
@@ -130,8 +133,8 @@ def make_train_step(
 def _program(turns, index, shardings):
   """One inner step of one turn, jitted: (state, batches, inner) -> the same.
 
-  Where there is one inner step only, its number 0 is the default and not an
-  argument that every call would have to send.
+  If there is only one inner step, its number 0 is the default, so that calls
+  need not transfer it.
   """
   turn, last = turns[index], index == len(turns) - 1
 
@@ -139,7 +142,7 @@ def _program(turns, index, shardings):
     key = jax.random.fold_in(state.key, state.step)
     key = jax.random.fold_in(jax.random.fold_in(key, index), inner)
     batch = _own_batch(turns, turn, batches, inner)
-    count = state.step * turn.num_steps + inner  # of the player's updates
+    count = state.step * turn.num_steps + inner  # the player's updates so far
     player, extras, metrics = _play(turn, state, count, key, batch, shardings)
     if len(turns) > 1:
       metrics = {f"{turn.player}/{name}": m for name, m in metrics.items()}
@@ -159,7 +162,7 @@ def _play(turn, state, count, key, batch, shardings):
 
   def own_loss(own):
     read = everyone | {turn.player: own}, state.extras
-    if shardings is not None:  # a scalar, such as step, is never split
+    if shardings is not None:  # step is a scalar, and so replicated
       read = jax.lax.with_sharding_constraint(read, shardings.step)
     result = turn.loss_fn(*read, key, batch, state.step)
     loss, (metrics, extras) = _check_result(turn, result, state.extras)
@@ -167,7 +170,7 @@ def _play(turn, state, count, key, batch, shardings):
 
   gradient = jax.value_and_grad(own_loss, has_aux=True)
   (loss, (metrics, extras)), grads = gradient(player.params)
-  grads = jax.tree.map(jnp.conj, grads)  # of complex leaves: uphill
+  grads = jax.tree.map(jnp.conj, grads)  # steepest ascent of complex leaves
   optimizer = optax.with_extra_args_support(turn.optimizer)
   updates, opt_state = optimizer.update(
     grads, player.opt_state, player.params, value=loss
@@ -194,7 +197,7 @@ def _check_turns(turns):
 
 
 def _own_batch(turns, turn, batches, inner):
-  """The turn's batch at an inner step."""
+  """The turn's batch for an inner step."""
   players = sorted(turn.player for turn in turns)
   if not isinstance(batches, Mapping) or sorted(batches) != players:
     got = sorted(batches) if isinstance(batches, Mapping) else type(batches)
@@ -212,7 +215,7 @@ def _own_batch(turns, turn, batches, inner):
 
 
 def _check_result(turn, result, extras):
-  """What a loss function returned, with its static faults refused."""
+  """The result of a loss function, after validating its structure."""
   name = f"{turn.player}: loss_fn"
   pair = isinstance(result, tuple) and len(result) == 2
   if not (pair and isinstance(result[1], tuple) and len(result[1]) == 2):
@@ -245,7 +248,7 @@ def _check_result(turn, result, extras):
 
 
 def _signature(tree):
-  """Paths, shapes and dtypes, as one line."""
+  """Paths, shapes and dtypes on one line."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return ", ".join(
     f"{jax.tree_util.keystr(path)}: {jnp.asarray(x).dtype}{jnp.shape(x)}"

@@ -1,7 +1,7 @@
-"""Faults of the storage layer (orbax, tensorstore) as one line each.
+"""One-line errors for failures of the storage layer (orbax, tensorstore).
 
-It raises pages of text, logs the same again, and what its threads and tasks
-meet after the first fault finds nobody to tell.
+It raises errors of several pages and logs them again, and its background
+threads and tasks report further errors after the first.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 def attempt(call: Callable[[], T], to_error: Callable[[str], Exception]) -> T:
-  """call(), where whatever the storage layer raises becomes one line.
+  """Returns call(), and turns any error of the storage layer into one line.
 
   Args:
-    call: reads or writes.
-    to_error: the reason, one line -> what is raised.
+    call: a function that reads or writes.
+    to_error: one-line reason -> the exception to raise.
   """
   hook = sys.unraisablehook
   if not (isinstance(hook, functools.partial) and hook.func is _unless_late):
@@ -35,19 +35,19 @@ def attempt(call: Callable[[], T], to_error: Callable[[str], Exception]) -> T:
     else:
       sys.unraisablehook = hook
       return value
-    gc.collect()  # now, as tasks that failed tell of it when they go
+    gc.collect()  # now, since failed tasks report when they are collected
     raise to_error(reason)
 
 
 def _unless_late(hook, unraisable):
-  """Reads under way beside one that failed find no one to tell, even later."""
+  """Ignores errors of reads that were in progress when another one failed."""
   text = str(unraisable.exc_value)
   if not ("loop is closed" in text or "reading array index" in text):
     hook(unraisable)
 
 
 def _reason(error):
-  """The end of what the storage layer says, where the cause is."""
+  """The end of the storage layer's message, which has the cause."""
   text = getattr(error, "strerror", None) or str(error)
   text = text.splitlines()[0] if text else ""
   text = text.split(" [tensorstore_spec")[0].rpartition('": ')[2]
@@ -56,10 +56,10 @@ def _reason(error):
 
 @contextlib.contextmanager
 def quiet_log() -> Iterator[None]:
-  """Keeps the storage layer's notes off the screen; its errors still raise.
+  """Hides the storage layer's log messages; its errors are still raised.
 
-  After a failure it stays so: the threads that worked beside the one that
-  failed go on, and log what they meet when nobody waits for them any more.
+  After a failure they stay hidden, since the remaining threads go on and log
+  further errors later.
   """
   loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
   loggers = [logger for logger in loggers if _is_foreign not in logger.filters]
@@ -71,6 +71,6 @@ def quiet_log() -> Iterator[None]:
 
 
 def _is_foreign(record):
-  """Whether a log record has nothing to do with the storage layer."""
+  """Whether a log record does not come from the storage layer."""
   text = f"{record.pathname} {record.getMessage()}"
   return "orbax/checkpoint" not in text and "tensorstore" not in text
