@@ -4,8 +4,8 @@ Leaves are stored flat, by their path in the state, and compared one by one with
 what the run expects before any is read, since the storage layer would silently
 cast a wrong dtype. It does not detect damaged values either, so each leaf has a
 checksum (CRC-32). Averages and extras are separate items, which a sampler reads
-without the optimizer state. A step's directory is created by one atomic rename, so it
-is complete or absent, however a run ends.
+without the optimizer state. A step's directory is created by one atomic rename,
+so it is complete or absent, however a run ends.
 """
 
 import contextlib
@@ -224,8 +224,8 @@ def _unwritten(directory, reason):
   )
 
 
-def _load(directory, items, step):
-  """Flat leaves of each item, after comparison with the expected ones."""
+def _find(directory, step):
+  """The directory of a checkpoint, and its step."""
   there = steps(directory)
   if not there:
     raise FileNotFoundError(f"{directory}: no checkpoint here")
