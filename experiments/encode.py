@@ -50,14 +50,18 @@ class Config(settings.Read):
   """Number of images of an interpolation, its ends included, at least 2."""
   name: str = "encoded"
   """Name of the files, without a folder."""
-  solver: choices.SolverName = "rk4"
-  """Solver without noise, which runs in both directions."""
-  grid: choices.GridName = "karras"
-  """Time grid, up and down."""
-  steps: int = 32
-  """Number of solver steps, up and again down, at least 1."""
+  solver: choices.SolverName | None = None
+  """Solver without noise, which runs in both directions; None is rk4."""
+  grid: choices.GridName | None = None
+  """Time grid, up and down; None is karras."""
+  steps: int | None = None
+  """Number of solver steps, up and again down, at least 1; None is 32."""
   sample_path: choices.PathName | None = None
   """Path to run on, not necessarily that of training; None is the run's."""
+
+
+# Of runs that a solver samples.
+DEFAULTS = dict(solver="rk4", grid="karras", sample_steps=32)
 
 
 class Encoded(NamedTuple):
@@ -81,11 +85,9 @@ def run(run_dir: str, config: Config) -> Encoded:
   """Encodes, decodes, interpolates, writes and returns what is found."""
   config = checks.plain(config)
   _check(config)
-  asked = types.SimpleNamespace(
-    **vars(config), churn=None, sample_steps=config.steps
-  )
+  asked = types.SimpleNamespace(**vars(config), sample_steps=config.steps)
   with checks.naming(config, sample_steps="steps"):
-    ex = samples.read(run_dir, asked, config.script)
+    ex = samples.read(run_dir, asked, config.script, **DEFAULTS)
   encode, decode = make_coders(ex)
   examples, labels = _held_out(ex.data, config.number)
   trained = averages.load(ex, average=config.average)
@@ -190,10 +192,12 @@ def _points(path, found):
 
 
 def _check(config):
-  checks.at_least(config, number=2, between=2, steps=1)
+  checks.at_least(config, number=2, between=2)
+  if config.steps is not None:
+    checks.at_least(config, steps=1)
   checks.bare_name(config.name)
   checks.known(config)
-  if config.solver not in choices.FLOW_SOLVERS:
+  if config.solver not in (None, *choices.FLOW_SOLVERS):
     raise ValueError(
       "solver: expected one that draws no noise and runs both ways"
       f" ({', '.join(choices.FLOW_SOLVERS)}), got {config.solver!r}"

@@ -16,7 +16,10 @@ from jaxgen.training import sharding
 
 
 def read(
-  run_dir: str | os.PathLike, asked: Any = None, script: str | None = None
+  run_dir: str | os.PathLike,
+  asked: Any = None,
+  script: str | None = None,
+  **defaults: Any,
 ) -> Experiment:
   """The experiment of a run, with other settings of sampling.
 
@@ -24,6 +27,8 @@ def read(
     run_dir: the run.
     asked: has some of settings.SAMPLING; None keeps the run's own.
     script: the file of a script outside experiments/.
+    defaults: settings that replace the run's own, where it has them and no
+      others are asked for.
 
   Raises:
     FileNotFoundError: there is no such directory.
@@ -40,6 +45,8 @@ def read(
         f"{name}: expected a run that a solver samples, {run_dir} samples by"
         " one call"
       )
+    if value is None and hasattr(config, name):
+      wanted[name] = defaults.get(name)
   return module.experiment(checks.replace(config, **wanted))
 
 

@@ -55,8 +55,9 @@ def run(script: str, ex: Experiment) -> state.State:
   config = ex.config
   keys = ex.keys(jax.random.key(config.seed))
   batch_fn = ex.batches(keys.batches)
+  extras_key = jax.random.fold_in(keys.players, 1)
   start = lambda: state.init(
-    keys.state, ex.players(keys.players), ex.turns, ex.extras(keys.players)
+    keys.state, ex.players(keys.players), ex.turns, ex.extras(extras_key)
   )
   check(config, start, ex.turns)
   if ex.sample is not None:  # not every solver can run on every field
