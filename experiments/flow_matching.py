@@ -58,39 +58,39 @@ class Config(
   """Settings of one run; JSON holds them all."""
 
   source: str = "gaussian"
-  """Where the flow starts: gaussian, or any --data of the same shape."""
+  """Dataset where the flow starts: gaussian, or any of the data's shape."""
   coupling: choices.CouplingName = "independent"
-  """Of data and source in a batch: exact optimal transport, entropic (with
-  --bridge brownian), conditional: C2OT within each label."""
+  """Coupling of data and source: exact optimal transport of a batch, entropic
+  (with --bridge brownian), or conditional, which is C2OT within each label."""
   coupled_batches: int = 1
-  """Batches that are coupled at once."""
+  """Number of batches that are coupled at once, at least 1."""
   bridge: choices.BridgeName = "none"
-  """Noise between the ends: none, constant or brownian."""
+  """Noise added between the ends: none, constant or brownian."""
   bridge_std: float = 0.0
-  """Its standard deviation, or the bridge's diffusion."""
+  """Standard deviation of a constant bridge, or brownian diffusion, from 0."""
   interpolant: bool = False
-  """Learn the denoiser too, for samplers with noise: needs a bridge."""
+  """Learn the denoiser too, for samplers with noise; needs a bridge."""
   eps: float = 1.0
-  """Of euler_maruyama between data sets: the noise's rate is eps gamma(t)."""
+  """Noise rate of euler_maruyama in units of the bridge's gamma, from 0."""
   reflow: str | None = None
-  """Run directory whose flow makes the pairs."""
+  """Run directory whose flow makes the pairs; None trains on data."""
   reflow_pairs: int = 20_000
-  """Pairs that it makes."""
+  """Number of pairs that the other run makes, at least a batch."""
 
   path: Literal["linear", "trigonometric"] = "linear"
-  """x_t = alpha(t) data + sigma(t) source."""
+  """Path x_t = alpha(t) data + sigma(t) source."""
   prediction: Literal["velocity"] = "velocity"
-  """What the network outputs."""
+  """What the network predicts."""
   level_mean: float = 0.0
-  """Mean of log(sigma / alpha) in the normal draw."""
+  """Mean of log(sigma / alpha) in the normal distribution of t."""
   level_std: float = 1.0
-  """Its standard deviation."""
+  """Standard deviation of log(sigma / alpha), positive."""
   solver: choices.SolverName = "euler"
-  """Sampler."""
+  """Solver of the sampling ODE or SDE."""
   grid: choices.GridName = "uniform"
-  """Times of sampling."""
+  """Time grid of sampling."""
   sample_steps: int = 50
-  """Steps of sampling; from noise a final denoise is one more call."""
+  """Number of sampling steps; from noise a final denoise is one more call."""
 
 
 _POINTS = settings.POINTS | dict(

@@ -5,6 +5,7 @@ outside knows which one it runs. Their quality is not the point.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -288,41 +289,31 @@ def encoding_gan(config, data):
     x = jnp.zeros(2)
     return {"generator": init_g(first, x), "encoder": init_d(second, x)}
 
-  def game(sign):
-    def loss_fn(params, extras, key, batch, step):
-      def loss(x, z):
-        made = generator(params["generator"], z)
-        seen = encoder(params["encoder"], made)
-        gap = jax.nn.softplus(
-          sign * (seen.mean() - encoder(params["encoder"], x).mean())
-        )
-        return gap - 0.1 * jnp.vdot(seen, z)
+  def loss_of(sign, params, extras, key, batch, step):
+    def loss(x, z):
+      seen = encoder(params["encoder"], generator(params["generator"], z))
+      gap = seen.mean() - encoder(params["encoder"], x).mean()
+      return jax.nn.softplus(sign * gap) - 0.1 * jnp.vdot(seen, z)
 
-      z = jax.random.normal(key, batch[0].shape)
-      return jax.vmap(loss)(*batch, z).mean(), ({}, extras)
+    z = jax.random.normal(key, batch[0].shape)
+    return jax.vmap(loss)(*batch, z).mean(), ({}, extras)
 
-    return loss_fn
-
-  kept = averages.rules(config)
-  turns = tuple(
-    step.Turn(name, game(sign), optax.adam(1e-3), averages=kept)
-    for name, sign in (("encoder", 1.0), ("generator", -1.0))
+  turn = lambda name, sign: step.Turn(
+    name,
+    functools.partial(loss_of, sign),
+    optax.adam(1e-3),
+    averages=averages.rules(config),
   )
-  decode = lambda p, extras, z, label: generator(p["generator"], z)
+  turns = turn("encoder", 1.0), turn("generator", -1.0)
+  sets = lambda key: (turns, config.batch_size, (data.unlabelled, key))
+  made = lambda p, extras, z, label: generator(p["generator"], z)
+  noise = lambda key: jax.random.normal(key, (2,))
   return Experiment(
-    config,
-    data,
-    players,
-    turns,
-    lambda key: games.zipped(turns, config.batch_size, (data.unlabelled, key)),
+    *(config, data, players, turns, lambda key: games.zipped(*sets(key))),
     sampled=("generator", "encoder"),
-    sample=lambda p, extras, key, label: (
-      None,
-      decode(p, extras, jax.random.normal(key, (2,)), label),
-    ),
+    sample=lambda p, e, key, label: (None, made(p, e, noise(key), label)),
     encode=lambda p, extras, x, label: encoder(p["encoder"], x),
-    decode=decode,
-    between=lambda a, b, w: (1 - w) * a + w * b,
+    decode=made,
   )
 
 
