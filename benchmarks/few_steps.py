@@ -1,14 +1,13 @@
 """Few steps: the deterministic solvers on four grids, one of them fitted,
 against the converged flow; on an exact mixture and on a trained model.
 
-  python -m benchmarks.few_steps               about 12 minutes on one CPU core
-  python -m benchmarks.few_steps --run none    without the trained model
+  python -m benchmarks few_steps               about 12 minutes on one CPU core
+  python -m benchmarks few_steps --run none    without the trained model
 
 The mixture: 8 Gaussians on a circle of radius 1, std .05, float64; x at noise
 ratio 80 is 80 z. The model: a run of experiments.edm (make demo), float32.
 Figures are per-coordinate RMSE of the final denoise to the converged solution.
-Grids are fitted on other particles than those measured. Writes few_steps.md
-and few_steps.json in docs/results, and the pictures few_steps.png and
+Grids are fitted on other particles than those measured. Draws few_steps.png and
 trajectories.png in docs/images.
 """
 
@@ -21,8 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import few_steps_page, results
-from experiments.lib import averages, build, drawing
+from benchmarks import figures, pages, runner, trained
 from jaxgen import fields, paths, samplers
 from jaxgen.data import oracles
 
@@ -93,13 +91,13 @@ def digits(run_dir: pathlib.Path) -> Case:
   A field is a function of x and t alone. The label's channel stands still (its
   velocity and noise are 0, its data itself), for every solver.
   """
-  config, data, method = drawing.read(run_dir)
-  params = averages.load(config, method)
+  config, data, method = trained.drawing.read(run_dir)
+  params = trained.averages.load(config, method)
 
   def estimate(x, t):
     image, label = x[..., :1], x[..., 1:]
     number = jnp.round(label.mean()).astype(int)
-    at = build.make_field(method, params, number)(image, t)
+    at = trained.build.make_field(method, params, number)(image, t)
     still = jnp.zeros_like(label)
     join = lambda value, rest: jnp.concatenate([value, rest], -1)
     return fields.Estimate(
@@ -224,7 +222,7 @@ def measure(case, judge, names, fitted_names, nfes) -> list[dict]:
           ratio=float(errors.mean() / best.mean()),
         )
       rows.append(row)
-      print(few_steps_page.line(row), flush=True)
+      print(*cells(row), sep=" | ", flush=True)
   return rows
 
 
@@ -263,30 +261,81 @@ def trajectories(case, rows) -> dict[str, list]:
   return found
 
 
-def main():
-  """Measures, prints and writes."""
-  parser = results.parser(__doc__)
-  parser.add_argument("--images", type=pathlib.Path, default="docs/images")
-  args = results.parse_with_run(parser)
+def run(args) -> dict:
+  """Measures and draws."""
   begun = time.monotonic()
-  record = dict(machine=results.machine(), run=args.run)
+  record = dict(machine=runner.machine(), run=args.run)
   with jax.enable_x64(True):
     case = mixture()
     judge = Judge(case, truth_steps=4096)
     record["mixture"] = measure(case, judge, solvers(), FITTED, NFES)
     record["curves"] = curves(case, judge)
-    few_steps_page.curves(
-      args.images / "few_steps.png", record["curves"], record["mixture"]
-    )
+    image = args.images / "few_steps.png"
+    figures.curves(image, record["curves"], record["mixture"])
     flows = trajectories(case, record["mixture"])
-    few_steps_page.trajectories(args.images / "trajectories.png", flows)
+    figures.trajectories(args.images / "trajectories.png", flows)
   if args.run != "none":
     case = digits(pathlib.Path(args.run))
     judge = Judge(case, truth_steps=256)
     record["digits"] = measure(case, judge, DIGITS, DIGITS[-1:], FITTED_NFES)
-  record["seconds"] = round(time.monotonic() - begun)
-  results.write(args.out, "few_steps", few_steps_page.page(record), record)
+  return record | dict(seconds=round(time.monotonic() - begun))
 
 
-if __name__ == "__main__":
-  main()
+def cells(row: dict) -> tuple:
+  """One line of a table."""
+
+  def show(found):
+    return f"{found['mean']:.2g} ± {found['std']:.1g}" if found else "-"
+
+  fitted, scanned = row["fitted"], row["scanned"]
+  found = row["solver"], row["nfe"], row["num_steps"], show(row["karras"])
+  found += show(row["log_snr"]), f"{show(scanned)} ({scanned['rho']})"
+  return *found, show(fitted), f"{fitted['ratio']:.2f}" if fitted else "-"
+
+
+def goal_cells(rows):
+  """The best solver and grid of every NFE that has a goal."""
+  for nfe, goal in figures.GOALS.items():
+    found = [
+      (row[grid]["mean"], f"{row['solver']}, {grid}")
+      for row in rows
+      for grid in ("karras", "log_snr", "scanned", "fitted")
+      if row["nfe"] == nfe and row[grid]
+    ]
+    best, name = min(found, default=(np.nan, "-"))
+    yield nfe, goal, f"{best:.2g}", name
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  found = dict(
+    made=[
+      f"`python -m benchmarks few_steps --run {record['run']}` on",
+      f"{record['machine']}; {record['seconds']} s.",
+    ],
+    goals=pages.table("NFE | goal | best | by", goal_cells(record["mixture"])),
+  )
+  head = "solver | NFE | steps | Karras rho 7 | log_snr | best Karras (rho)"
+  for name in {"mixture", "digits"} & record.keys():
+    rows = record[name]
+    seconds = [row["fitted"]["seconds"] for row in rows if row["fitted"]]
+    lines = pages.table(f"{head} | fitted | fitted / best", map(cells, rows))
+    found[name] = lines
+    spent = f"{min(seconds):.0f} to {max(seconds):.0f} s"
+    found[f"{name}, seconds"] = spent + " for one." * (name == "digits")
+  if "digits" in record:
+    found["run"] = f"`{record['run']}`"
+  return found
+
+
+def flags(parser) -> None:
+  """--run and --images."""
+  runner.run_flag(parser)
+  parser.add_argument("--images", type=pathlib.Path, default=figures.IMAGES)
+
+
+BENCHMARKS = {
+  "few_steps": runner.Benchmark(
+    run, tables, flags=flags, check=runner.check_run
+  )
+}

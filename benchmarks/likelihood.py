@@ -1,10 +1,10 @@
 """Log-likelihoods: their errors, intervals and cost, and a trained model's.
 
-  python -m benchmarks.likelihood --run runs/demo     7 minutes of one CPU core
+  python -m benchmarks likelihood --run runs/demo     7 minutes of one CPU core
 
 The run is one of experiments.edm on digits (make demo's); --run none leaves
 that part out. Peers that are not installed (benchmarks/requirements.txt) are
-left out too. Writes docs/results/likelihood.md and likelihood.json.
+left out too.
 """
 
 import functools
@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from benchmarks import likelihood_cost, likelihood_digits, mixture, results
+from benchmarks import likelihood_digits, pages, runner
+from benchmarks.peers import likelihood_cost
 from jaxgen import likelihood, paths, samplers, traces
 from jaxgen.data import oracles
+from tests.truth import mixture
 
 REPETITIONS = 1000
 MIXTURE = oracles.Mixture(mixture.WEIGHTS, mixture.MEANS, np.full(3, 0.3))
@@ -151,77 +153,11 @@ def coverage(dim=16, num_steps=24):
   return rows
 
 
-def oracle_page(rows):
-  """Lines of the errors' table."""
-  lines = [
-    "## Errors on laws with an exact density",
-    "",
-    "log p of x_t at noise ratio .002, in nats, against the closed form: 64",
-    "draws of each law; the prior is the law's own at ratio 80, so that the",
-    "error is that of solver and trace alone. Linear path for the mixture,",
-    "EDM's for the Gaussian (covariance not isotropic, eigenvalues .1 to 2).",
-    "Goals, exact trace: 1e-5 (mixture), 1e-4 (Gaussian).",
-    "",
-    "| law | trace (products) | solve | evaluations | | largest error | rms |"
-    " standard error |",
-    "|---|---|---|---|---|---|---|---|",
-  ]
-  for r in rows:
-    calls = "adaptive" if r["calls"] is None else r["calls"]
-    lines.append(
-      f"| {r['law']} | {r['trace']} ({r['num_products']}) | {r['solve']} |"
-      f" {calls} | {r['dtype']} | {r['largest']:.1e} | {r['rms']:.1e} |"
-      f" {r['standard_error']:.1e} |"
-    )
-  return lines
-
-
-def coverage_page(rows):
-  """Lines of the intervals' table."""
-  lines = [
-    "",
-    "## Intervals",
-    "",
-    f"One point of a 16-D Gaussian, {REPETITIONS} repetitions with fresh",
-    "probes, log p +- Student's 97.5 % quantile x standard error, against the",
-    "exact trace by the same solver. A true 95 % shows .936 to .964; estimates",
-    "by normal probes are skewed, and their intervals fall short.",
-    "",
-    "| probes | products | degrees | covered | rms error | standard error |",
-    "|---|---|---|---|---|---|",
-  ]
-  for r in rows:
-    lines.append(
-      f"| {r['probes'].split(',')[0]} | {r['num_products']} | {r['degrees']} |"
-      f" {r['covered']:.3f} | {r['rms']:.4f} | {r['standard_error']:.4f} |"
-    )
-  return lines
-
-
-def page(record: dict) -> str:
-  """The results page."""
-  lines = [
-    "# Log-likelihoods",
-    "",
-    f"`python -m benchmarks.likelihood --run {record['run']}` on",
-    f"{record['machine']}.",
-    "",
-    *oracle_page(record["errors"]),
-    *coverage_page(record["coverage"]),
-    *likelihood_cost.page(record["cost"]),
-  ]
-  if "digits" in record:
-    lines += likelihood_digits.page(record["digits"])
-  return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-  """Measures, prints and writes."""
-  parser = results.parser(__doc__, repeats=9)
-  args = results.parse_with_run(parser)
+def run(args) -> dict:
+  """Measures."""
   step = lambda title: print(title, file=sys.stderr, flush=True)
   step("errors")
-  record = dict(machine=results.machine(), run=args.run, errors=errors())
+  record = dict(machine=runner.machine(), run=args.run, errors=errors())
   step("intervals")
   record["coverage"] = coverage()
   step("cost")
@@ -229,11 +165,47 @@ def main() -> None:
   if args.run != "none":
     step("digits")
     record["digits"] = likelihood_digits.measure(pathlib.Path(args.run))
-  record = jax.tree.map(
+  return jax.tree.map(
     lambda v: float(v) if isinstance(v, (np.floating, jax.Array)) else v, record
   )
-  results.write(args.out, "likelihood", page(record), record)
 
 
-if __name__ == "__main__":
-  main()
+def _error_cells(r):
+  calls = "adaptive" if r["calls"] is None else r["calls"]
+  trace = f"{r['trace']} ({r['num_products']})"
+  errors = (f"{r[k]:.1e}" for k in ("largest", "rms", "standard_error"))
+  return r["law"], trace, r["solve"], calls, r["dtype"], *errors
+
+
+def _coverage_cells(r):
+  probes = r["probes"].split(",")[0]
+  digits = {"covered": 3, "rms": 4, "standard_error": 4}
+  found = (f"{r[k]:.{n}f}" for k, n in digits.items())
+  return probes, r["num_products"], r["degrees"], *found
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  head = "law | trace (products) | solve | evaluations | | largest error | rms"
+  covered = "probes | products | degrees | covered | rms error | standard error"
+  found = dict(
+    made=[
+      f"`python -m benchmarks likelihood --run {record['run']}` on",
+      f"{record['machine']}.",
+    ],
+    errors=pages.table(
+      f"{head} | standard error", map(_error_cells, record["errors"])
+    ),
+    coverage=pages.table(covered, map(_coverage_cells, record["coverage"])),
+    cost=likelihood_cost.table(record["cost"]),
+  )
+  if "digits" in record:
+    found |= likelihood_digits.tables(record["digits"])
+  return found
+
+
+BENCHMARKS = {
+  "likelihood": runner.Benchmark(
+    run, tables, dict(repeats=9), runner.run_flag, check=runner.check_run
+  )
+}

@@ -14,26 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import averages, build, drawing
-from jaxgen import (
-  dequantisation,
-  diffusion_bound,
-  likelihood,
-  samplers,
-  traces,
-)
+from benchmarks import pages, trained
+from jaxgen import dequantisation, diffusion_bound, likelihood, samplers, traces
 
 RATIOS = (0.02, 0.03, 0.04, 0.05, 0.06)
 NUM_STEPS, PROBES = 24, 2
 CHUNK = 60
-# Test bits/dim of unconditional models, same split (see the page).
-OTHERS = {
-  "Gaussian mixture, diagonal, K = 60, dequantised": 2.594,
-  "factorised categorical": 2.422,
-  "mixture of categoricals, K = 20": 2.196,
-  "RealNVP 8 x 128, uniform dequantisation": 2.084,
-  "MADE, 504": 2.072,
-}
 
 
 class Model(types.SimpleNamespace):
@@ -47,15 +33,15 @@ def load(run_dir: pathlib.Path) -> Model:
     FileNotFoundError: there is no run, or no checkpoint.
     ValueError: it is not a run of this version on digits.
   """
-  config, data, method = drawing.read(run_dir)
+  config, data, method = trained.drawing.read(run_dir)
   if config.data != "digits":
     raise ValueError(f"{run_dir}: expected a run on digits, got {config.data}")
-  params = averages.load(config, method)
+  params = trained.averages.load(config, method)
   return Model(config=config, data=data, method=method, params=params)
 
 
 def _field(model, label):
-  return build.make_field(model.method, model.params, label)
+  return trained.build.make_field(model.method, model.params, label)
 
 
 def _prior_std(model, ratio_max=80.0):
@@ -210,53 +196,30 @@ def measure(run_dir: pathlib.Path) -> dict:
   )
 
 
-def page(record: dict) -> list[str]:
-  """Lines of the digits' part."""
-  trip = record["round_trip"]
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  trip, lines = record["round_trip"], []
+  for r in record["rows"]:
+    parts = dict(r["parts"])
+    bits = f"{parts.pop('total'):.3f} +- {r['error']:.3f}"
+    named = ", ".join(f"{k} {v:.3f}" for k, v in parts.items() if v)
+    row = r["kind"], f"{r['ratio']:g}", r["number"], bits
+    lines.append((*row, f"{r['inner']:.4f}", named))
   tried = ", ".join(
     f"{row['ratio']:g}: {row['parts']['total']:.3f}"
     for row in record["validation"]
   )
-  lines = [
-    "",
-    "## The trained digits model",
-    "",
-    f"`{record['run']}`, 17 levels, test split, bits/dim of P(image | label):",
-    "upper bounds, in expectation, +- the standard error over images; beside",
-    "it the part of that error from probes and draws. The model is",
-    "label-conditional, the figures below the table are of unconditional ones:",
-    "a label is worth at most log2(10) / 64 = .052 bits/dim.",
-    "",
-    "| estimator | ratio | images | bits/dim | of draws | parts |",
-    "|---|---|---|---|---|---|",
-  ]
-  for r in record["rows"]:
-    parts = dict(r["parts"])
-    total = parts.pop("total")
-    named = ", ".join(f"{k} {v:.3f}" for k, v in parts.items() if v)
-    lines.append(
-      f"| {r['kind']} | {r['ratio']:g} | {r['number']} |"
-      f" {total:.3f} +- {r['error']:.3f} | {r['inner']:.4f} | {named} |"
-    )
-  lines += [
-    "",
-    f"Flow: {NUM_STEPS} Karras steps of rk4 from the ratio to 80 (finer and"
-    f" uniform: {2 * NUM_STEPS}),",
-    f"{PROBES} probes, dequantised by the path's noise but where it says"
-    " uniform. Bound: two draws",
-    "in each of 48 cells; two at each of 64 times. The ratio is that of least",
-    f"bits/dim on the first 90 validation images ({tried});",
-    ".002 is t_min, where alone a truncation is left.",
-    "",
-    "Other models, test bits/dim, one split (no script here fits them): "
-    + "; ".join(f"{k} {v}" for k, v in OTHERS.items())
-    + ".",
-    "",
-    "## Encode, then decode",
-    "",
-    f"{trip['number']} test images in float32, {trip['num_steps']} Karras"
-    " steps of rk4 from ratio .002 to 80 and back:",
-    f"largest difference of a pixel {trip['largest']:.1e}, median over images"
-    f" {trip['median']:.1e} (goal 1e-3).",
-  ]
-  return lines
+  return dict(
+    digits_run=f"`{record['run']}`, 17 levels, test split, bits/dim of"
+    " P(image | label):",
+    bits=pages.table(
+      "estimator | ratio | images | bits/dim | of draws | parts", lines
+    ),
+    tried=tried,
+    round_trip=[
+      f"{trip['number']} test images in float32, {trip['num_steps']} Karras"
+      " steps of rk4 from ratio .002 to 80 and back:",
+      f"largest difference of a pixel {trip['largest']:.1e}, median over images"
+      f" {trip['median']:.1e} (goal 1e-3).",
+    ],
+  )

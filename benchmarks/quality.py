@@ -1,15 +1,14 @@
 """How good the samples are: every metric of docs/metrics.md, beside its floor.
 
-  python -m benchmarks.quality digits      three trainings: 5 minutes
-  python -m benchmarks.quality curve       one long training, metrics by step
-  python -m benchmarks.quality flow score corrected gan   the other scripts
-  python -m benchmarks.quality dit photos  the other presets
-  python -m benchmarks.quality methods     five methods: 8 minutes
+  python -m benchmarks quality digits      three trainings: 5 minutes
+  python -m benchmarks quality curve       one long training, metrics by step
+  python -m benchmarks quality flow score corrected gan   the other scripts
+  python -m benchmarks quality dit photos  the other presets
+  python -m benchmarks quality methods     five methods: 8 minutes
 
 Times on two CPU cores. Trains by the command lines that it prints, under
-runs/quality; finished runs are not trained again. Writes quality.md and
-quality.json in docs/results (parts that are not asked for keep their figures)
-and docs/images/quality.png.
+runs/quality; finished runs are not trained again. Parts that are not asked for
+keep their figures. Draws docs/images/quality.png.
 """
 
 import dataclasses
@@ -19,20 +18,21 @@ import shlex
 import subprocess
 import sys
 
-from benchmarks import quality_page, results
-from experiments import evaluate
-from experiments.lib import plots
-from experiments.lib import run as runs
+from benchmarks import pages, quality_tables, runner, trained
 from jaxgen.training import checkpoint, logging
 
 RUNS = pathlib.Path("runs/quality")
-FIGURE = pathlib.Path("docs/images/quality.png")
+FIGURE = pathlib.Path("docs/images/trained.quality.png")
 CURVE_STEPS = (250, 500, 750, 1000, 1500, 2250, 3000, 4000, 5500, 7500, 12000)
+
+
+def _seeds(run, flags):
+  return {f"seed {n}": (f"{run}-{n}", f"{flags} --seed {n}") for n in range(3)}
+
+
 # {part: {row: (run, script and its flags)}}; rows may share a run.
 TRAININGS = {
-  "digits": {
-    f"seed {n}": (f"digits-{n}", f"edm digits --seed {n}") for n in range(3)
-  },
+  "digits": _seeds("digits", "edm digits"),
   "curve": {
     "curve": (
       "curve",
@@ -45,20 +45,12 @@ TRAININGS = {
     "flow matching": ("flow-photos", "flow_matching photos"),
     "score matching": ("score-photos", "score_matching photos"),
   },
-  "flow": {
-    f"seed {n}": (f"flow-{n}", f"flow_matching digits --seed {n}")
-    for n in range(3)
-  },
-  "score": {
-    f"seed {n}": (f"score-{n}", f"score_matching digits --seed {n}")
-    for n in range(3)
-  },
+  "flow": _seeds("flow", "flow_matching digits"),
+  "score": _seeds("score", "score_matching digits"),
   "corrected": {
-    "predictor, corrector": ("score-pc", "score_matching digits-pc"),
+    "predictor, corrector": ("score-pc", "score_matching digits-pc")
   },
-  "gan": {
-    f"seed {n}": (f"r3gan-{n}", f"gan r3gan --seed {n}") for n in range(3)
-  },
+  "gan": _seeds("r3gan", "gan r3gan"),
   "methods": {
     "EDM": ("digits-0", "edm digits --seed 0"),
     "DDPM": (
@@ -106,15 +98,15 @@ def finished(run_dir: pathlib.Path) -> bool:
   """Whether the run has all its steps."""
   if not run_dir.exists():
     return False
-  wanted = runs.read_config(run_dir)["num_steps"]
-  return checkpoint.steps(runs.checkpoints(run_dir))[-1:] == [wanted]
+  wanted = trained.run.read_config(run_dir)["num_steps"]
+  return checkpoint.steps(trained.run.checkpoints(run_dir))[-1:] == [wanted]
 
 
 def measure(run: str, flags: str, **settings) -> dict:
   """One training, on validation and on test."""
   run_dir = train(run, flags)
   found = {
-    split: evaluated(run_dir, evaluate.Config(split=split, **settings))
+    split: evaluated(run_dir, trained.evaluate.Config(split=split, **settings))
     for split in ("validation", "test")
   }
   if settings:  # of a training that has its own row
@@ -122,7 +114,7 @@ def measure(run: str, flags: str, **settings) -> dict:
       f"--{name.replace('_', '-')} {value}" for name, value in settings.items()
     )
     return found | dict(
-      command=f"python -m {evaluate.MODULE} {run_dir} {asked}"
+      command=f"python -m {trained.evaluate.MODULE} {run_dir} {asked}"
     )
   records = logging.read(run_dir / "metrics.jsonl")
   return found | dict(
@@ -131,30 +123,30 @@ def measure(run: str, flags: str, **settings) -> dict:
   )
 
 
-def evaluated(run_dir: pathlib.Path, config: evaluate.Config) -> dict:
+def evaluated(run_dir: pathlib.Path, config: trained.evaluate.Config) -> dict:
   """The run's record of these settings, measured if it has none."""
-  path = run_dir / evaluate.RESULTS
+  path = run_dir / trained.evaluate.RESULTS
   known = json.loads(path.read_text()) if path.exists() else {}
   record = known.get(config.split, {})
   asked = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-  last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
+  last = checkpoint.steps(trained.run.checkpoints(run_dir))[-1]
   if record.get("step") == last and asked.items() <= record.items():
     own = {"solver", "sample_steps", "grid"} - asked.keys()
-    config_of = runs.read_config(run_dir)
+    config_of = trained.run.read_config(run_dir)
     if all(record[name] == config_of.get(name) for name in own):
       return record
-  return evaluate.run(str(run_dir), config)
+  return trained.evaluate.run(str(run_dir), config)
 
 
 def curve(run: str, flags: str) -> dict:
   """All metrics over one long training, on validation; draws the figure."""
   run_dir = train(run, flags)
   found = {
-    step: evaluate.run(str(run_dir), evaluate.Config(step=step))
+    step: trained.evaluate.run(str(run_dir), trained.evaluate.Config(step=step))
     for step in CURVE_STEPS
   }
   rows = [record["metrics"] for record in found.values()]
-  plots.over_training(FIGURE, list(CURVE_STEPS), rows)
+  trained.plots.over_training(FIGURE, list(CURVE_STEPS), rows)
   return dict(
     command=f"python {shlex.join(command(run, flags))}", validation=found
   )
@@ -172,18 +164,22 @@ def part(name: str) -> dict:
   return rows
 
 
-def main() -> None:
-  """Trains, measures, merges and writes."""
-  parser = results.parser(__doc__)
-  parser.add_argument("parts", nargs="+", choices=list(TRAININGS))
-  args = parser.parse_args()
-  path = args.out / "quality.json"
-  found = json.loads(path.read_text()) if path.exists() else {}
+def run(args) -> dict:
+  """Trains, measures and merges."""
+  found = pages.stored(args.out, "quality")
   for name in args.parts:  # what is measured is kept, whatever follows
     rows = json.loads(json.dumps(part(name)))
-    found[name] = dict(machine=results.machine(), rows=rows)
-    results.write(args.out, "quality", quality_page.page(found), found)
+    found[name] = dict(machine=runner.machine(), rows=rows)
+    pages.write(args.out, "quality", quality_tables.tables(found), found)
+  return found
 
 
-if __name__ == "__main__":
-  main()
+BENCHMARKS = {
+  "quality": runner.Benchmark(
+    run,
+    quality_tables.tables,
+    flags=lambda parser: parser.add_argument(
+      "parts", nargs="+", choices=list(TRAININGS)
+    ),
+  )
+}

@@ -31,13 +31,13 @@ def test_killed_stopped_and_without_a_disk(tmp_path):
   assert ended["code"] == -signal.SIGKILL and ended["step"] < 200
 
   process = crashes.start(TOY, run_dir, cache)  # killed inside a save
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   (ended,) = crashes.end(process, run_dir, signal.SIGKILL, in_save=True)
   assert ended["code"] == -signal.SIGKILL and ended["checkpoints"]
   assert not (run_dir / "samples.png").exists()
 
   process = crashes.start(TOY, run_dir, cache)  # stopped
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   (ended,) = crashes.end(process, run_dir, signal.SIGTERM)
   assert ended["code"] == 128 + signal.SIGTERM and not ended["in_save"]
   step = ended["checkpoints"][-1]
@@ -45,7 +45,7 @@ def test_killed_stopped_and_without_a_disk(tmp_path):
   assert crashes.last_line(run_dir).startswith(said)
 
   process = crashes.start(TOY, run_dir, cache)  # no room to write
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   crashes.fill(process, None)
   assert process.wait() == 2
   assert crashes.last_line(run_dir).startswith("error: ")
