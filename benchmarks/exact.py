@@ -106,7 +106,7 @@ def tables_orders(record: dict) -> dict:
   head = f"solver | calls a step | order | started | {grids} | rounding"
   weak_head = f"solver | calls a step | weak order | {names}"
   return dict(
-    made=f"`python -m benchmarks orders` on {record['machine']}. The test suite",
+    made=f"`python -m benchmarks orders` on {record['machine']}.",
     deterministic=pages.table(head, lines),
     stochastic=pages.table(weak_head, weak),
   )

@@ -44,7 +44,7 @@ WORD = "nosuch|''"
 
 
 def _read():
-  """({flag: (right, wrong)}, None for no value; {script: lines}) of the file."""
+  """{flag: (right, wrong)}, None for no value, and {script: lines}."""
   found = tomllib.loads(
     pathlib.Path(__file__).with_name("command_flags.toml").read_text()
   )

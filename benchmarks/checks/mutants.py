@@ -9,9 +9,9 @@
 Each drawn mutant (benchmarks/checks/mutations.py) runs against the tests of its
 module, cheapest first, up to the first failure. Killed: a test fails.
 Timeout, which counts as killed: more than 3 times the CPU seconds of the
-unmutated tests, and 60. Survived: all tests pass, and no line
-of benchmarks/checks/equivalent_mutants.toml proves that the change changes nothing. A
-mutant that cannot be imported is replaced by the next of the draw.
+unmutated tests, and 60. Survived: all tests pass, and no line of
+benchmarks/checks/equivalent_mutants.toml proves that the change changes
+nothing. A mutant that cannot be imported is replaced by the next of the draw.
 
 One process imports jax and its like, no jaxgen and no device, and forks one
 child per mutant; a child works in its own copy of the tree. The unmutated

@@ -45,8 +45,8 @@ METHODS = (
   "max_min",
   "reversed",
 )
-# On images. The first three are 1-Lipschitz: the larger value is the better one.
-# That of a penalty may lie above W1.
+# On images. The first three are 1-Lipschitz: the larger value is the better
+# one. That of a penalty may lie above W1.
 ON_DIGITS = ("cones", "features", "orthogonal", "gradient", "lipschitz")
 BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")
 # Scales of the cones' starts: short trials say which law's are drawn together.

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from benchmarks import crashes
+from benchmarks.checks import crashes
 from experiments import encode, evaluate, gan, sample
 from experiments.lib import datasets, gans
 from experiments.lib import run as runs
