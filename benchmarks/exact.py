@@ -1,11 +1,7 @@
-"""Solved where the truth is known: orders, a transport plan, kinds of field.
+"""Solved where the truth is known: a transport plan, and five kinds of field.
 
-  python -m benchmarks orders          about 3 minutes on one CPU core
   python -m benchmarks duality         some seconds on a CPU core
   python -m benchmarks one_layer       some seconds on a CPU core
-
-orders: the fitted order of every solver, the figures that the test suite
-asserts (tests/truth/orders.py says how).
 
 duality: two clouds on the plane with weights. The plan of least cost and the
 potentials of greatest value are each found by a linear programme of their own
@@ -19,7 +15,6 @@ the optimal critic of four funnels: distributions whose fields are known, so
 that an error is the solver's. Draws docs/images/one_layer.png.
 """
 
-import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,7 +26,6 @@ from benchmarks import figures, pages, runner
 from jaxgen import fields, paths, samplers
 from jaxgen.data import toy, transport
 from jaxgen.metrics import duality
-from tests.truth import orders, recursion
 
 SIZES = ((10, 10), (30, 20), (100, 100))
 COSTS = {
@@ -41,75 +35,6 @@ COSTS = {
 DRAWS = 200  # of feasible potentials and plans a row; 20 times as many drawn
 NUM_PARTICLES = 400
 FINE = 512  # steps of the reference
-
-
-def measure_orders(args) -> dict:
-  """The orders of all solvers, in float64."""
-  with jax.enable_x64(True):
-    return dict(
-      machine=runner.machine(),
-      deterministic=_deterministic(),
-      stochastic=_stochastic(),
-    )
-
-
-def _deterministic():
-  record = {}
-  for claim in orders.deterministic():
-    errors, rounding = orders.certify(claim)
-    order = lambda e, claim=claim: orders.fitted_order(claim, e)
-    record[claim.solver.name] = {
-      name: {
-        "orders": {g: order(e) for g, e in found.items()},
-        "errors": {g: e.tolist() for g, e in found.items()},
-        "rounding": rounding[name],
-      }
-      for name, found in errors.items()
-    }
-    print(f"{claim.solver.name}: measured", flush=True)
-  return record
-
-
-def _stochastic():
-  record: dict = {}
-  ends = orders.RATIO_MAX, orders.RATIO_MIN
-  for claim, name in itertools.product(
-    orders.stochastic(), orders.STOCHASTIC_PATHS
-  ):
-    found, end = recursion.moment_errors(
-      name, claim.solver, ends, orders.NUM_STEPS
-    )
-    record.setdefault(claim.solver.name, {})[name] = {
-      "order": orders.fitted_order(claim, found[0, :, 1]),
-      "relative variance error": found[0, -1, 1] / end[1],
-    }
-  return record
-
-
-def tables_orders(record: dict) -> dict:
-  """The parts of the page of orders."""
-  lines, weak = [], []
-  for solver, order, started, _ in orders.deterministic():
-    rows = list(record["deterministic"][solver.name].values())
-    calls = solver.num_calls(2) - solver.num_calls(1)
-    found = [[row["orders"][grid] for row in rows] for grid in orders.GRIDS]
-    cells = [f"{min(values):.2f} - {max(values):.2f}" for values in found]
-    worst = f"{max(row['rounding'] for row in rows):.0e}"
-    lines.append((solver.name, calls, order, started, *cells, worst))
-  for solver, order, *_ in orders.stochastic():
-    cells = [
-      f"{row['order']:.2f} ({row['relative variance error']:+.1e})"
-      for row in record["stochastic"][solver.name].values()
-    ]
-    weak.append((solver.name, solver.num_calls(1), order, *cells))
-  grids, names = " | ".join(orders.GRIDS), " | ".join(orders.STOCHASTIC_PATHS)
-  head = f"solver | calls a step | order | started | {grids} | rounding"
-  weak_head = f"solver | calls a step | weak order | {names}"
-  return dict(
-    made=f"`python -m benchmarks orders` on {record['machine']}.",
-    deterministic=pages.table(head, lines),
-    stochastic=pages.table(weak_head, weak),
-  )
 
 
 def clouds(n: int, m: int, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -337,7 +262,6 @@ def tables_layer(record: dict) -> dict:
 
 
 BENCHMARKS = {
-  "orders": runner.Benchmark(measure_orders, tables_orders),
   "duality": runner.Benchmark(measure_duality, tables_duality),
   "one_layer": runner.Benchmark(measure_layer, tables_layer),
 }

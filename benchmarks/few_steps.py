@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import figures, pages, runner, trained
 from jaxgen import fields, paths, samplers
-from jaxgen.data import oracles
+from jaxgen.data import toy
 
 NFES = (11, 19, 35, 79)  # the final denoise is one of them
 FITTED_NFES = NFES[:3]
@@ -36,10 +36,8 @@ KEY = 0
 
 def solvers() -> dict[str, samplers.Solver]:
   """The deterministic solvers by name, UniPC to order 3."""
-  names = (
-    "euler heun midpoint rk4 ddim dpm_solver_2s dpm_solver_3s dpmpp_2s"
-    " dpmpp_2m dpmpp_3m"
-  )
+  names = "euler heun midpoint rk4 ddim dpm_solver_2s dpm_solver_3s"
+  names += " dpmpp_2s dpmpp_2m dpmpp_3m"
   made = [getattr(samplers, name)() for name in names.split()]
   made += [samplers.adams_bashforth(order) for order in (2, 3, 4)]
   made += [samplers.deis(order) for order in (2, 3, 4)]
@@ -73,10 +71,8 @@ class Case(NamedTuple):
 
 
 def mixture() -> Case:
-  """ANCHORS: the exact denoiser of 8 Gaussians."""
-  angles = 2 * np.pi * np.arange(8) / 8
-  means = np.stack([np.cos(angles), np.sin(angles)], 1)
-  law = oracles.Mixture(np.full(8, 1 / 8), means, np.full(8, 0.05))
+  """The exact denoiser of 8 Gaussians."""
+  law = toy.eight_gaussians(1.0, 0.05).mixture
 
   def draw(seed, number):
     return 80.0 * jax.random.normal(jax.random.key(seed), (number, 2), float)
@@ -86,43 +82,14 @@ def mixture() -> Case:
 
 
 def digits(run_dir: pathlib.Path) -> Case:
-  """A trained model of labelled images; a second channel holds the label.
-
-  A field is a function of x and t alone. The label's channel stands still (its
-  velocity and noise are 0, its data itself), for every solver.
-  """
-  config, data, method = trained.drawing.read(run_dir)
-  params = trained.averages.load(config, method)
-
-  def estimate(x, t):
-    image, label = x[..., :1], x[..., 1:]
-    number = jnp.round(label.mean()).astype(int)
-    at = trained.build.make_field(method, params, number)(image, t)
-    still = jnp.zeros_like(label)
-    join = lambda value, rest: jnp.concatenate([value, rest], -1)
-    return fields.Estimate(
-      velocity=join(at.velocity, still),
-      data=join(at.data, label),
-      noise=join(at.noise, still),
-    )
-
-  def draw(seed, number):
-    noise = jax.random.normal(jax.random.key(seed), (number, *data.shape))
-    labels = jnp.arange(number, dtype=noise.dtype) % data.num_classes
-    labels = jnp.broadcast_to(labels[:, None, None, None], noise.shape)
-    return jnp.concatenate([80.0 * noise, labels], -1)
+  """A trained model of labelled images."""
+  field, draw = trained.labelled(run_dir)
 
   def fit(nfe):
-    candidates = 48 if nfe > 30 else 32
-    refinements = 4 if nfe > 30 else 8
-    return dict(
-      number=64,
-      num_candidates=candidates,
-      num_refinements=refinements,
-      chunk=32,
-    )
+    few = dict(num_candidates=48, num_refinements=4)
+    many = dict(num_candidates=32, num_refinements=8)
+    return dict(number=64, chunk=32, **(few if nfe > 30 else many))
 
-  field = fields.Field(estimate, method.path)
   return Case(field, draw, lambda x: x[..., :1], 100, fit, 1)
 
 
@@ -185,9 +152,10 @@ class Judge:
 
 def karras(path, num_steps, rho):
   """Karras' grid, log_snr where rho is infinite."""
+  grids = samplers.grids
   if np.isinf(rho):
-    return samplers.grids.log_snr(path, num_steps)
-  return samplers.grids.karras(path, num_steps, rho=float(rho))
+    return grids.log_snr(path, num_steps)
+  return grids.karras(path, num_steps, rho=float(rho))
 
 
 def summary(errors):
@@ -199,11 +167,10 @@ def measure(case, judge, names, fitted_names, nfes) -> list[dict]:
   """A row for each solver and NFE."""
   rows = []
   for name in names:
-    solver = solvers()[name]
+    solver, path = solvers()[name], case.field.path
     run = ends_of(case, solver)
     for nfe in nfes:
       num_steps = steps_of(solver, nfe)
-      path = case.field.path
       best, rho = judge.scan(run, num_steps)
       row = dict(
         solver=name,
@@ -234,9 +201,8 @@ def curves(case, judge) -> dict[str, list]:
     for nfe in CURVE:
       num_steps = steps_of(solver, nfe)
       times = samplers.grids.log_snr(case.field.path, num_steps)
-      spent = solver.num_calls(num_steps) + 1
       error = float(judge.errors(run, times).mean())
-      found[name].append((spent, error))
+      found[name].append((solver.num_calls(num_steps) + 1, error))
   return found
 
 
@@ -270,8 +236,8 @@ def run(args) -> dict:
     judge = Judge(case, truth_steps=4096)
     record["mixture"] = measure(case, judge, solvers(), FITTED, NFES)
     record["curves"] = curves(case, judge)
-    image = args.images / "few_steps.png"
-    figures.curves(image, record["curves"], record["mixture"])
+    shown = record["curves"], record["mixture"]
+    figures.curves(args.images / "few_steps.png", *shown)
     flows = trajectories(case, record["mixture"])
     figures.trajectories(args.images / "trajectories.png", flows)
   if args.run != "none":
@@ -283,10 +249,7 @@ def run(args) -> dict:
 
 def cells(row: dict) -> tuple:
   """One line of a table."""
-
-  def show(found):
-    return f"{found['mean']:.2g} ± {found['std']:.1g}" if found else "-"
-
+  show = lambda v: f"{v['mean']:.2g} ± {v['std']:.1g}" if v else "-"
   fitted, scanned = row["fitted"], row["scanned"]
   found = row["solver"], row["nfe"], row["num_steps"], show(row["karras"])
   found += show(row["log_snr"]), f"{show(scanned)} ({scanned['rho']})"
@@ -319,8 +282,8 @@ def tables(record: dict) -> dict:
   for name in {"mixture", "digits"} & record.keys():
     rows = record[name]
     seconds = [row["fitted"]["seconds"] for row in rows if row["fitted"]]
-    lines = pages.table(f"{head} | fitted | fitted / best", map(cells, rows))
-    found[name] = lines
+    head_of = f"{head} | fitted | fitted / best"
+    found[name] = pages.table(head_of, map(cells, rows))
     spent = f"{min(seconds):.0f} to {max(seconds):.0f} s"
     found[f"{name}, seconds"] = spent + " for one." * (name == "digits")
   if "digits" in record:
@@ -334,8 +297,4 @@ def flags(parser) -> None:
   parser.add_argument("--images", type=pathlib.Path, default=figures.IMAGES)
 
 
-BENCHMARKS = {
-  "few_steps": runner.Benchmark(
-    run, tables, flags=flags, check=runner.check_run
-  )
-}
+BENCHMARKS = {"few_steps": runner.Benchmark(run, tables, flags=flags)}

@@ -17,15 +17,12 @@ import os
 import pathlib
 import platform
 import shlex
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
-QUARTILES = (0.25, 0.5, 0.75)
 
 
 class Benchmark(NamedTuple):
@@ -69,6 +66,8 @@ class Benchmark(NamedTuple):
       )
     self.flags(parser)
     args = parser.parse_args(words)
+    if "run" in args:
+      check_run(parser, args)
     if self.check is not None:
       self.check(parser, args)
     return args
@@ -109,45 +108,6 @@ def machine() -> str:
     f"{jax.devices()[0].device_kind} ({cores} cores), jax {jax.__version__},"
     f" Python {platform.python_version()}"
   )
-
-
-def in_turn(calls: Iterable[Callable], repeats: int) -> np.ndarray:
-  """Seconds of each call, [repeats, calls], in turn and each waited for."""
-  calls = list(calls)
-  for call in calls:
-    jax.block_until_ready((call(), call()))
-  seconds = np.zeros((repeats, len(calls)))
-  for i in range(repeats):
-    for j in np.roll(np.arange(len(calls)), i):
-      begun = time.perf_counter()
-      jax.block_until_ready(calls[j]())
-      seconds[i, j] = time.perf_counter() - begun
-  return seconds
-
-
-def many(call: Callable, inner: int) -> Callable:
-  """`inner` calls, the last one's result."""
-
-  def run():
-    for _ in range(inner - 1):
-      call()
-    return call()
-
-  return run
-
-
-def compared(name: str, seconds: np.ndarray, limit: float) -> dict:
-  """A row: the median of the ratios of two columns, and its quartiles."""
-  low, ratio, high = np.quantile(seconds[:, 0] / seconds[:, 1], QUARTILES)
-  ours, theirs = 1e3 * np.median(seconds, 0)
-  found = dict(name=name, ratio=ratio, low=low, high=high, limit=limit)
-  return found | dict(ours_ms=ours, theirs_ms=theirs)
-
-
-def spread(row: dict, digits: int = 3) -> str:
-  """The ratio of a row and its quartiles."""
-  ratio, low, high = (f"{row[k]:.{digits}f}" for k in ("ratio", "low", "high"))
-  return f"{ratio} ({low}-{high})"
 
 
 class Cell(NamedTuple):
@@ -276,6 +236,11 @@ class Table(NamedTuple):
   settings: Callable[[str, str, float], dict]
   measure: Callable[[list[Cell], dict], Iterable[dict]]
   seeds: Callable[[str, int], int] = lambda method, number: number
+
+
+def each(measure: Callable[[Cell, dict], dict]) -> Callable:
+  """Measures the cells of a row in turn."""
+  return lambda row, how: (measure(cell, how) for cell in row)
 
 
 def of_cells(name: str, table: Table, tables, num_seeds: int) -> Benchmark:

@@ -5,6 +5,7 @@ line here.
 """
 
 import jax
+import jax.numpy as jnp
 
 from experiments import (  # noqa: F401
   edm,
@@ -25,14 +26,17 @@ from experiments.lib import (  # noqa: F401
   flows,
   games,
   gans,
+  maps,
   movers,
   networks,
   plots,
   quality,
+  report,
   run,
   tables,
   training,
 )
+from jaxgen import fields
 from jaxgen.training import state, step
 
 
@@ -58,3 +62,33 @@ def step_call(config, data, init):
     return metrics["loss"]
 
   return call, method, params
+
+
+def labelled(run_dir):
+  """A model of labelled images: its field, (seed, number) -> states at 80.
+
+  A field is a function of x and t alone, so a second channel holds the label:
+  it stands still (its velocity and noise are 0, its data itself).
+  """
+  config, data, method = drawing.read(run_dir)
+  params = averages.load(config, method)
+
+  def estimate(x, t):
+    image, label = x[..., :1], x[..., 1:]
+    number = jnp.round(label.mean()).astype(int)
+    at = build.make_field(method, params, number)(image, t)
+    still = jnp.zeros_like(label)
+    join = lambda value, rest: jnp.concatenate([value, rest], -1)
+    return fields.Estimate(
+      velocity=join(at.velocity, still),
+      data=join(at.data, label),
+      noise=join(at.noise, still),
+    )
+
+  def draw(seed, number):
+    noise = jax.random.normal(jax.random.key(seed), (number, *data.shape))
+    labels = jnp.arange(number, dtype=noise.dtype) % data.num_classes
+    labels = jnp.broadcast_to(labels[:, None, None, None], noise.shape)
+    return jnp.concatenate([80.0 * noise, labels], -1)
+
+  return fields.Field(estimate, method.path), draw

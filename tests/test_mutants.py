@@ -154,13 +154,13 @@ def test_results_are_judged_and_counted():
   row = dict(killed=2, timeout=1, survived=1, equivalent=1)
   assert found["folders"] == {"jaxgen": row}
   assert found["redrawn"] == 1
-  assert found["survived"] == [mutants.line(drawn[1])]
-  assert found["equivalent"] == [[mutants.line(drawn[2]), "proof"]]
+  assert found["survived"] == [mutations.line(drawn[1])]
+  assert found["equivalent"] == [[mutations.line(drawn[2]), "proof"]]
   assert "| all | 5 | 2 | 1 | 1 | 1 | 75.0 % |" in mutants.section(found)
 
 
 def test_proofs_are_of_lines_that_exist():
-  proofs = mutants.equivalents()
+  proofs = mutations.equivalents()
   assert all(proof.strip() for proof in proofs.values())
   lines = {(file, before) for file, _, before, _ in proofs}
   known = set()

@@ -13,11 +13,21 @@ import shlex
 import tomllib
 import typing
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from benchmarks import trained
 
+# The runs that lines name, by what becomes of TRAINED/.
+SMALL = "--num-steps 4 --save-every 2 --keep 2 --snapshot-every 1"
+AVERAGES = "--ema-decay 0.9 0.99 --ema-length 0.1"
+TINY = "--warmup-steps 0 --batch-size 8 --width 8 --num-blocks 1"
+TRAINED = {
+  "toy": f"edm toy {SMALL} {AVERAGES} {TINY} --sample-steps 2",
+  "digits": f"edm smoke {SMALL} {AVERAGES} {TINY} --sample-steps 2",
+  "flow": f"flow_matching pair {SMALL} {AVERAGES} {TINY} --sample-steps 2",
+  "gan": f"gan smoke {SMALL} {AVERAGES} --batch-size 8 --width 8",
+  "w1": "wasserstein points --num-steps 2 --batch-size 8 --num-cones 4",
+}
 # Lines of each script, of 200.
 SHARES = dict(
   edm=32,
@@ -43,38 +53,6 @@ POSITIVE = "0|-1|nan|inf|1e999|much|''"
 WORD = "nosuch|''"
 
 
-def _read():
-  """{flag: (right, wrong)}, None for no value, and {script: lines}."""
-  found = tomllib.loads(
-    pathlib.Path(__file__).with_name("command_flags.toml").read_text()
-  )
-  sets = dict(TOYS=TOYS, NO_DATA=NO_DATA, COUNT=COUNT)
-  sets |= dict(POSITIVE=POSITIVE, WORD=WORD)
-  flags = {
-    flag: tuple(None if text == "-" else text.format(**sets) for text in pair)
-    for flag, pair in found["flags"].items()
-  }
-  return flags, found["together"]
-
-
-FLAGS, TOGETHER = _read()
-
-IMAGES = dict(
-  data="digits|digits:3",
-  model="auto|unet",
-  flip="True|False",
-  attention="8",
-  multipliers="1|2|1 1",
-  num_blocks="1",
-)
-NO_IMAGES = dict(
-  attention="3|0|8 5|x",
-  multipliers="0|1 1 1 1 1|x",
-  width="0|-8|2|many",
-  num_blocks="0|-1|many",
-  attention_implementation="cudnn|nosuch",
-)
-DIT = dict(model="dit", width="8|16", patch="2|4", num_blocks="1|2")
 Values = Mapping[str, str | None]
 
 
@@ -88,117 +66,47 @@ class Base(NamedTuple):
   """
 
   words: str
-  always: str = "run_dir num_steps batch_size"
-  right: Values = MappingProxyType({})
-  wrong: Values = MappingProxyType({})
+  always: str
+  right: Values
+  wrong: Values
 
 
-NETWORK = "run_dir num_steps warmup_steps batch_size width num_blocks"
-FIELD = f"{NETWORK} sample_steps"
-UNET = f"{FIELD} multipliers attention"
-BETWEEN = dict(sample_path=None, solver=VELOCITY)
-ONE_CALL = dict.fromkeys(trained.drawing.SETTINGS)
-BASES = {
-  "edm": [
-    Base("toy", FIELD),
-    Base("smoke", UNET, IMAGES, NO_IMAGES),
-    Base(
-      "digits-dit",
-      f"{FIELD} patch num_heads",
-      IMAGES | DIT,
-      dict(patch="0|3|many", num_heads="0|3|many", width="9|0|-8|many"),
-    ),
-  ],
-  "flow_matching": [
-    Base("pair", FIELD, BETWEEN),
-    Base(
-      "interpolant",
-      f"{FIELD} bridge_std",
-      BETWEEN
-      | dict(bridge="constant|brownian", bridge_std="0.5|1", interpolant="True")
-      | dict(solver=f"{VELOCITY}|euler_maruyama"),
-      dict(bridge_std="0|-1|nan|inf", bridge="none", interpolant=None),
-    ),
-    Base(
-      "interpolant",
-      f"{FIELD} coupling bridge bridge_std",
-      BETWEEN
-      | dict(coupling="entropic", bridge="brownian", bridge_std="2|3")
-      | dict(interpolant="True", solver=f"{VELOCITY}|euler_maruyama"),
-      dict(bridge="none|constant", bridge_std="0|-1|nan", interpolant=None),
-    ),
-    Base(
-      "digits",
-      UNET,
-      IMAGES
-      | dict(data="digits", source="gaussian", solver=FLOW)
-      | dict(coupling="independent|exact|conditional"),
-      NO_IMAGES | dict(source="moons|nosuch"),
-    ),
-    Base(
-      "pair",
-      f"{FIELD} reflow reflow_pairs coupling",
-      BETWEEN
-      | dict(data=None, source=None, reflow="TRAINED/flow")
-      | dict(coupling="independent"),
-      dict(coupling="exact", data="ring", source="ring"),
-    ),
-  ],
-  "score_matching": [
-    Base("toy", FIELD, dict(data="gaussian|eight_gaussians|ring")),
-    Base(
-      "energy",
-      FIELD,
-      dict(energy="True", prediction="score", loss="denoising"),
-      dict(energy=None, prediction="noise|edm|nosuch"),
-    ),
-    Base("digits", UNET, IMAGES | dict(loss="denoising|sliced"), NO_IMAGES),
-  ],
-  "gan": [
-    Base("ring", f"{NETWORK} latent".replace("warmup_steps ", "")),
-    Base(
-      "smoke",
-      f"{NETWORK} latent".replace("warmup_steps ", ""),
-      dict(data="digits|digits:3", flip="True|False", shift="0|0.5"),
-      dict(shift="-0.1|1.5|nan"),
-    ),
-  ],
-  "wasserstein": [
-    Base("points", "run_dir num_steps batch_size num_cones"),
-    Base(
-      "digits",
-      "run_dir num_steps batch_size num_cones",
-      dict(data="digits", other="digits:3|digits+0.5"),
-      dict(other=f"{NO_DATA}|moons"),
-    ),
-  ],
-  "transport_map": [
-    Base("pair", "run_dir num_steps batch_size features"),
-    Base(
-      "neural-ot",
-      "run_dir num_steps batch_size features inner_steps",
-      dict(method="max_min|makkuva", inner_steps="1|2"),
-      dict(inner_steps=COUNT),
-    ),
-  ],
-  "sample": [
-    Base("TRAINED/toy", "number"),
-    Base("TRAINED/digits", "number", dict(label="0|3|9")),
-    Base("TRAINED/flow", "number", BETWEEN),
-    Base("TRAINED/gan", "number", ONE_CALL | dict(label="0|9"), ONE_CALL),
-  ],
-  "evaluate": [
-    Base("TRAINED/toy", "number draws", dict(features="numpy:asarray")),
-    Base(
-      "TRAINED/flow", "number draws", BETWEEN | dict(features="numpy:asarray")
-    ),
-  ],
-  "encode": [
-    Base("TRAINED/toy", "number steps", dict(solver=FLOW)),
-    Base("TRAINED/digits", "number steps", dict(solver=FLOW)),
-    Base("TRAINED/flow", "number steps", BETWEEN),
-  ],
-}
+def _read():
+  """Of command_flags.toml: {flag: (right, wrong)}, None for no value, lines of
+  settings that do not fit together by script, and bases by script.
+  """
+  path = pathlib.Path(__file__).with_name("command_flags.toml")
+  found = tomllib.loads(path.read_text())
+  names = dict(TOYS=TOYS, NO_DATA=NO_DATA, COUNT=COUNT, POSITIVE=POSITIVE)
+  names |= dict(WORD=WORD, FLOW=FLOW, VELOCITY=VELOCITY)
+  text = lambda value: None if value == "-" else value.format(**names)
+  flags = {k: tuple(map(text, pair)) for k, pair in found["flags"].items()}
+  sets = found["sets"] | dict(
+    ONE_CALL=dict.fromkeys(trained.drawing.SETTINGS, "-")
+  )
+
+  def values(given):
+    merged: dict = {}
+    for name in given.pop("sets", ()):
+      merged |= sets[name]
+    return {k: text(v) for k, v in (merged | given).items()}
+
+  bases = {
+    script: [
+      Base(
+        b["words"],
+        b["always"],
+        values(b.get("right", {})),
+        values(b.get("wrong", {})),
+      )
+      for b in found_bases
+    ]
+    for script, found_bases in found["bases"].items()
+  }
+  return flags, found["together"], bases
+
+
+FLAGS, TOGETHER, BASES = _read()
 
 
 def draw_lines(seed: int, number: int) -> list[dict]:
@@ -299,6 +207,11 @@ def _line(script, words, flags, right, names):
 
 def _flag(name):
   return f"--{name.replace('_', '-')}"
+
+
+def shown(line: dict) -> str:
+  """The line as it is typed."""
+  return f"{line['script']} {shlex.join(line['words'])}"
 
 
 def types(script: str) -> dict[str, Any]:

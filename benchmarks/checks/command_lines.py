@@ -24,7 +24,6 @@ import hashlib
 import os
 import pathlib
 import runpy
-import shlex
 import shutil
 import signal
 import subprocess
@@ -45,16 +44,6 @@ import jax
 from benchmarks import pages, runner
 from benchmarks.checks import command_draws
 
-SMALL = "--num-steps 4 --save-every 2 --keep 2 --snapshot-every 1"
-AVERAGES = "--ema-decay 0.9 0.99 --ema-length 0.1"
-TINY = "--warmup-steps 0 --batch-size 8 --width 8 --num-blocks 1"
-TRAINED = {
-  "toy": f"edm toy {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "digits": f"edm smoke {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "flow": f"flow_matching pair {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "gan": f"gan smoke {SMALL} {AVERAGES} --batch-size 8 --width 8",
-  "w1": "wasserstein points --num-steps 2 --batch-size 8 --num-cones 4",
-}
 LIMIT = 400  # seconds of a line
 TYRO = 30  # lines of its box, with the flags that were perhaps meant
 
@@ -145,11 +134,6 @@ def command(script: str, words: list[str], place: pathlib.Path) -> dict:
   return dict(code=done.returncode, said=done.stdout)
 
 
-def shown(line: dict) -> str:
-  """The line as it is typed."""
-  return f"{line['script']} {shlex.join(line['words'])}"
-
-
 class Lines:
   """Where the lines of one seed run, and what became of those that did."""
 
@@ -171,7 +155,7 @@ class Lines:
     points = np.random.default_rng(0).normal(size=(400, 2))
     np.savez(self.files / "points.npz", points=points)
     (self.files / "damaged.npz").write_bytes(b"PK damaged")
-    for name, text in TRAINED.items():
+    for name, text in command_draws.TRAINED.items():
       script, *words = text.split()
       words += ["--run-dir", str(self.trained / name)]
       found = _run(fork, script, words, self.place / f"for-{name}")
@@ -218,7 +202,13 @@ class Lines:
     for number in sorted(own, key=lambda n: (lines[n]["right"], n)):
       case = self.judge(lines[number], number, number < 2 * plain)
       runner.store(self.store, str(number), {}, case)
-      print(number, case["seconds"], case["faults"], shown(case), flush=True)
+      print(
+        number,
+        case["seconds"],
+        case["faults"],
+        command_draws.shown(case),
+        flush=True,
+      )
 
 
 def run(args) -> dict | None:
@@ -226,7 +216,9 @@ def run(args) -> dict | None:
   lines = command_draws.draw_lines(args.seed, args.number)
   if args.list:
     for number, line in enumerate(lines):
-      print(number, "right" if line["right"] else "wrong", shown(line))
+      print(
+        number, "right" if line["right"] else "wrong", command_draws.shown(line)
+      )
     return None
   place = (args.work / f"seed-{args.seed}").resolve()
   jax.config.update("jax_compilation_cache_dir", str(place.parent / "cache"))
@@ -273,7 +265,7 @@ def tables(record: dict) -> dict:
   for case in failed:
     last = (case["said"].strip().splitlines()[-1:] or [""])[0][:200]
     faults = "; ".join(case["faults"])
-    said += ["", f"- `{shown(case)}`: {faults} (`{last}`)"]
+    said += ["", f"- `{command_draws.shown(case)}`: {faults} (`{last}`)"]
   head = "script | flags | lines with the rarest | right | as they should"
   flags = f"--seed {record['seed']} --number {record['number']}"
   alike = f"{sum(plain)} of {len(plain)} lines that were run again as commands"

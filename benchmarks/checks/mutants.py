@@ -29,14 +29,12 @@ import os
 import pathlib
 import shutil
 import signal
-import tomllib
 from collections.abc import Iterator
 
 from benchmarks import pages, runner
 from benchmarks.checks import children, mutations
 
 STORE = mutations.ROOT / "runs" / "mutants"
-EQUIVALENT = pathlib.Path(__file__).with_name("equivalent_mutants.toml")
 OUTCOMES = ("killed", "timeout", "survived", "equivalent")
 
 
@@ -44,7 +42,7 @@ class Unmutated:
   """CPU seconds of whole test files, which must pass; stored."""
 
   def __init__(self, tree: pathlib.Path):
-    self.tree, self.path = tree, STORE / "unmutated.json"
+    self.tree, self.path = tree, STORE / "tests.json"
     code = hashlib.sha256()
     for path in sorted(tree.glob("jaxgen/**/*.py")):
       code.update(path.read_bytes())
@@ -141,13 +139,6 @@ def _begin(mutant, slot, unmutated):
   return children.start(slot, tests, 3 * sum(seconds.values()) + 60, mutant)
 
 
-def equivalents() -> dict[tuple, str]:
-  """{key of a mutant: one line that proves that it changes nothing}."""
-  stored = tomllib.loads(EQUIVALENT.read_text()).get("mutant", [])
-  fields = ("file", "function", "before", "after")
-  return {tuple(row[name] for name in fields): row["proof"] for row in stored}
-
-
 def chosen(
   args: argparse.Namespace, root: pathlib.Path
 ) -> Iterator[mutations.Mutant]:
@@ -216,7 +207,7 @@ def measure(args) -> list[dict]:
       rows[place_of(mutant)] = row
       runner.store(path, place_of(mutant), {}, row)
       spent = f"{result['seconds']} s, {result.get('failure', '')}"
-      print(f"{line(mutant)}: {row['outcome']}, {spent}", flush=True)
+      print(f"{mutations.line(mutant)}: {row['outcome']}, {spent}", flush=True)
   return list(rows.values())
 
 
@@ -232,20 +223,14 @@ def measure_and_count(args) -> dict | None:
   if args.list:
     drawn = chosen(args, mutations.ROOT)
     for mutant in itertools.islice(drawn, None if some else args.number):
-      print(line(mutant))
+      print(mutations.line(mutant))
     return None
-  found = counted(measure(args), equivalents())
+  found = counted(measure(args), mutations.equivalents())
   if some:
     print("\n".join(section(found)))
     return None
   known = pages.stored(args.out, "mutants") | {f"seed {args.seed}": found}
   return dict(sorted(known.items()))
-
-
-def line(mutant: mutations.Mutant) -> str:
-  """The place of a mutant and its change."""
-  change = f"{mutant.old!r} -> {mutant.new!r}"
-  return f"{mutant.file}:{mutant.line} {change}  {mutant.before}"
 
 
 def counted(rows: list[dict], proofs: dict[tuple, str]) -> dict:
@@ -259,9 +244,9 @@ def counted(rows: list[dict], proofs: dict[tuple, str]) -> dict:
       continue
     if outcome == "survived" and mutant.key() in proofs:
       outcome = "equivalent"
-      equivalent.append([line(mutant), proofs[mutant.key()]])
+      equivalent.append([mutations.line(mutant), proofs[mutant.key()]])
     elif outcome == "survived":
-      survived.append(line(mutant))
+      survived.append(mutations.line(mutant))
     folder = str(pathlib.PurePath(mutant.file).parent)
     folders[folder][outcome] += 1
   return dict(

@@ -16,70 +16,32 @@ import itertools
 import pathlib
 import random
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-ARITHMETIC = {
-  old: (new,) for old, new in zip("+-*/%@", "-+/***", strict=True)
-} | {"//": ("*",), "**": ("*",)}
+_TABLES = tomllib.loads(
+  pathlib.Path(__file__).with_name("mutations.toml").read_text()
+)
+ARITHMETIC = {old: (new,) for old, new in _TABLES["arithmetic"].items()}
 ASSIGNMENTS = {
   f"{a}=": tuple(f"{b}=" for b in c) for a, c in ARITHMETIC.items()
 }
-COMPARISONS = {
-  "<": ("<=", ">="),
-  "<=": ("<", ">"),
-  ">": (">=", "<="),
-  ">=": (">", "<"),
-  "==": ("!=",),
-  "!=": ("==",),
-  "is": ("is not",),
-  "is not": ("is",),
-  "in": ("not in",),
-  "not in": ("in",),
-}
+COMPARISONS = _TABLES["comparisons"]
+MIRRORS = _TABLES["mirrors"]
 BOOLEAN = {"and": ("or",), "or": ("and",)}
-_PAIRS = (
-  "min max",
-  "minimum maximum",
-  "argmin argmax",
-  "any all",
-  "sum mean",
-  "sin cos",
-  "sinh cosh",
-  "exp expm1",
-  "log log1p",
-  "floor ceil",
-  "zeros ones",
-  "zeros_like ones_like",
-  "logical_and logical_or",
-  "alpha sigma",
-)
 SIBLINGS = {
-  a: (b,) for pair in _PAIRS for a, b in (pair.split(), pair.split()[::-1])
+  a: (b,)
+  for pair in _TABLES["siblings"]
+  for a, b in (pair.split(), pair.split()[::-1])
 }
+EQUIVALENT = pathlib.Path(__file__).with_name("equivalent_mutants.toml")
 ARGUMENTS = {"data": "noise", "noise": "data"}
 BUILTINS = {"min", "max", "any", "all"}
 SKIPPED = (ast.Import, ast.ImportFrom, ast.Raise, ast.JoinedStr)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-# Modules whose mirrored test has another name, below tests/.
-MIRRORS = {
-  "data/transport.py": (
-    "data/test_transport_laws.py",
-    "data/test_transport_pairs.py",
-  ),
-  "losses/transport.py": ("losses/test_transport_games.py",),
-  "models/gan.py": ("models/test_gan_models.py",),
-  "models/residual.py": ("models/test_unet.py", "models/test_unet_concat.py"),
-  "samplers/exponential.py": ("samplers/test_published_solvers.py",),
-  "samplers/fitting.py": ("samplers/test_fitted.py",),
-  "samplers/forms.py": ("samplers/test_published_solvers.py",),
-  "samplers/multistep.py": ("samplers/test_published_solvers.py",),
-  "samplers/ode.py": ("samplers/test_published_solvers.py",),
-  "training/leaves.py": ("training/test_checkpoint.py",),
-}
 
 
 class Site(NamedTuple):
@@ -205,7 +167,7 @@ def sites(source: str, file: str) -> list[Site]:
   for node, function, names in _walk(ast.parse(source), "", frozenset()):
     if hasattr(node, "lineno"):
       for start, old, options in filter(None, read(node, names)):
-        found.append(Site(file, function, *start, old, options))
+        found.append(Site(file, function, *start, old, tuple(options)))
   return sorted(found)
 
 
@@ -258,6 +220,19 @@ def draw(seed: int, root: pathlib.Path = ROOT) -> Iterator[Mutant]:
     possible = mutants((root / site.file).read_text(), site)
     if possible:
       yield random_state.choice(possible)
+
+
+def line(mutant: Mutant) -> str:
+  """The place of a mutant and its change."""
+  change = f"{mutant.old!r} -> {mutant.new!r}"
+  return f"{mutant.file}:{mutant.line} {change}  {mutant.before}"
+
+
+def equivalents() -> dict[tuple, str]:
+  """{key of a mutant: one line that proves that it changes nothing}."""
+  stored = tomllib.loads(EQUIVALENT.read_text()).get("mutant", [])
+  fields = ("file", "function", "before", "after")
+  return {tuple(row[name] for name in fields): row["proof"] for row in stored}
 
 
 def tests_of(file: str, root: pathlib.Path = ROOT) -> list[str]:

@@ -17,9 +17,11 @@ networks that are timed have the same layers and weights in JAX and in PyTorch.
 import functools
 import importlib.metadata
 import os
+import pathlib
 import subprocess
 import sys
 import time
+import tomllib
 
 import jax
 import jax.numpy as jnp
@@ -31,54 +33,10 @@ from benchmarks.speed import overhead
 from jaxgen import paths, samplers
 
 BUDGET = 35
-# {library: the samplers that are timed}.
-TIMED = dict(
-  jaxgen=("heun", "dpmpp_2m", "unipc(3)", "rk4"),
-  diffrax=("Heun", "Tsit5"),
-  diffusers=("HeunDiscrete", "DPMSolverMultistep 2", "UniPC 3"),
-  k_diffusion=("heun", "dpmpp_2m"),
-  torchdiffeq=("heun2", "rk4"),
+NAMES = tomllib.loads(
+  pathlib.Path(__file__).with_name("pairs.toml").read_text()
 )
 COLD = ("jaxgen", "diffrax", "diffusers", "k_diffusion", "torchdiffeq")
-# (ours, theirs, why they differ): methods of one name.
-PAIRS = (
-  ("euler", "diffusers EulerDiscrete", ""),
-  ("ddim", "diffusers DDIM", ""),
-  ("heun", "diffusers HeunDiscrete", ""),
-  ("heun, linear", "diffusers FlowMatchHeun", ""),
-  ("heun", "diffrax Heun", ""),
-  ("midpoint", "torchdiffeq midpoint", ""),
-  ("rk4", "torchdiffeq rk4", "theirs is Kutta's 3/8 rule"),
-  ("adams_bashforth(4)", "diffusers LMSDiscrete", ""),
-  ("dpm_solver_2s", "k_diffusion dpm_2", ""),
-  (
-    "dpm_solver_3s",
-    "diffusers DPMSolverSinglestep 3, noise",
-    "their third stage has half of exp(h) - 1 for the published weight",
-  ),
-  ("dpmpp_2s", "k_diffusion dpmpp_2s_ancestral", ""),
-  ("dpmpp_2m", "diffusers DPMSolverMultistep 2", ""),
-  (
-    "dpmpp_3m",
-    "diffusers DPMSolverMultistep 3 full",
-    "theirs has half of the third order's term, and so order two",
-  ),
-  ("deis(2)", "diffusers DEIS 2 full", ""),
-  ("deis(3)", "diffusers DEIS 3 full", ""),
-  (
-    "deis(3)",
-    "diffusers DEIS 3",
-    "below 15 steps their last two have orders two and one",
-  ),
-  ("unipc(2)", "diffusers UniPC 2", ""),
-  ("unipc(3)", "diffusers UniPC 3 full", ""),
-  (
-    "unipc(3)",
-    "diffusers UniPC 3",
-    "their step before the denoise has order two",
-  ),
-  ("unipc(4)", "diffusers UniPC 4 full", ""),
-)
 
 
 def preconditioned(net, log, sqrt):
@@ -157,10 +115,10 @@ def overheads(repeats):
     x = jax.random.normal(jax.random.key(1), (overhead.BATCH, *shape))
     for library, table in errors.libraries().items():
       make = jax_calls if library in errors.JAX else torch_calls
-      table = {name: table[name] for name in TIMED[library]}
+      table = {name: table[name] for name in NAMES["timed"][library]}
       for name, pair in make(model, params, x, table).items():
-        seconds = runner.in_turn(pair, repeats)
-        row = runner.compared(name, seconds, 1.02)
+        seconds = overhead.in_turn(pair, repeats)
+        row = overhead.compared(name, seconds, 1.02)
         rows.append(dict(row, library=library, network=network))
         print(network, library, name, f"{row['ratio']:.3f}", flush=True)
   return rows
@@ -238,7 +196,7 @@ def show(found):
 def pairs_of(rows, columns):
   """(ours, theirs, the errors of both by column, why they differ)."""
   named = {label(row): row["rmse"] for row in rows}
-  for mine, theirs, why in PAIRS:
+  for mine, theirs, why in NAMES["pairs"]:
     if f"jaxgen {mine}" in named and theirs in named:
       a, b = named[f"jaxgen {mine}"], named[theirs]
       yield mine, theirs, [(a[g][n], b[g][n]) for g, n in columns], why
@@ -291,7 +249,9 @@ def tables_error(rows) -> dict:
 def tables_overhead(rows) -> dict:
   """Ratios over the forwards."""
   times = lambda r: (f"{r['ours_ms']:.1f}", f"{r['theirs_ms']:.1f}")
-  lines = [(r["network"], label(r), runner.spread(r), *times(r)) for r in rows]
+  lines = [
+    (r["network"], label(r), overhead.spread(r), *times(r)) for r in rows
+  ]
   head = "network | method | ratio | sampler, ms | forwards, ms"
   return dict(overhead=pages.table(head, lines))
 
@@ -301,7 +261,7 @@ def tables_cold(rows) -> dict:
   ours = next(np.median(r["seconds"]) for r in rows if r["library"] == "jaxgen")
   lines = []
   for r in rows:
-    low, middle, high = np.quantile(r["seconds"], runner.QUARTILES)
+    low, middle, high = np.quantile(r["seconds"], overhead.QUARTILES)
     spread = f"{middle:.2f} ({low:.2f}-{high:.2f})"
     lines.append((r["library"], spread, f"{middle / ours:.2f}"))
   return dict(cold=pages.table("library | seconds | over ours", lines))

@@ -271,3 +271,28 @@ def twin(model, params, shape):
     return torch.addmm(bias, h, kernel)
 
   return forward
+
+
+def likelihood(model, params, x, trace, num_steps):
+  """(flow_matching's compute_likelihood, forwards); one probe or exact."""
+  from flow_matching import solver
+
+  net = twin(model, params, x.shape)
+  x = torch.from_numpy(x)
+  method = solver.ODESolver(lambda x, t: net(x, t))
+  log_p0 = lambda x: -0.5 * (x.flatten(1) ** 2).sum(1)
+  exact = trace == "exact"
+  settings = dict(step_size=1 / num_steps, method="midpoint")
+
+  def run():
+    method.compute_likelihood(
+      x.clone(), log_p0, exact_divergence=exact, **settings
+    )
+
+  def forwards():
+    with torch.no_grad():
+      y, t = x, torch.tensor(0.5)
+      for _ in range(2 * num_steps):
+        y = net(y, t)
+
+  return run, forwards

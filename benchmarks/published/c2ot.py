@@ -8,7 +8,6 @@ it is finished, and a second call goes on from there.
 """
 
 import functools
-from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -35,17 +34,7 @@ SETTINGS = (
   ("num_points", 10_000),
 )
 SOLVES = ("euler", "adaptive")
-# {(condition, method): (Euler-1, adaptive)}, of the paper's figure 1.
-PUBLISHED = {
-  ("none", "FM"): (6.232, 0.120),
-  ("none", "OT"): (0.072, 0.050),
-  ("discrete", "FM"): (2.573, 0.059),
-  ("discrete", "OT"): (0.483, 0.462),
-  ("discrete", "C2OT"): (0.048, 0.018),
-  ("continuous", "FM"): (0.732, 0.028),
-  ("continuous", "OT"): (8.276, 2.143),
-  ("continuous", "C2OT"): (0.077, 0.013),
-}
+PUBLISHED = flows.FIGURES["c2ot"]  # {condition and method: Euler-1, adaptive}
 
 
 def rows(column: str) -> tuple[str, ...]:
@@ -210,7 +199,7 @@ def measures(params, cell: runner.Cell, number: int) -> dict:
 
 
 def floor(cell: runner.Cell, number: int) -> dict:
-  """Of the test set and other draws of the same law."""
+  """Of the test set and other draws of the same distribution."""
   data = test_set(cell, number)[1]
   other = flows.moons(np.random.default_rng([cell.seed, 10**6, 1]), number)[0]
   value = squared_distance(other, data)
@@ -230,21 +219,14 @@ def run(cell: runner.Cell, settings: dict) -> dict:
     False,
     settings["decay"],
   )
-  steps = settings["num_steps"]
+  steps, number = settings["num_steps"], settings["num_points"]
   found = flows.train(setup, [cell.seed], [batches(cell, settings)], steps)
-  last, mean = (jax.tree.map(lambda a: a[0], params) for params in found)
-  number = settings["num_points"]
-  return dict(
-    last=measures(last, cell, number), mean=measures(mean, cell, number)
-  )
+  first = (jax.tree.map(lambda a: a[0], params) for params in found)
+  last, mean = (measures(params, cell, number) for params in first)
+  return dict(last=last, mean=mean)
 
 
-def measure_all(row: list[runner.Cell], how: dict) -> Iterable[dict]:
-  """The cells in turn."""
-  return (run(cell, how) for cell in row)
-
-
-def mean(found: list[dict], kind: str, what: str) -> float:
+def mean(found, kind: str, what: str) -> float:
   """Over seeds."""
   return np.mean([values[kind][what] for values in found])
 
@@ -262,7 +244,7 @@ def _rows(cells):
   """Each row of the last weights, and that of their average."""
   for column, methods in cells.items():
     for method, found in methods.items():
-      given = PUBLISHED.get((column, method), ("-", "-"))
+      given = PUBLISHED.get(f"{column} {method}", ("-", "-"))
       yield column, method, *_cells(found, given, "last")
       if method != "floor":
         title = f"{method}, average weights"
@@ -273,7 +255,7 @@ def _compared(cells):
   """C2OT's figures beside the published ones."""
   for column in ("discrete", "continuous"):
     found = cells.get(column, {}).get("C2OT")
-    for solve, figure in zip(SOLVES, PUBLISHED[column, "C2OT"], strict=True):
+    for solve, figure in zip(SOLVES, PUBLISHED[f"{column} C2OT"], strict=True):
       if found:
         values = [mean(found, kind, solve) for kind in ("last", "mean")]
         words = ["above" if v > figure else "at or below" for v in values]
@@ -289,7 +271,7 @@ def tables(record: dict) -> dict:
   cells = record["cells"]
   head = "condition | method | Euler-1 | published | adaptive | published"
   absent = [
-    f"- {column} {method} {PUBLISHED.get((column, method), '')}"
+    f"- {column} {method} {tuple(PUBLISHED.get(f'{column} {method}', ()))}"
     for column in COLUMNS
     for method in rows(column)
     if method not in cells.get(column, {})
@@ -311,6 +293,6 @@ def tables(record: dict) -> dict:
   )
 
 
-_TABLE = runner.Table(COLUMNS, rows, settings, measure_all, seeds)
+_TABLE = runner.Table(COLUMNS, rows, settings, runner.each(run), seeds)
 _BENCHMARK = runner.of_cells("c2ot", _TABLE, tables, 5)
 BENCHMARKS = {"c2ot": flows.with_versions(_BENCHMARK)}

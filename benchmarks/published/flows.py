@@ -4,6 +4,8 @@ training of several seeds in one program, on pairs that the host makes.
 
 import functools
 import importlib.metadata
+import pathlib
+import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +20,9 @@ from jaxgen.data import pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import ema
 
+FIGURES = tomllib.loads(
+  pathlib.Path(__file__).with_name("published.toml").read_text()
+)
 BATCH_SIZE = 256
 T_MIN = 1e-5  # off the ends, where a Brownian bridge's rate is infinite
 
@@ -239,3 +244,18 @@ def with_versions(benchmark: runner.Benchmark) -> runner.Benchmark:
     return record | dict(machine=f"{record['machine']}; {peers}")
 
   return benchmark._replace(run=run)
+
+
+def mlp(params: list, x, t, condition):
+  """torchcfm's MLP: three hidden layers of 64, SELU, on [x, t]."""
+  h = jnp.append(x, t)
+  for layer in params[:-1]:
+    h = jax.nn.selu(linear(layer, h))
+  return linear(params[-1], h)
+
+
+def init_mlp(key):
+  """PyTorch's weights."""
+  keys = jax.random.split(key, 4)
+  sizes = ((3, 64), (64, 64), (64, 64), (64, 2))
+  return [dense(k, *size) for k, size in zip(keys, sizes, strict=True)]

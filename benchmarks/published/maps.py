@@ -17,32 +17,16 @@ import numpy as np
 
 from benchmarks import pages, runner, trained
 from benchmarks.published import w1
+from benchmarks.published.flows import FIGURES
 from jaxgen.data import transport as laws
 from jaxgen.metrics import transport
 
-MAPS = {
-  "linear": "linear map of the samples' moments",
-  "semi_dual": "semi-dual, Newton's conjugates (ours)",
-  "max_min": "max-min",
-  "makkuva": "Makkuva's minimax, convex potentials",
-  "w2gn": "W2GN",
-}
+MAPS, GAMES = (FIGURES["names"][table] for table in ("w2", "ring"))
 GOALS = {
   "Gaussian D16": 0.5,
   "log-sum-exp D8": 0.7,
   "log-sum-exp D16": 1.0,
   "hard D8": 3.0,
-}
-GAMES = {
-  "truth": "draws of the ring itself",
-  "r3gan": "relativistic, R1 + R2 (R3GAN)",
-  "non_saturating_r1_r2": "non-saturating, R1 + R2",
-  "wgan_gp": "WGAN-GP, a step of the critic",
-  "wgan_gp_5": "WGAN-GP, five steps of the critic",
-  "original": "original",
-  "non_saturating": "non-saturating",
-  "least_squares": "least squares",
-  "hinge": "hinge",
 }
 # Column: key -> the pair.
 PAIRS = {
@@ -247,18 +231,17 @@ def tables_ring(record: dict) -> dict:
   return found
 
 
-def _each(measure):
-  return lambda row, how: (measure(cell, how) for cell in row)
-
-
 W2 = runner.Table(
-  tuple(PAIRS), lambda column: MAP_METHODS, map_settings, _each(measure_map)
+  tuple(PAIRS),
+  lambda column: MAP_METHODS,
+  map_settings,
+  runner.each(measure_map),
 )
 RING = runner.Table(
   ("radius 2, std .1",),
   lambda column: METHODS,
   ring_settings,
-  _each(measure_ring),
+  runner.each(measure_ring),
 )
 BENCHMARKS = {
   "w2": runner.of_cells("w2", W2, tables_w2, 3),

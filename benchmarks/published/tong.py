@@ -28,19 +28,9 @@ from jaxgen.losses import flow_matching
 from jaxgen.metrics import transport
 
 COLUMNS = tong_tables.COLUMNS
-
 SIZES = (("train", 10_000), ("val", 1000), ("test", 1000))
 NUM_STEPS = 8000
-METHODS = (
-  "floor",
-  "optimal map",
-  "torchcfm OT-CFM",
-  "jaxgen OT-CFM, ours",
-  "jaxgen OT-CFM",
-  "torchcfm I-CFM",
-  "jaxgen I-CFM",
-  "jaxgen SB-CFM",
-)
+METHODS = tuple(name for name in flows.FIGURES["recipes"] if name != "plain")
 
 
 def rows(column: str) -> tuple[str, ...]:
@@ -57,7 +47,7 @@ def settings(column: str, method: str, budget: float) -> dict:
 
 
 def draw(law: str, key: jax.Array, number: int) -> np.ndarray:
-  """Points [N, 2] of a law; moons as torchdyn's, evenly along their arcs."""
+  """Points [N, 2]; moons as torchdyn's, evenly along their arcs."""
   if law == "moons":
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     return flows.moons(rng, number)[0]
@@ -66,17 +56,14 @@ def draw(law: str, key: jax.Array, number: int) -> np.ndarray:
 
 @functools.cache
 def drawer(law: str):
-  """keys [N] -> points [N, 2] of a law, compiled once a number."""
-  laws = {
-    "N": toy.gaussian,
-    "8gaussians": toy.eight_gaussians,
-    "scurve": toy.s_curve,
-  }
-  return jax.jit(jax.vmap(laws[law]().sample))
+  """keys [N] -> points [N, 2] of a distribution, compiled once a number."""
+  laws = dict(N=toy.gaussian, scurve=toy.s_curve)
+  make = laws.get(law, toy.eight_gaussians)
+  return jax.jit(jax.vmap(make().sample))
 
 
 def points(column: str, seed: int) -> dict[str, np.ndarray]:
-  """Training, validation and test points of both laws, [N, 2] each."""
+  """Training, validation and test points of both distributions, [N, 2] each."""
   keys = jax.random.split(jax.random.key(seed), (len(COLUMNS), len(SIZES), 3))
   keys = keys[COLUMNS.index(column)]
   source, data = column.split("->")
@@ -91,27 +78,23 @@ def points(column: str, seed: int) -> dict[str, np.ndarray]:
 
 def measures(states: np.ndarray, found: dict, part: str = "test") -> dict:
   """W2, signed path energy error and NPE of states from a part's source."""
-  source, data = found[f"{part}_source"], found[f"{part}_data"]
-  least = transport.wasserstein(source, data) ** 2
   energy = transport.energy(states, np.linspace(1, 0, states.shape[1]))
-  return dict(
-    w2=transport.wasserstein(states[:, -1], data),
-    npe=abs(energy / least - 1),
-    signed=energy / least - 1,
-  )
+  return _measures(states[:, -1], energy, found, part)
+
+
+def _measures(ends, energy, found, part="test"):
+  source, data = found[f"{part}_source"], found[f"{part}_data"]
+  excess = energy / transport.wasserstein(source, data) ** 2 - 1
+  w2 = transport.wasserstein(ends, data)
+  return dict(w2=w2, npe=abs(excess), signed=excess)
 
 
 def floor(cell: runner.Cell) -> dict:
-  """What other draws of the law itself get, moved by optimal transport."""
+  """What other draws of the data get, moved by optimal transport."""
   found = points(cell.column, cell.seed)
-  source, data = found["test_source"], found["test_data"]
-  least = transport.wasserstein(source, data) ** 2
-  energy = transport.wasserstein(source, found["test_other"]) ** 2
-  return dict(
-    w2=transport.wasserstein(found["test_other"], data),
-    npe=abs(energy / least - 1),
-    signed=energy / least - 1,
-  )
+  ends = found["test_other"]
+  energy = transport.wasserstein(found["test_source"], ends) ** 2
+  return _measures(ends, energy, found)
 
 
 @functools.cache
@@ -207,25 +190,10 @@ def torch_states(net, x, num_steps=100):
   return torch.stack(found, 1).numpy()
 
 
-def mlp(params: list, x, t, condition):
-  """torchcfm's MLP: three hidden layers of 64, SELU, on [x, t]."""
-  h = jnp.append(x, t)
-  for layer in params[:-1]:
-    h = jax.nn.selu(flows.linear(layer, h))
-  return flows.linear(params[-1], h)
-
-
-def init_mlp(key):
-  """PyTorch's weights."""
-  keys = jax.random.split(key, 4)
-  sizes = ((3, 64), (64, 64), (64, 64), (64, 2))
-  return [flows.dense(k, *size) for k, size in zip(keys, sizes, strict=True)]
-
-
 @jax.jit
 def integrate(params, x):
   """The states of 100 Euler steps from time 1 to 0, [N, 101, 2]."""
-  field = fields.from_velocity(lambda x, t: mlp(params, x, t, None))
+  field = fields.from_velocity(lambda x, t: flows.mlp(params, x, t, None))
   run = lambda x: samplers.trajectory(
     samplers.euler(), field, x, jnp.linspace(1.0, 0.0, 101), jax.random.key(0)
   )
@@ -233,30 +201,12 @@ def integrate(params, x):
 
 
 def recipe(method: str, num_steps: int = NUM_STEPS) -> dict:
-  """The settings of a row; epochs: of pairings that are kept, 0 for all."""
-  plain = dict(num_steps=num_steps, bridge="constant .1", pool=256, epochs=0)
-  plain |= dict(cosine=False, stratified=False, decay=0.0)
-  kinds = {
-    "torchcfm I-CFM": dict(num_steps=num_steps),
-    "torchcfm OT-CFM": dict(num_steps=num_steps),
-    "jaxgen I-CFM": dict(plain, coupling="independent"),
-    "jaxgen OT-CFM": dict(plain, coupling="exact", epochs=20),
-    "jaxgen OT-CFM, ours": dict(
-      plain,
-      coupling="exact",
-      pool=1000,
-      epochs=4,
-      cosine=True,
-      stratified=True,
-      decay=0.999,
-    ),
-    "jaxgen SB-CFM": dict(
-      plain, coupling="entropic 2", bridge="brownian 1", epochs=10
-    ),
-    "floor": dict(),
-    "optimal map": dict(num_pairs=10_000),
-  }
-  return kinds[method]
+  """The settings of a row."""
+  own = flows.FIGURES["recipes"][method]
+  if method in ("floor", "optimal map"):
+    return own
+  plain = flows.FIGURES["recipes"]["plain"] if "coupling" in own else {}
+  return dict(num_steps=num_steps) | plain | own
 
 
 def batches(found: dict, seed: int, settings: dict):
@@ -285,8 +235,8 @@ def train(column: str, seeds: list[int], settings: dict, part: str) -> list:
     constant=flow_matching.constant, brownian=flow_matching.brownian
   )
   setup = flows.Setup(
-    init_mlp,
-    mlp,
+    flows.init_mlp,
+    flows.mlp,
     optax.adamw(rate, weight_decay=1e-5),
     bridges[kind](float(std)),
     settings["stratified"],

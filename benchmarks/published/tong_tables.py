@@ -3,27 +3,12 @@
 import numpy as np
 
 from benchmarks import pages
+from benchmarks.published.flows import FIGURES
 
 COLUMNS = ("N->8gaussians", "moons->8gaussians", "N->moons", "N->scurve")
 OURS, PEER = "jaxgen OT-CFM, ours", "torchcfm OT-CFM"
 LIKE = "jaxgen OT-CFM"  # torchcfm's recipe, whose pairing alone is ours
 BEST = "optimal map"
-# {measure: {row: a figure a column}} that others measured; None: unknown. The
-# paper's are of its second version; "ran" is torchcfm, run by us before these
-# rows on other draws (3 seeds).
-PUBLISHED = dict(
-  npe={
-    "published OT-CFM": (0.018, 0.053, None, None),
-    "published I-CFM": (0.222, 2.738, None, None),
-    "ran before, OT-CFM": (0.032, 0.080, 0.053, 0.078),
-    "ran before, I-CFM": (0.201, 1.20, 0.794, 0.892),
-  },
-  w2={
-    "ran before, OT-CFM": (0.70, 0.65, 0.23, 0.39),
-    "ran before, I-CFM": (0.78, 0.85, 0.33, 0.46),
-    "ran before, floor": (0.73, 0.60, 0.07, 0.17),
-  },
-)
 
 
 def values(record: dict, method: str, column: str, kind: str) -> dict:
@@ -45,8 +30,8 @@ def table(record: dict, kind: str) -> list[str]:
   for method, row in record["cells"].items():
     found = [spread(values(record, method, c, kind)) for c in COLUMNS]
     lines.append((method, *found, min(map(len, row.values()))))
-  for method, row in PUBLISHED[kind].items():
-    shown = ["-" if v is None else f"{v:.3f}" for v in row]
+  for method, row in FIGURES["tong"][kind].items():
+    shown = [v if v == "-" else f"{v:.3f}" for v in row]
     lines.append((method, *shown, "-"))
   return pages.table(" | ".join((kind.upper(), *COLUMNS, "seeds")), lines)
 

@@ -12,13 +12,14 @@ the page shows.
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import pages, runner, trained
+from benchmarks.published.flows import FIGURES
 from jaxgen.data import transport as laws
 from jaxgen.metrics import transport
 
@@ -33,17 +34,9 @@ GAUSSIANS: dict[str, Callable[[], laws.Pair]] = {
 SWAPPED = ("D16 N64 swapped", "D128 N64 swapped")
 DIGITS = "digits, noise .5"
 COLUMNS = (*FUNNELS, *SWAPPED, *GAUSSIANS, DIGITS)
-METHODS = (
-  "cones",
-  "gradient",
-  "lipschitz",
-  "divergence",
-  "orthogonal",
-  "spectral",
-  "clipping",
-  "c_transform",
-  "max_min",
-  "reversed",
+METHODS = tuple(
+  "cones gradient lipschitz divergence orthogonal spectral clipping"
+  " c_transform max_min reversed".split()
 )
 # On images. The first three are 1-Lipschitz: the larger value is the better
 # one. That of a penalty may lie above W1.
@@ -53,40 +46,7 @@ BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")
 STARTS = ((0.3, 1.0), (1.0, 0.3))
 TRIAL = 0.1  # of the steps, each
 NUM_FRESH = 4096
-# Korotin et al. 2022, result files: cosine, L2, W1 of each of FUNNELS.
-PUBLISHED = {
-  "clipping": (".07/.85/.03", ".33/6.9/1.72", ".15/3.4/.52", ".14/346/2.8"),
-  "gradient": (".84/.09/.86", ".964/.091/2.07", ".785/.46/1.36", ".64/.74/.71"),
-  "lipschitz": (
-    ".82/.17/.89",
-    ".964/.089/2.12",
-    ".783/.46/1.35",
-    ".62/.77/.69",
-  ),
-  "spectral": (".21/.74/.15", ".35/1.23/.63", ".16/1.32/.19", ".14/1.70/.19"),
-  "orthogonal": (".77/.21/.76", ".971/.059/1.89", ".57/.77/.85", ".64/.73/.69"),
-  "c_transform": (
-    ".86/.07/.79",
-    ".23/.96/.11",
-    "-.03/1.12/-.05",
-    "-.55/2.00/-.35",
-  ),
-  "max_min": (".80/1.29/.79", ".94/.19/1.96", ".62/1.92/1.74", ".24/4.7/.60"),
-  "reversed": (".68/.53/.80", ".965/.071/2.06", ".73/.53/1.80", ".39/1.22/.56"),
-}
-NAMES = {
-  "cones": "mix of cones (ours)",
-  "features": "cones on orthogonal features (ours)",
-  "gradient": "gradient penalty (GP)",
-  "lipschitz": "one-sided penalty (LP)",
-  "divergence": "WGAN-div",
-  "orthogonal": "orthogonal, sorting (SO)",
-  "spectral": "spectral norm (SN)",
-  "clipping": "weight clipping (WC)",
-  "c_transform": "c-transform of the batch (MM-B)",
-  "max_min": "max-min (MM)",
-  "reversed": "max-min, reversed (MM-R)",
-}
+PUBLISHED, NAMES = FIGURES["w1"], FIGURES["names"]["w1"]
 
 
 def rows(column: str) -> tuple[str, ...]:
@@ -200,11 +160,6 @@ def measure(cell: runner.Cell, how: dict) -> dict:
   )
 
 
-def measure_all(row: list[runner.Cell], how: dict) -> Iterable[dict]:
-  """The cells in turn."""
-  return (measure(cell, how) for cell in row)
-
-
 def measure_digits(cell: runner.Cell, how: dict) -> dict:
   """The dual's value on held-out images beside the clouds' own distance."""
   recipe = trained.critics.Recipe(**how | dict(betas=tuple(how["betas"])))
@@ -299,5 +254,5 @@ def made(record: dict) -> str:
   return f"`{record['command']}`, {record['machine']}."
 
 
-TABLE = runner.Table(COLUMNS, rows, settings, measure_all)
+TABLE = runner.Table(COLUMNS, rows, settings, runner.each(measure))
 BENCHMARKS = {"w1": runner.of_cells("w1", TABLE, tables, 3)}

@@ -2,24 +2,77 @@
 against one written by hand.
 
   python -m benchmarks overhead          about 3 minutes on two CPU cores
+  python -m benchmarks loading           about 3 minutes on two CPU cores
+
+loading: a batch is drawn, mirrored where it says so and made float32 in
+[-1, 1], in one thread, nothing ahead; the step is that of the preset (digits,
+photos) on such batches. Loader and step are timed in turn, in one run.
 
 Every figure is a ratio of times measured in one run, in turn (ours, theirs,
 ours, ...); the median over repetitions, with the quartiles beside it.
 """
 
+import dataclasses
 import functools
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from benchmarks import pages, runner, trained
 from jaxgen import fields, levels, paths, predictions, samplers
+from jaxgen.data import tfds
 from jaxgen.models import mlp, unet
 
 NUM_STEPS = 17
 SIGMA_DATA = 0.75
 BATCH = 64
+QUARTILES = (0.25, 0.5, 0.75)
+GOAL = 5  # of the loader, times what a step takes
+
+
+def in_turn(calls: Iterable[Callable], repeats: int) -> np.ndarray:
+  """Seconds of each call, [repeats, calls], in turn and each waited for."""
+  calls = list(calls)
+  for call in calls:
+    jax.block_until_ready((call(), call()))
+  seconds = np.zeros((repeats, len(calls)))
+  for i in range(repeats):
+    for j in np.roll(np.arange(len(calls)), i):
+      begun = time.perf_counter()
+      jax.block_until_ready(calls[j]())
+      seconds[i, j] = time.perf_counter() - begun
+  return seconds
+
+
+def many(call: Callable, inner: int) -> Callable:
+  """`inner` calls, the last one's result."""
+
+  def run():
+    for _ in range(inner - 1):
+      call()
+    return call()
+
+  return run
+
+
+def compared(name: str, seconds: np.ndarray, limit: float) -> dict:
+  """A row: the median of the ratios of two columns, and its quartiles."""
+  low, ratio, high = np.quantile(seconds[:, 0] / seconds[:, 1], QUARTILES)
+  ours, theirs = 1e3 * np.median(seconds, 0)
+  found = dict(name=name, ratio=ratio, low=low, high=high, limit=limit)
+  return found | dict(ours_ms=ours, theirs_ms=theirs)
+
+
+def spread(row: dict, digits: int = 3) -> str:
+  """The ratio of a row and its quartiles."""
+  ratio, low, high = (f"{row[k]:.{digits}f}" for k in ("ratio", "low", "high"))
+  return f"{ratio} ({low}-{high})"
 
 
 def networks(**settings):
@@ -68,9 +121,9 @@ def sampling(name, model, shape, limit, repeats):
     return y
 
   sample_all = lambda: sample(params, x, keys)
-  seconds = runner.in_turn((sample_all, forwards), repeats)
+  seconds = in_turn((sample_all, forwards), repeats)
   title = f"{NUM_STEPS} Heun steps / {2 * NUM_STEPS} forwards, {name}"
-  return runner.compared(title, seconds, limit)
+  return compared(title, seconds, limit)
 
 
 def step_by_hand(config, model, sigma_data):
@@ -133,9 +186,9 @@ def train_step(repeats, inner):
     carry[0], loss = theirs(carry[0], *batch)
     return loss
 
-  calls = [runner.many(call, inner) for call in (run_ours, run_theirs)]
-  seconds = runner.in_turn(calls, repeats) / inner
-  return runner.compared("train step / by hand, U-Net", seconds, 1.03)
+  calls = [many(call, inner) for call in (run_ours, run_theirs)]
+  seconds = in_turn(calls, repeats) / inner
+  return compared("train step / by hand, U-Net", seconds, 1.03)
 
 
 def temporaries():
@@ -166,7 +219,7 @@ def run(args) -> dict:
 def beside(rows, head: str) -> list[str]:
   """The table of rows of two times."""
   numbers = lambda r: [f"{r[k]:.2f}" for k in ("limit", "ours_ms", "theirs_ms")]
-  lines = [(r["name"], runner.spread(r), *numbers(r)) for r in rows]
+  lines = [(r["name"], spread(r), *numbers(r)) for r in rows]
   return pages.table(head, lines)
 
 
@@ -181,4 +234,63 @@ def tables(record: dict) -> dict:
   )
 
 
-BENCHMARKS = {"overhead": runner.Benchmark(run, tables, dict(repeats=60))}
+def load_row(name, config, data, repeats, inner=50):
+  """One line of the table: batches/s of the loader, steps/s, their ratio."""
+  batch_fn = data.batches(jax.random.key(2), config.batch_size)
+  steps = itertools.count()
+
+  def load():
+    for _ in range(inner):
+      batch_fn(next(steps))
+
+  train = trained.step_call(config, data, init)[0]
+  seconds = in_turn((load, train), repeats)
+  seconds /= inner, 1
+  ratios = np.quantile(seconds[:, 1] / seconds[:, 0], QUARTILES)
+  loader, step_rate = 1 / np.median(seconds, 0)
+  return dict(
+    name=name,
+    batch_size=config.batch_size,
+    batches_per_second=loader,
+    steps_per_second=step_rate,
+    **dict(zip(("low", "ratio", "high"), ratios, strict=True)),
+  )
+
+
+def loading(args) -> dict:
+  """Digits from memory and row by row from tfds, photos mirrored."""
+  demo, repeats = trained.edm.PRESETS["digits"][1], args.repeats
+  datasets = trained.datasets
+  found = [load_row("digits", demo, datasets.load_data("digits"), repeats)]
+  with tempfile.TemporaryDirectory() as data_dir:
+    tfds.prepare_digits(data_dir)
+    sources = tfds.load("digits", data_dir, memory_limit=0)
+    data = datasets.image_data(*sources)
+    name = "digits, tfds row by row"
+    found.append(load_row(name, demo, data, repeats, inner=5))
+  photos = datasets.load_data("photos", flip=True)
+  for batch_size in (64, 128):
+    preset = trained.edm.PRESETS["photos"][1]
+    config = dataclasses.replace(preset, batch_size=batch_size)
+    name = "photos 32 x 32 x 3, mirrored"
+    found.append(load_row(name, config, photos, repeats))
+  return dict(machine=runner.machine(), goal=GOAL, rows=found)
+
+
+def loading_tables(record: dict) -> dict:
+  """The parts of the page."""
+  lines = []
+  for r in record["rows"]:
+    rates = f"{r['batches_per_second']:,.0f}", f"{r['steps_per_second']:.3g}"
+    ratio = f"{r['ratio']:,.0f} ({r['low']:,.0f}-{r['high']:,.0f})"
+    lines.append((r["name"], r["batch_size"], *rates, ratio))
+  return dict(
+    made=f"`python -m benchmarks loading` on {record['machine']}.",
+    loading=pages.table("data | batch | batches/s | steps/s | ratio", lines),
+  )
+
+
+BENCHMARKS = {
+  "overhead": runner.Benchmark(run, tables, dict(repeats=60)),
+  "loading": runner.Benchmark(loading, loading_tables, dict(repeats=20)),
+}

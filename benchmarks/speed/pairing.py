@@ -127,8 +127,8 @@ def each_time_another(pair, batches):
 
 def summary(calls, repeats):
   """Milliseconds of each, and the first over each other, with quartiles."""
-  seconds = runner.in_turn(calls.values(), repeats)
-  quartiles = np.quantile(seconds[:, :1] / seconds, runner.QUARTILES, axis=0)
+  seconds = overhead.in_turn(calls.values(), repeats)
+  quartiles = np.quantile(seconds[:, :1] / seconds, overhead.QUARTILES, axis=0)
   names = list(calls)
   medians = (1e3 * np.median(seconds, 0)).tolist()
   return dict(

@@ -1,9 +1,8 @@
-"""Train steps: a critic's beside torch, of a device's, beside the loader's.
+"""Train steps: a critic's beside torch, and what a device holds and sends.
 
   pip install -r benchmarks/requirements.txt          # for torch's columns
   python -m benchmarks critic_speed                   # about two minutes
   JAX_NUM_CPU_DEVICES=8 python -m benchmarks devices  # about a minute
-  python -m benchmarks loading          # about 3 minutes on two CPU cores
 
 critic_speed: the critics of w1, perceptrons with a gradient penalty, whose step
 differentiates twice. Both libraries start from the same weights, the loss of
@@ -14,21 +13,14 @@ that is its default on a CPU.
 devices: what a device holds and what the devices exchange, by preset and
 placement. Nothing is trained: the train step is compiled for the devices that
 are there, from shapes, and read.
-
-loading: a batch is drawn, mirrored where it says so and made float32 in
-[-1, 1], in one thread, nothing ahead; the step is that of the preset (digits,
-photos) on such batches. Loader and step are timed in turn, in one run.
 """
 
 import collections
-import dataclasses
 import importlib.metadata
 import importlib.util
-import itertools
 import os
 import re
 import sys
-import tempfile
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +29,6 @@ import numpy as np
 
 from benchmarks import pages, runner, trained
 from benchmarks.speed import overhead
-from jaxgen.data import tfds
 from jaxgen.losses import wasserstein
 from jaxgen.training import sharding, state, step
 
@@ -55,7 +46,6 @@ KINDS = (
   "collective-permute",
   "collective-broadcast",
 )
-GOAL = 5  # of the loader, times what a step takes
 
 
 def critic_data(dim: int, size: int):
@@ -130,9 +120,9 @@ def measure(dim: int, size: int, rounds: int, peer: bool) -> list[dict]:
   """
   run, loss, params = ours(dim, size)
   name, inner = f"D {dim}, batch {size}", STEPS
-  mine = runner.many(run, inner)
+  mine = overhead.many(run, inner)
   if not peer:
-    milliseconds = 1e3 * np.median(runner.in_turn([mine], rounds)) / inner
+    milliseconds = 1e3 * np.median(overhead.in_turn([mine], rounds)) / inner
     return [dict(name=name, ours_ms=float(milliseconds))]
   rows = []
   for adam, fused in ADAMS.items():
@@ -141,8 +131,9 @@ def measure(dim: int, size: int, rounds: int, peer: bool) -> list[dict]:
       raise ValueError(
         f"{name}: expected torch's loss {torch_loss}, got {loss}"
       )
-    times = runner.in_turn((mine, throughput.many(torch_run), inner), rounds)
-    rows.append(runner.compared(name, times / inner, 1.0) | dict(adam=adam))
+    theirs_too = overhead.many(torch_run, inner)
+    times = overhead.in_turn((mine, theirs_too), rounds)
+    rows.append(overhead.compared(name, times / inner, 1.0) | dict(adam=adam))
   return rows
 
 
@@ -265,66 +256,9 @@ def device_tables(record: dict) -> dict:
   )
 
 
-def load_row(name, config, data, repeats, inner=50):
-  """One line of the table: batches/s of the loader, steps/s, their ratio."""
-  batch_fn = data.batches(jax.random.key(2), config.batch_size)
-  steps = itertools.count()
-
-  def load():
-    for _ in range(inner):
-      batch_fn(next(steps))
-
-  train = trained.step_call(config, data, overhead.init)[0]
-  seconds = runner.in_turn((load, train), repeats)
-  seconds /= inner, 1
-  ratios = np.quantile(seconds[:, 1] / seconds[:, 0], runner.QUARTILES)
-  loader, step_rate = 1 / np.median(seconds, 0)
-  return dict(
-    name=name,
-    batch_size=config.batch_size,
-    batches_per_second=loader,
-    steps_per_second=step_rate,
-    **dict(zip(("low", "ratio", "high"), ratios, strict=True)),
-  )
-
-
-def loading(args) -> dict:
-  """Digits from memory and row by row from tfds, photos mirrored."""
-  demo, repeats = trained.edm.PRESETS["digits"][1], args.repeats
-  datasets = trained.datasets
-  found = [load_row("digits", demo, datasets.load_data("digits"), repeats)]
-  with tempfile.TemporaryDirectory() as data_dir:
-    tfds.prepare_digits(data_dir)
-    sources = tfds.load("digits", data_dir, memory_limit=0)
-    data = datasets.image_data(*sources)
-    name = "digits, tfds row by row"
-    found.append(load_row(name, demo, data, repeats, inner=5))
-  photos = datasets.load_data("photos", flip=True)
-  for batch_size in (64, 128):
-    preset = trained.edm.PRESETS["photos"][1]
-    config = dataclasses.replace(preset, batch_size=batch_size)
-    name = "photos 32 x 32 x 3, mirrored"
-    found.append(load_row(name, config, photos, repeats))
-  return dict(machine=runner.machine(), goal=GOAL, rows=found)
-
-
-def loading_tables(record: dict) -> dict:
-  """The parts of the page."""
-  lines = []
-  for r in record["rows"]:
-    rates = f"{r['batches_per_second']:,.0f}", f"{r['steps_per_second']:.3g}"
-    ratio = f"{r['ratio']:,.0f} ({r['low']:,.0f}-{r['high']:,.0f})"
-    lines.append((r["name"], r["batch_size"], *rates, ratio))
-  return dict(
-    made=f"`python -m benchmarks loading` on {record['machine']}.",
-    loading=pages.table("data | batch | batches/s | steps/s | ratio", lines),
-  )
-
-
 BENCHMARKS = {
   "critic_speed": runner.Benchmark(
     critic_speed, critic_tables, dict(rounds=21)
   ),
   "devices": runner.Benchmark(devices, device_tables),
-  "loading": runner.Benchmark(loading, loading_tables, dict(repeats=20)),
 }

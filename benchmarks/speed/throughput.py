@@ -20,7 +20,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -108,14 +107,10 @@ def theirs(config, model, shape, params, batch):
   images, t, labels = (torch.from_numpy(value) for value in batch)
 
   def calls(layout):
-    kind = (
-      torch_networks.UNet
-      if isinstance(model, unet.UNet)
-      else torch_networks.DiT
-    )
-    net = torch_networks.load(kind(model, shape), params).to(
-      memory_format=layout
-    )
+    is_unet = isinstance(model, unet.UNet)
+    kind = torch_networks.UNet if is_unet else torch_networks.DiT
+    net = torch_networks.load(kind(model, shape), params)
+    net = net.to(memory_format=layout)
     output = net(images, t, labels).detach().numpy()
     forward = torch.inference_mode()(lambda: net(images, t, labels))
     train_step = torch_networks.train_step(net, config, images, labels)
@@ -126,14 +121,8 @@ def theirs(config, model, shape, params, batch):
 
 
 def seconds(call, repeats):
-  """Of one call, the median, after two calls that are not counted."""
-  jax.block_until_ready((call(), call()))
-  found = []
-  for _ in range(repeats):
-    begun = time.perf_counter()
-    jax.block_until_ready(call())
-    found.append(time.perf_counter() - begun)
-  return float(np.median(found))
+  """Of one call, the median."""
+  return float(np.median(overhead.in_turn([call], repeats)))
 
 
 def side_by_side(repeats, inner):
@@ -151,19 +140,19 @@ def side_by_side(repeats, inner):
       output, peer = theirs(config, model, data.shape, params, batch)
       require_equal(name, np.asarray(mine["forward"]()), output)
     for work, call in mine.items():
-      title, call = f"{name}, {work}, batch {size}", runner.many(call, inner)
+      title, call = f"{name}, {work}, batch {size}", overhead.many(call, inner)
       if has_torch:
-        times = runner.in_turn((call, runner.many(peer[work]), inner), repeats)
-        rows.append(runner.compared(title, times / inner, GOAL))
+        calls = call, overhead.many(peer[work], inner)
+        times = overhead.in_turn(calls, repeats)
+        rows.append(overhead.compared(title, times / inner, GOAL))
       else:
-        rows.append(
-          dict(name=title, ours_ms=1e3 * seconds(call, repeats) / inner)
-        )
+        milliseconds = 1e3 * seconds(call, repeats) / inner
+        rows.append(dict(name=title, ours_ms=milliseconds))
   return rows
 
 
 def require_equal(name, mine, output):
-  """Refuses to time networks that do not compute the same."""
+  """Rejects networks that do not compute the same, before they are timed."""
   gap = np.abs(mine - output).max() / np.abs(output).max()
   if not gap < TOLERANCE:
     raise ValueError(f"{name}: expected torch's outputs, got {gap:.1e} off")
@@ -224,17 +213,9 @@ def in_process_of_its_own(arguments, variables):
   """side_by_side of a fresh Python with these variables set."""
   own = ALLOCATOR.keys() | {DEVICES}
   bare = {k: v for k, v in os.environ.items() if k not in own}
-  command = [
-    sys.executable,
-    "-m",
-    "benchmarks",
-    "throughput",
-    "--rows",
-    *arguments,
-  ]
-  done = subprocess.run(
-    command, env=bare | variables, stdout=subprocess.PIPE, check=True
-  )
+  words = ["-m", "benchmarks", "throughput", "--rows", *arguments]
+  settings = dict(env=bare | variables, stdout=subprocess.PIPE, check=True)
+  done = subprocess.run([sys.executable, *words], **settings)
   return json.loads(done.stdout)
 
 
@@ -278,15 +259,10 @@ def _beside_torch(found):
 
 def _accelerator(found):
   """The accelerator's table, and the peaks that it is compared with."""
-  lines = [
-    (
-      r["name"],
-      f"{r['images']:,.0f}",
-      f"{r['share']:.2f}",
-      f"{r['bytes'] / 2**30:.1f}",
-    )
-    for r in found["rows"]
-  ]
+  lines = []
+  for r in found["rows"]:
+    cells = f"{r['images']:,.0f}", f"{r['share']:.2f}"
+    lines.append((r["name"], *cells, f"{r['bytes'] / 2**30:.1f}"))
   peaks = ", ".join(f"{k} {v / 1e12:.1f}" for k, v in found["peaks"].items())
   return [
     *pages.table("network | images/s | share of peak | GiB", lines),

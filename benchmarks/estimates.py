@@ -1,4 +1,6 @@
-"""Bits per dimension of a digits run: probability flow and diffusion bound.
+"""Estimates of log-likelihoods: intervals, and bits per dimension of a run.
+
+Bits per dimension of digits by the probability flow and the diffusion bound.
 
 The images have 17 levels, and the network was trained on bare levels: its
 density near them has no limit, so that a level's probability is reached by
@@ -7,23 +9,96 @@ uniform one at t_min stands beside, with its truncation.
 """
 
 import pathlib
-import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from benchmarks import pages, trained
-from jaxgen import dequantisation, diffusion_bound, likelihood, samplers, traces
+from jaxgen import (
+  dequantisation,
+  diffusion_bound,
+  likelihood,
+  paths,
+  samplers,
+  traces,
+)
+from jaxgen.data import oracles
 
+REPETITIONS = 1000
 RATIOS = (0.02, 0.03, 0.04, 0.05, 0.06)
 NUM_STEPS, PROBES = 24, 2
 CHUNK = 60
 
 
-class Model(types.SimpleNamespace):
-  """config, data, method, params of a run."""
+def gaussian(dim: int, low: float, high: float) -> oracles.Mixture:
+  """N(m, C), the eigenvalues of C from low to high, in a random basis."""
+  rng = np.random.default_rng(dim)
+  basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+  covariance = basis * np.geomspace(low, high, dim) @ basis.T
+  return oracles.gaussian(rng.standard_normal(dim) / 2, covariance)
+
+
+def density(law, path, solve, x, key, trace):
+  """The log-density of x_t at ratio .002; the prior is the law's own."""
+  high = path.ends(0.002, 80.0)[1]
+  return likelihood.log_prob(
+    solve,
+    law.field(path),
+    x,
+    key,
+    prior=lambda x: law.log_prob(path, x, high),
+    trace=trace,
+  )
+
+
+def coverage(dim=16, num_steps=24):
+  """95 % intervals of one point's log-density over fresh probes."""
+  with jax.enable_x64(True):
+    law, path = gaussian(dim, 0.01, 2.0), paths.linear()
+    times = samplers.grids.karras(path, num_steps)[::-1]
+    solve = likelihood.along(samplers.rk4(), times)
+    x = jax.jit(law.sample)(jax.random.key(1))
+    run = jax.jit(
+      lambda key, trace: density(law, path, solve, x, key, trace),
+      static_argnums=1,
+    )
+    truth = run(jax.random.key(0), traces.exact()).log_prob
+    kinds = {
+      "signs": traces.hutchinson(6),
+      "signs, more": traces.hutchinson(12),
+      "normal": traces.hutchinson(12, jax.random.normal),
+      "Hutch++": traces.hutchpp(4),
+    }
+    rows = []
+    for name, trace in kinds.items():
+      keys = jax.random.split(jax.random.key(2), REPETITIONS)
+      found = jax.jit(jax.vmap(lambda key, t=trace: run(key, t)))(keys)
+      error = np.asarray(found.log_prob - truth)
+      se = np.asarray(found.standard_error)
+      quantile = stats.t.ppf(0.975, trace.num_estimates - 1)
+      rows.append(
+        dict(
+          probes=name,
+          num_products=trace.num_products(dim),
+          degrees=trace.num_estimates - 1,
+          covered=np.mean(np.abs(error) < quantile * se),
+          rms=np.sqrt(np.mean(error**2)),
+          standard_error=np.sqrt(np.mean(se**2)),
+        )
+      )
+  return rows
+
+
+class Model(NamedTuple):
+  """A run of experiments.edm and its averaged parameters."""
+
+  config: Any
+  data: Any
+  method: Any
+  params: Any
 
 
 def load(run_dir: pathlib.Path) -> Model:
@@ -209,12 +284,11 @@ def tables(record: dict) -> dict:
     f"{row['ratio']:g}: {row['parts']['total']:.3f}"
     for row in record["validation"]
   )
+  head = "estimator | ratio | images | bits/dim | of draws | parts"
   return dict(
     digits_run=f"`{record['run']}`, 17 levels, test split, bits/dim of"
     " P(image | label):",
-    bits=pages.table(
-      "estimator | ratio | images | bits/dim | of draws | parts", lines
-    ),
+    bits=pages.table(head, lines),
     tried=tried,
     round_trip=[
       f"{trip['number']} test images in float32, {trip['num_steps']} Karras"

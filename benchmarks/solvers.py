@@ -1,17 +1,23 @@
-"""One table of the digits: path x prediction x solver, no code of their own.
+"""Every solver on every path: fitted orders, and one table of the digits.
 
-  python -m benchmarks unified
+  python -m benchmarks orders          about 3 minutes on one CPU core
+  python -m benchmarks unified         about 20 minutes on two CPU cores
 
-Every cell is experiments.edm with other flags: five paths, four predictions,
-each trained with the same network, batches and number of steps, and sampled by
-four solvers with the same number of network calls. Beside them are the losses
-of experiments.flow_matching and experiments.score_matching in that budget. A
+orders: the fitted order of every solver, the figures that the test suite
+asserts (tests/truth/orders.py says how).
+
+unified: path x prediction x solver, no code of their own. Every cell is
+experiments.edm with other flags: five paths, four predictions, each trained
+with the same network, batches and number of steps, and sampled by four solvers
+with the same number of network calls. Beside them are the losses of
+experiments.flow_matching and experiments.score_matching in that budget. A
 quarter of make demo's training: the figures compare methods, and are not the
-best that each can do. About twenty minutes on two CPU cores; an interrupted run
-goes on from its last cell. Draws docs/images/unified.png.
+best that each can do. An interrupted run goes on from its last cell. Draws
+docs/images/unified.png.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 
@@ -21,6 +27,7 @@ import numpy as np
 from benchmarks import figures, pages, runner, trained
 from jaxgen.data import loaders
 from jaxgen.training import state, step
+from tests.truth import orders, recursion
 
 PATHS = ("edm", "vp", "cosine", "linear", "trigonometric")
 PREDICTIONS = ("edm", "noise", "velocity", "data")
@@ -151,4 +158,76 @@ def tables(record: dict) -> dict:
   )
 
 
-BENCHMARKS = {"unified": runner.Benchmark(run, tables)}
+def measure_orders(args) -> dict:
+  """The orders of all solvers, in float64."""
+  with jax.enable_x64(True):
+    return dict(
+      machine=runner.machine(),
+      deterministic=_deterministic(),
+      stochastic=_stochastic(),
+    )
+
+
+def _deterministic():
+  record = {}
+  for claim in orders.deterministic():
+    errors, rounding = orders.certify(claim)
+    order = lambda e, claim=claim: orders.fitted_order(claim, e)
+    record[claim.solver.name] = {
+      name: {
+        "orders": {g: order(e) for g, e in found.items()},
+        "errors": {g: e.tolist() for g, e in found.items()},
+        "rounding": rounding[name],
+      }
+      for name, found in errors.items()
+    }
+    print(f"{claim.solver.name}: measured", flush=True)
+  return record
+
+
+def _stochastic():
+  record: dict = {}
+  ends = orders.RATIO_MAX, orders.RATIO_MIN
+  for claim, name in itertools.product(
+    orders.stochastic(), orders.STOCHASTIC_PATHS
+  ):
+    found, end = recursion.moment_errors(
+      name, claim.solver, ends, orders.NUM_STEPS
+    )
+    record.setdefault(claim.solver.name, {})[name] = {
+      "order": orders.fitted_order(claim, found[0, :, 1]),
+      "relative variance error": found[0, -1, 1] / end[1],
+    }
+  return record
+
+
+def tables_orders(record: dict) -> dict:
+  """The parts of the page of orders."""
+  lines, weak = [], []
+  for solver, order, started, _ in orders.deterministic():
+    rows = list(record["deterministic"][solver.name].values())
+    calls = solver.num_calls(2) - solver.num_calls(1)
+    found = [[row["orders"][grid] for row in rows] for grid in orders.GRIDS]
+    cells = [f"{min(values):.2f} - {max(values):.2f}" for values in found]
+    worst = f"{max(row['rounding'] for row in rows):.0e}"
+    lines.append((solver.name, calls, order, started, *cells, worst))
+  for solver, order, *_ in orders.stochastic():
+    cells = [
+      f"{row['order']:.2f} ({row['relative variance error']:+.1e})"
+      for row in record["stochastic"][solver.name].values()
+    ]
+    weak.append((solver.name, solver.num_calls(1), order, *cells))
+  grids, names = " | ".join(orders.GRIDS), " | ".join(orders.STOCHASTIC_PATHS)
+  head = f"solver | calls a step | order | started | {grids} | rounding"
+  weak_head = f"solver | calls a step | weak order | {names}"
+  return dict(
+    made=f"`python -m benchmarks orders` on {record['machine']}.",
+    deterministic=pages.table(head, lines),
+    stochastic=pages.table(weak_head, weak),
+  )
+
+
+BENCHMARKS = {
+  "orders": runner.Benchmark(measure_orders, tables_orders),
+  "unified": runner.Benchmark(run, tables),
+}
