@@ -163,7 +163,7 @@ def sites(source: str, file: str) -> list[Site]:
       case ast.Call(ast.Name(name)) if name in BUILTINS - names:
         yield start, name, SIBLINGS[name]
 
-  found = []
+  found: list[Site] = []
   for node, function, names in _walk(ast.parse(source), "", frozenset()):
     if hasattr(node, "lineno"):
       for start, old, options in filter(None, read(node, names)):
