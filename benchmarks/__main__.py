@@ -12,29 +12,29 @@ import sys
 
 # {name: (module, what it measures)}; those with a page write it.
 BENCHMARKS = {
-  "c2ot": ("published.c2ot", "Cheng and Schwing 2025, figure 1, reproduced."),
-  "tong": ("published.tong", "Tong et al. 2023, table 2, beside torchcfm."),
-  "w1": ("published.w1", "W1 critics where the potential is known."),
-  "w2": ("published.maps", "W2 maps where the optimal map is known."),
-  "ring": ("published.maps", "GAN objectives on eight narrow Gaussians."),
-  "peers": ("peers.peers", "Solvers beside four other libraries' solvers."),
-  "critic_speed": ("speed.steps", "WGAN-GP critic steps beside torch eager."),
-  "devices": ("speed.steps", "Memory and collectives of a device."),
-  "loading": ("speed.overhead", "The loader's batches beside the train step."),
-  "overhead": ("speed.overhead", "What the sampler and the train step add."),
-  "pairing": ("speed.pairing", "Cost of optimal pairing and of score losses."),
-  "throughput": ("speed.throughput", "Train steps beside torch eager."),
-  "few_steps": ("few_steps", "Solvers with few steps, on four grids."),
-  "likelihood": ("likelihood", "Errors, intervals, cost of log-likelihoods."),
-  "quality": ("quality", "Sample quality of every script, beside its floor."),
-  "unified": ("solvers", "Path x prediction x solver on the digits."),
-  "orders": ("solvers", "Fitted orders of all solvers."),
-  "duality": ("exact", "A transport plan and the prices that prove it."),
-  "one_layer": ("exact", "One sampler for five kinds of field."),
-  "command_lines": ("checks.command_lines", "Random command lines, judged."),
-  "crashes": ("checks.crashes", "Runs killed, resumed and compared."),
-  "mutants": ("checks.mutants", "One-token changes that the tests notice."),
-  "bits": ("checks.bits", "Whether a code change leaves runs bit-equal."),
+  "c2ot": ("published.c2ot", "Reproduces figure 1 of Cheng and Schwing 2025."),
+  "tong": ("published.tong", "Reproduces table 2 of Tong et al. 2023."),
+  "w1": ("published.w1", "Scores W1 critics where the potential is known."),
+  "w2": ("published.maps", "Scores W2 maps where the optimal map is known."),
+  "ring": ("published.maps", "Counts the modes that GANs find on a ring."),
+  "peers": ("peers.peers", "Compares our solvers with four libraries."),
+  "critic_speed": ("speed.steps", "Times critic steps beside torch eager."),
+  "devices": ("speed.steps", "Reads what each device holds and exchanges."),
+  "loading": ("speed.overhead", "Times the loader beside the train step."),
+  "overhead": ("speed.overhead", "Times what the sampler and the step add."),
+  "pairing": ("speed.pairing", "Times optimal pairing and score losses."),
+  "throughput": ("speed.throughput", "Times train steps beside torch eager."),
+  "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),
+  "likelihood": ("likelihood", "Measures errors and costs of log-likelihoods."),
+  "quality": ("quality", "Scores samples of every script beside the floor."),
+  "unified": ("solvers", "Scores every path, prediction and solver."),
+  "orders": ("solvers", "Fits the order of every solver."),
+  "duality": ("exact", "Solves optimal transport and its dual."),
+  "one_layer": ("exact", "Runs one sampler on five kinds of field."),
+  "command_lines": ("checks.command_lines", "Judges random command lines."),
+  "crashes": ("checks.crashes", "Kills runs, resumes and compares them."),
+  "mutants": ("checks.mutants", "Counts one-token changes that tests notice."),
+  "bits": ("checks.bits", "Checks that a code change leaves runs bit-equal."),
 }
 NO_PAGE = ("bits",)
 
@@ -50,7 +50,7 @@ def list_all() -> None:
   print(__doc__)
   for name, (_, sentence) in BENCHMARKS.items():
     page = "" if name in NO_PAGE else f"  docs/results/{name}.md"
-    print(f"{name:14} {sentence:52}{page}")
+    print(f"{name:14} {sentence:49}{page}")
 
 
 def write_pages(words: list[str]) -> None:
