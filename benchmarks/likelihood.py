@@ -54,7 +54,7 @@ def solves(path):
 
 
 def oracle_rows(name, law, path, dtype, trace, wanted, number=64):
-  """Largest and root mean square errors in nats over draws of the law."""
+  """Largest and root mean square errors in nats over samples."""
   rows = []
   low = path.ends(0.002, 80.0)[0]
   law = jax.tree.map(lambda a: jnp.asarray(a, dtype), law)

@@ -42,7 +42,7 @@ METHODS = tuple(
 # one. That of a penalty may lie above W1.
 ON_DIGITS = ("cones", "features", "orthogonal", "gradient", "lipschitz")
 BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")
-# Scales of the cones' starts: short trials say which law's are drawn together.
+# Scales of the cones' starts: short trials say whose tips are drawn together.
 STARTS = ((0.3, 1.0), (1.0, 0.3))
 TRIAL = 0.1  # of the steps, each
 NUM_FRESH = 4096
@@ -69,7 +69,7 @@ def settings(column: str, method: str, budget: float) -> dict:
 
 
 def make_pair(column: str, seed: int) -> laws.Pair:
-  """A fresh pair of the column's law."""
+  """A fresh pair of the column's kind."""
   if column in GAUSSIANS:
     return GAUSSIANS[column]()
   name = column.removesuffix(" swapped")
@@ -88,7 +88,7 @@ def _many(pair):
 
 @functools.cache
 def draws(pair: laws.Pair):
-  """(key, number) -> draws of both laws, independent of one another."""
+  """(key, number) -> samples of both distributions, independent of one another."""
   many = _many(pair)
 
   def draw(key, number):  # compiled whole: what is dropped is not computed
