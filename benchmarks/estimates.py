@@ -42,7 +42,7 @@ def gaussian(dim: int, low: float, high: float) -> oracles.Mixture:
 
 
 def density(law, path, solve, x, key, trace):
-  """The log-density of x_t at ratio .002; the prior is the distribution's own."""
+  """The log-density of x_t at ratio .002; its own prior."""
   high = path.ends(0.002, 80.0)[1]
   return likelihood.log_prob(
     solve,

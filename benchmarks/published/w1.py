@@ -88,7 +88,7 @@ def _many(pair):
 
 @functools.cache
 def draws(pair: laws.Pair):
-  """(key, number) -> samples of both distributions, independent of one another."""
+  """(key, number) -> independent samples of both distributions."""
   many = _many(pair)
 
   def draw(key, number):  # compiled whole: what is dropped is not computed
