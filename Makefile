@@ -30,10 +30,10 @@ lint: .venv/installed
 	$(RUN) -m mypy jaxgen
 
 bench: .venv/installed
-	$(RUN) -m benchmarks.overhead
+	$(RUN) -m benchmarks overhead
 
 mutants: .venv/installed
-	$(RUN) -m benchmarks.mutants --seed $(or $(SEED),0) --resume
+	$(RUN) -m benchmarks mutants --seed $(or $(SEED),0) --resume
 
 clean:
 	rm -rf .venv runs

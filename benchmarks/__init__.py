@@ -1,1 +1,1 @@
-"""Side-by-side timings and published tables; each writes docs/results/."""
+"""What jaxgen does, measured: `python -m benchmarks` lists the benchmarks."""

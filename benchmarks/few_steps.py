@@ -1,14 +1,13 @@
 """Few steps: the deterministic solvers on four grids, one of them fitted,
 against the converged flow; on an exact mixture and on a trained model.
 
-  python -m benchmarks.few_steps               about 12 minutes on one CPU core
-  python -m benchmarks.few_steps --run none    without the trained model
+  python -m benchmarks few_steps               about 12 minutes on one CPU core
+  python -m benchmarks few_steps --run none    without the trained model
 
 The mixture: 8 Gaussians on a circle of radius 1, std .05, float64; x at noise
 ratio 80 is 80 z. The model: a run of experiments.edm (make demo), float32.
 Figures are per-coordinate RMSE of the final denoise to the converged solution.
-Grids are fitted on other particles than those measured. Writes few_steps.md
-and few_steps.json in docs/results, and the pictures few_steps.png and
+Grids are fitted on other particles than those measured. Draws few_steps.png and
 trajectories.png in docs/images.
 """
 
@@ -21,14 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import few_steps_page, results
-from experiments.lib import averages, build, drawing
+from benchmarks import figures, pages, runner, trained
 from jaxgen import fields, paths, samplers
-from jaxgen.data import oracles
+from jaxgen.data import toy
 
 NFES = (11, 19, 35, 79)  # the final denoise is one of them
 FITTED_NFES = NFES[:3]
-CURVE = (11, 19, 35, 79, 159, 319)
 RHOS = (*np.geomspace(2.0, 100.0, 24), np.inf)  # infinity is log_snr
 FITTED = ("ddim", "heun", "dpmpp_2m", "unipc(2)", "unipc(3)")
 DIGITS = ("ddim", "heun", "dpmpp_2m", "unipc(2)")
@@ -38,10 +35,8 @@ KEY = 0
 
 def solvers() -> dict[str, samplers.Solver]:
   """The deterministic solvers by name, UniPC to order 3."""
-  names = (
-    "euler heun midpoint rk4 ddim dpm_solver_2s dpm_solver_3s dpmpp_2s"
-    " dpmpp_2m dpmpp_3m"
-  )
+  names = "euler heun midpoint rk4 ddim dpm_solver_2s dpm_solver_3s"
+  names += " dpmpp_2s dpmpp_2m dpmpp_3m"
   made = [getattr(samplers, name)() for name in names.split()]
   made += [samplers.adams_bashforth(order) for order in (2, 3, 4)]
   made += [samplers.deis(order) for order in (2, 3, 4)]
@@ -75,10 +70,8 @@ class Case(NamedTuple):
 
 
 def mixture() -> Case:
-  """ANCHORS: the exact denoiser of 8 Gaussians."""
-  angles = 2 * np.pi * np.arange(8) / 8
-  means = np.stack([np.cos(angles), np.sin(angles)], 1)
-  law = oracles.Mixture(np.full(8, 1 / 8), means, np.full(8, 0.05))
+  """The exact denoiser of 8 Gaussians."""
+  law = toy.eight_gaussians(1.0, 0.05).mixture
 
   def draw(seed, number):
     return 80.0 * jax.random.normal(jax.random.key(seed), (number, 2), float)
@@ -88,43 +81,14 @@ def mixture() -> Case:
 
 
 def digits(run_dir: pathlib.Path) -> Case:
-  """A trained model of labelled images; a second channel holds the label.
-
-  A field is a function of x and t alone. The label's channel stands still (its
-  velocity and noise are 0, its data itself), for every solver.
-  """
-  config, data, method = drawing.read(run_dir)
-  params = averages.load(config, method)
-
-  def estimate(x, t):
-    image, label = x[..., :1], x[..., 1:]
-    number = jnp.round(label.mean()).astype(int)
-    at = build.make_field(method, params, number)(image, t)
-    still = jnp.zeros_like(label)
-    join = lambda value, rest: jnp.concatenate([value, rest], -1)
-    return fields.Estimate(
-      velocity=join(at.velocity, still),
-      data=join(at.data, label),
-      noise=join(at.noise, still),
-    )
-
-  def draw(seed, number):
-    noise = jax.random.normal(jax.random.key(seed), (number, *data.shape))
-    labels = jnp.arange(number, dtype=noise.dtype) % data.num_classes
-    labels = jnp.broadcast_to(labels[:, None, None, None], noise.shape)
-    return jnp.concatenate([80.0 * noise, labels], -1)
+  """A trained model of labelled images."""
+  field, draw = trained.labelled(run_dir)
 
   def fit(nfe):
-    candidates = 48 if nfe > 30 else 32
-    refinements = 4 if nfe > 30 else 8
-    return dict(
-      number=64,
-      num_candidates=candidates,
-      num_refinements=refinements,
-      chunk=32,
-    )
+    few = dict(num_candidates=48, num_refinements=4)
+    many = dict(num_candidates=32, num_refinements=8)
+    return dict(number=64, chunk=32, **(few if nfe > 30 else many))
 
-  field = fields.Field(estimate, method.path)
   return Case(field, draw, lambda x: x[..., :1], 100, fit, 1)
 
 
@@ -187,9 +151,10 @@ class Judge:
 
 def karras(path, num_steps, rho):
   """Karras' grid, log_snr where rho is infinite."""
+  grids = samplers.grids
   if np.isinf(rho):
-    return samplers.grids.log_snr(path, num_steps)
-  return samplers.grids.karras(path, num_steps, rho=float(rho))
+    return grids.log_snr(path, num_steps)
+  return grids.karras(path, num_steps, rho=float(rho))
 
 
 def summary(errors):
@@ -201,11 +166,10 @@ def measure(case, judge, names, fitted_names, nfes) -> list[dict]:
   """A row for each solver and NFE."""
   rows = []
   for name in names:
-    solver = solvers()[name]
+    solver, path = solvers()[name], case.field.path
     run = ends_of(case, solver)
     for nfe in nfes:
       num_steps = steps_of(solver, nfe)
-      path = case.field.path
       best, rho = judge.scan(run, num_steps)
       row = dict(
         solver=name,
@@ -224,7 +188,7 @@ def measure(case, judge, names, fitted_names, nfes) -> list[dict]:
           ratio=float(errors.mean() / best.mean()),
         )
       rows.append(row)
-      print(few_steps_page.line(row), flush=True)
+      print(*cells(row), sep=" | ", flush=True)
   return rows
 
 
@@ -233,12 +197,11 @@ def curves(case, judge) -> dict[str, list]:
   found = {}
   for name, solver in solvers().items():
     run, found[name] = ends_of(case, solver), []
-    for nfe in CURVE:
+    for nfe in (*NFES, 159, 319):
       num_steps = steps_of(solver, nfe)
       times = samplers.grids.log_snr(case.field.path, num_steps)
-      spent = solver.num_calls(num_steps) + 1
       error = float(judge.errors(run, times).mean())
-      found[name].append((spent, error))
+      found[name].append((solver.num_calls(num_steps) + 1, error))
   return found
 
 
@@ -263,30 +226,74 @@ def trajectories(case, rows) -> dict[str, list]:
   return found
 
 
-def main():
-  """Measures, prints and writes."""
-  parser = results.parser(__doc__)
-  parser.add_argument("--images", type=pathlib.Path, default="docs/images")
-  args = results.parse_with_run(parser)
+def run(args) -> dict:
+  """Measures and draws."""
   begun = time.monotonic()
-  record = dict(machine=results.machine(), run=args.run)
+  record = dict(machine=runner.machine(), run=args.run)
   with jax.enable_x64(True):
     case = mixture()
     judge = Judge(case, truth_steps=4096)
     record["mixture"] = measure(case, judge, solvers(), FITTED, NFES)
     record["curves"] = curves(case, judge)
-    few_steps_page.curves(
-      args.images / "few_steps.png", record["curves"], record["mixture"]
-    )
+    shown = record["curves"], record["mixture"]
+    figures.curves(args.images / "few_steps.png", *shown)
     flows = trajectories(case, record["mixture"])
-    few_steps_page.trajectories(args.images / "trajectories.png", flows)
+    figures.trajectories(args.images / "trajectories.png", flows)
   if args.run != "none":
     case = digits(pathlib.Path(args.run))
     judge = Judge(case, truth_steps=256)
     record["digits"] = measure(case, judge, DIGITS, DIGITS[-1:], FITTED_NFES)
-  record["seconds"] = round(time.monotonic() - begun)
-  results.write(args.out, "few_steps", few_steps_page.page(record), record)
+  return record | dict(seconds=round(time.monotonic() - begun))
 
 
-if __name__ == "__main__":
-  main()
+def cells(row: dict) -> tuple:
+  """One line of a table."""
+  show = lambda v: f"{v['mean']:.2g} ± {v['std']:.1g}" if v else "-"
+  fitted, scanned = row["fitted"], row["scanned"]
+  found = row["solver"], row["nfe"], row["num_steps"], show(row["karras"])
+  found += show(row["log_snr"]), f"{show(scanned)} ({scanned['rho']})"
+  return *found, show(fitted), f"{fitted['ratio']:.2f}" if fitted else "-"
+
+
+def goal_cells(rows):
+  """The best solver and grid of every NFE that has a goal."""
+  for nfe, goal in figures.GOALS.items():
+    found = [
+      (row[grid]["mean"], f"{row['solver']}, {grid}")
+      for row in rows
+      for grid in ("karras", "log_snr", "scanned", "fitted")
+      if row["nfe"] == nfe and row[grid]
+    ]
+    best, name = min(found, default=(np.nan, "-"))
+    yield nfe, goal, f"{best:.2g}", name
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  found = dict(
+    made=[
+      f"`python -m benchmarks few_steps --run {record['run']}` on",
+      f"{record['machine']}; {record['seconds']} s.",
+    ],
+    goals=pages.table("NFE | goal | best | by", goal_cells(record["mixture"])),
+  )
+  head = "solver | NFE | steps | Karras rho 7 | log_snr | best Karras (rho)"
+  for name in {"mixture", "digits"} & record.keys():
+    rows = record[name]
+    seconds = [row["fitted"]["seconds"] for row in rows if row["fitted"]]
+    head_of = f"{head} | fitted | fitted / best"
+    found[name] = pages.table(head_of, map(cells, rows))
+    spent = f"{min(seconds):.0f} to {max(seconds):.0f} s"
+    found[f"{name}, seconds"] = spent + " for one." * (name == "digits")
+  if "digits" in record:
+    found["run"] = f"`{record['run']}`"
+  return found
+
+
+def flags(parser) -> None:
+  """--run and --images."""
+  runner.run_flag(parser)
+  parser.add_argument("--images", type=pathlib.Path, default=figures.IMAGES)
+
+
+BENCHMARKS = {"few_steps": runner.Benchmark(run, tables, flags=flags)}

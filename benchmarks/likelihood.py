@@ -1,35 +1,41 @@
 """Log-likelihoods: their errors, intervals and cost, and a trained model's.
 
-  python -m benchmarks.likelihood --run runs/demo     7 minutes of one CPU core
+  python -m benchmarks likelihood --run runs/demo     7 minutes of one CPU core
 
 The run is one of experiments.edm on digits (make demo's); --run none leaves
 that part out. Peers that are not installed (benchmarks/requirements.txt) are
-left out too. Writes docs/results/likelihood.md and likelihood.json.
+left out too.
+
+Cost: what a log-likelihood takes in forwards of its own network, ours and
+peers'. Every row integrates the same velocity, with the same weights, by the
+midpoint rule in as many steps, and is divided by as many plain forwards in its
+own framework, timed in turn with it.
 """
 
 import functools
+import importlib.util
 import pathlib
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
-from benchmarks import likelihood_cost, likelihood_digits, mixture, results
-from jaxgen import likelihood, paths, samplers, traces
+from benchmarks import estimates, pages, runner
+from benchmarks.speed import overhead
+from jaxgen import fields, likelihood, paths, samplers, traces
 from jaxgen.data import oracles
+from tests.truth import mixture
 
-REPETITIONS = 1000
+NUM_STEPS = 8
+BATCHES = {"MLP": 1024, "U-Net": 64}
+CALLS = 2 * NUM_STEPS
+# {network: {trace: products with the Jacobian}}
+TRACES = {
+  "MLP": {"exact": 2, "one probe": 1},
+  "U-Net": {"one probe": 1, "8 probes": 8},
+}
 MIXTURE = oracles.Mixture(mixture.WEIGHTS, mixture.MEANS, np.full(3, 0.3))
-
-
-def gaussian(dim: int, low: float, high: float) -> oracles.Mixture:
-  """N(m, C), the eigenvalues of C from low to high, in a random basis."""
-  rng = np.random.default_rng(dim)
-  basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
-  covariance = basis * np.geomspace(low, high, dim) @ basis.T
-  return oracles.gaussian(rng.standard_normal(dim) / 2, covariance)
 
 
 def solves(path):
@@ -47,21 +53,8 @@ def solves(path):
   return found
 
 
-def density(law, path, solve, x, key, trace):
-  """The log-density of x_t at ratio .002; the prior is the law's own."""
-  high = path.ends(0.002, 80.0)[1]
-  return likelihood.log_prob(
-    solve,
-    law.field(path),
-    x,
-    key,
-    prior=lambda x: law.log_prob(path, x, high),
-    trace=trace,
-  )
-
-
 def oracle_rows(name, law, path, dtype, trace, wanted, number=64):
-  """Largest and root mean square errors in nats over draws of the law."""
+  """Largest and root mean square errors in nats over samples."""
   rows = []
   low = path.ends(0.002, 80.0)[0]
   law = jax.tree.map(lambda a: jnp.asarray(a, dtype), law)
@@ -73,7 +66,9 @@ def oracle_rows(name, law, path, dtype, trace, wanted, number=64):
       continue
     run = jax.jit(
       jax.vmap(
-        lambda x, key, solve=solve: density(law, path, solve, x, key, trace)
+        lambda x, key, solve=solve: estimates.density(
+          law, path, solve, x, key, trace
+        )
       )
     )
     found = run(x, jax.random.split(jax.random.key(1), number))
@@ -99,7 +94,7 @@ def errors():
   with jax.enable_x64(True):
     laws = {
       "2-D mixture": (MIXTURE, paths.linear()),
-      "64-D Gaussian": (gaussian(64, 0.1, 2.0), paths.edm()),
+      "64-D Gaussian": (estimates.gaussian(64, 0.1, 2.0), paths.edm()),
     }
   rows = []
   for name, (law, path) in laws.items():
@@ -113,127 +108,181 @@ def errors():
   return rows
 
 
-def coverage(dim=16, num_steps=24):
-  """95 % intervals of one point's log-density over fresh probes."""
-  with jax.enable_x64(True):
-    law, path = gaussian(dim, 0.01, 2.0), paths.linear()
-    times = samplers.grids.karras(path, num_steps)[::-1]
-    solve = likelihood.along(samplers.rk4(), times)
-    x = jax.jit(law.sample)(jax.random.key(1))
-    run = jax.jit(
-      lambda key, trace: density(law, path, solve, x, key, trace),
-      static_argnums=1,
-    )
-    truth = run(jax.random.key(0), traces.exact()).log_prob
-    kinds = {
-      "signs": traces.hutchinson(6),
-      "signs, more": traces.hutchinson(12),
-      "normal": traces.hutchinson(12, jax.random.normal),
-      "Hutch++": traces.hutchpp(4),
-    }
-    rows = []
-    for name, trace in kinds.items():
-      keys = jax.random.split(jax.random.key(2), REPETITIONS)
-      found = jax.jit(jax.vmap(lambda key, t=trace: run(key, t)))(keys)
-      error = np.asarray(found.log_prob - truth)
-      se = np.asarray(found.standard_error)
-      quantile = stats.t.ppf(0.975, trace.num_estimates - 1)
-      rows.append(
-        dict(
-          probes=name,
-          num_products=trace.num_products(dim),
-          degrees=trace.num_estimates - 1,
-          covered=np.mean(np.abs(error) < quantile * se),
-          rms=np.sqrt(np.mean(error**2)),
-          standard_error=np.sqrt(np.mean(se**2)),
-        )
-      )
+def installed(*names: str) -> bool:
+  """Whether the modules can be imported."""
+  return all(importlib.util.find_spec(name) is not None for name in names)
+
+
+def torch_likelihood(model, params, x, trace):
+  """flow_matching's; PyTorch is imported where it is called for."""
+  from benchmarks.peers import torch_networks
+
+  return torch_networks.likelihood(model, params, x, trace, NUM_STEPS)
+
+
+def costs(repeats: int) -> list[dict]:
+  """A row for each network, trace and framework."""
+  rows = []
+  networks = overhead.networks(num_classes=10)
+  for name, batch_size in BATCHES.items():
+    model, shape = networks[name]
+    params = overhead.init(model, shape)
+    net = functools.partial(model.apply, params)
+    size = batch_size, *shape
+    x = np.random.default_rng(0).standard_normal(size, "float32")
+    for trace, products in TRACES[name].items():
+      pairs = {"jaxgen": ours(net, x, trace, products)}
+      if trace != "8 probes" and installed("diffrax"):
+        for mode in ("vjp", "jvp"):
+          pairs[f"diffrax, {mode}"] = by_diffrax(net, x, trace, mode)
+      if trace != "8 probes" and installed("torch", "flow_matching"):
+        pairs["flow_matching"] = torch_likelihood(model, params, x, trace)
+      calls = [call for pair in pairs.values() for call in pair]
+      times = overhead.in_turn(calls, repeats).reshape(repeats, -1, 2)
+      ratios = np.quantile(times[..., 0] / times[..., 1], overhead.QUARTILES, 0)
+      seconds = np.median(times[..., 0], 0)
+      row = dict(network=name, trace=trace, products=products)
+      for who, s, ratio in zip(pairs, seconds, ratios.T, strict=True):
+        found = dict(who=who, seconds=float(s), ratio=ratio.tolist())
+        rows.append(row | found)
   return rows
 
 
-def oracle_page(rows):
-  """Lines of the errors' table."""
-  lines = [
-    "## Errors on laws with an exact density",
-    "",
-    "log p of x_t at noise ratio .002, in nats, against the closed form: 64",
-    "draws of each law; the prior is the law's own at ratio 80, so that the",
-    "error is that of solver and trace alone. Linear path for the mixture,",
-    "EDM's for the Gaussian (covariance not isotropic, eigenvalues .1 to 2).",
-    "Goals, exact trace: 1e-5 (mixture), 1e-4 (Gaussian).",
-    "",
-    "| law | trace (products) | solve | evaluations | | largest error | rms |"
-    " standard error |",
-    "|---|---|---|---|---|---|---|---|",
-  ]
-  for r in rows:
-    calls = "adaptive" if r["calls"] is None else r["calls"]
-    lines.append(
-      f"| {r['law']} | {r['trace']} ({r['num_products']}) | {r['solve']} |"
-      f" {calls} | {r['dtype']} | {r['largest']:.1e} | {r['rms']:.1e} |"
-      f" {r['standard_error']:.1e} |"
+def _forwards(net, x):
+  forward = jax.jit(jax.vmap(net, (0, None)))
+  t = jnp.float32(0.5)
+
+  def run():
+    y = x
+    for _ in range(CALLS):
+      y = forward(y, t)
+    jax.block_until_ready(y)
+
+  return run
+
+
+def ours(net, x, trace, products):
+  """(likelihood, forwards) of jaxgen."""
+  estimator = traces.exact()
+  if trace != "exact":
+    estimator = traces.hutchinson(products)
+  times = jnp.linspace(0.0, 1.0, NUM_STEPS + 1)
+
+  def one(x, key):
+    return likelihood.log_prob(
+      likelihood.along(samplers.midpoint(), times),
+      fields.from_velocity(net),
+      x,
+      key,
+      prior=likelihood.normal(1.0),
+      trace=estimator,
+    ).log_prob
+
+  run = jax.jit(jax.vmap(one))
+  keys = jax.random.split(jax.random.key(0), len(x))
+  x = jnp.asarray(x)
+  return lambda: jax.block_until_ready(run(x, keys)), _forwards(net, x)
+
+
+def by_diffrax(net, x, trace, mode):
+  """A continuous normalising flow as in diffrax's example, by vjp or jvp."""
+  import diffrax
+
+  def one(x, key):
+    probes = jax.random.rademacher(key, (1, *x.shape), x.dtype)
+    if trace == "exact":
+      probes = jnp.eye(x.size).reshape(x.size, *x.shape)
+
+    def slope(t, state, _):
+      f = lambda x: net(x, t)
+      if mode == "vjp":
+        velocity, pull = jax.vjp(f, state[0])
+        times = lambda row: pull(row)[0]
+      else:
+        velocity, times = jax.linearize(f, state[0])
+      return velocity, jnp.sum(jax.vmap(times)(probes) * probes)
+
+    solution = diffrax.diffeqsolve(
+      diffrax.ODETerm(slope),
+      diffrax.Midpoint(),
+      0.0,
+      1.0,
+      1 / NUM_STEPS,
+      (x, jnp.zeros(())),
+      stepsize_controller=diffrax.ConstantStepSize(),
     )
-  return lines
+    end, integral = solution.ys
+    return likelihood.normal(1.0)(end[-1]) + integral[-1]
+
+  run = jax.jit(jax.vmap(one))
+  keys = jax.random.split(jax.random.key(0), len(x))
+  x = jnp.asarray(x)
+  return lambda: jax.block_until_ready(run(x, keys)), _forwards(net, x)
 
 
-def coverage_page(rows):
-  """Lines of the intervals' table."""
-  lines = [
-    "",
-    "## Intervals",
-    "",
-    f"One point of a 16-D Gaussian, {REPETITIONS} repetitions with fresh",
-    "probes, log p +- Student's 97.5 % quantile x standard error, against the",
-    "exact trace by the same solver. A true 95 % shows .936 to .964; estimates",
-    "by normal probes are skewed, and their intervals fall short.",
-    "",
-    "| probes | products | degrees | covered | rms error | standard error |",
-    "|---|---|---|---|---|---|",
-  ]
+def cost_table(rows: list[dict]) -> list[str]:
+  """Forwards per evaluation, and milliseconds."""
+  lines = []
   for r in rows:
-    lines.append(
-      f"| {r['probes'].split(',')[0]} | {r['num_products']} | {r['degrees']} |"
-      f" {r['covered']:.3f} | {r['rms']:.4f} | {r['standard_error']:.4f} |"
-    )
-  return lines
+    low, middle, high = r["ratio"]
+    spread, time = f"{middle:.2f} ({low:.2f}-{high:.2f})", 1e3 * r["seconds"]
+    names = r["network"], r["trace"], r["products"], r["who"]
+    lines.append((*names, spread, f"{time:.1f}"))
+  head = "network | trace | products | | forwards per evaluation | ms"
+  return pages.table(head, lines)
 
 
-def page(record: dict) -> str:
-  """The results page."""
-  lines = [
-    "# Log-likelihoods",
-    "",
-    f"`python -m benchmarks.likelihood --run {record['run']}` on",
-    f"{record['machine']}.",
-    "",
-    *oracle_page(record["errors"]),
-    *coverage_page(record["coverage"]),
-    *likelihood_cost.page(record["cost"]),
-  ]
-  if "digits" in record:
-    lines += likelihood_digits.page(record["digits"])
-  return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-  """Measures, prints and writes."""
-  parser = results.parser(__doc__, repeats=9)
-  args = results.parse_with_run(parser)
+def run(args) -> dict:
+  """Measures."""
   step = lambda title: print(title, file=sys.stderr, flush=True)
   step("errors")
-  record = dict(machine=results.machine(), run=args.run, errors=errors())
+  record = dict(machine=runner.machine(), run=args.run, errors=errors())
   step("intervals")
-  record["coverage"] = coverage()
+  record["coverage"] = estimates.coverage()
   step("cost")
-  record["cost"] = likelihood_cost.measure(args.repeats)
+  record["cost"] = costs(args.repeats)
   if args.run != "none":
     step("digits")
-    record["digits"] = likelihood_digits.measure(pathlib.Path(args.run))
-  record = jax.tree.map(
+    record["digits"] = estimates.measure(pathlib.Path(args.run))
+  return jax.tree.map(
     lambda v: float(v) if isinstance(v, (np.floating, jax.Array)) else v, record
   )
-  results.write(args.out, "likelihood", page(record), record)
 
 
-if __name__ == "__main__":
-  main()
+def _error_cells(r):
+  calls = "adaptive" if r["calls"] is None else r["calls"]
+  trace = f"{r['trace']} ({r['num_products']})"
+  errors = (f"{r[k]:.1e}" for k in ("largest", "rms", "standard_error"))
+  return r["law"], trace, r["solve"], calls, r["dtype"], *errors
+
+
+def _coverage_cells(r):
+  probes = r["probes"].split(",")[0]
+  digits = {"covered": 3, "rms": 4, "standard_error": 4}
+  found = (f"{r[k]:.{n}f}" for k, n in digits.items())
+  return probes, r["num_products"], r["degrees"], *found
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  head = "law | trace (products) | solve | evaluations | | largest error | rms"
+  covered = "probes | products | degrees | covered | rms error | standard error"
+  found = dict(
+    made=[
+      f"`python -m benchmarks likelihood --run {record['run']}` on",
+      f"{record['machine']}.",
+    ],
+    errors=pages.table(
+      f"{head} | standard error", map(_error_cells, record["errors"])
+    ),
+    coverage=pages.table(covered, map(_coverage_cells, record["coverage"])),
+    cost=cost_table(record["cost"]),
+  )
+  if "digits" in record:
+    found |= estimates.tables(record["digits"])
+  return found
+
+
+BENCHMARKS = {
+  "likelihood": runner.Benchmark(run, tables, dict(repeats=9), runner.run_flag)
+}

@@ -1,69 +1,74 @@
-"""Every page of docs/results, written again from its record.
+"""The pages of docs/results: prose that is written there, parts that are made.
 
-  python -m benchmarks.pages          seconds: nothing is measured
+A page is Markdown. What comes from its record stands between two marks, on
+lines of their own or within a paragraph,
 
-A page is a function of its .json alone, so its words can change without a new
-measurement. tests/test_docs.py asserts that each page is what its record makes.
+  <!-- NAME -->
+  | a | table |
+  <!-- end -->
+
+and a benchmark makes {NAME: lines} from its record, and nothing else: words can
+change without a new measurement, and figures only by one.
 """
 
 import json
-from collections.abc import Callable
+import pathlib
+import re
+from typing import Any
 
-from benchmarks import (
-  c2ot_page,
-  crashes,
-  critic_speed,
-  devices,
-  duality,
-  duals_page,
-  few_steps_page,
-  likelihood,
-  loading,
-  one_layer,
-  orders,
-  overhead,
-  pairing,
-  peers_page,
-  quality_page,
-  results,
-  throughput_page,
-  tong_page,
-  unified,
-)
+from benchmarks import runner
 
-PAGES: dict[str, Callable[[dict], str]] = {
-  "c2ot": c2ot_page.page,
-  "crashes": crashes.markdown,
-  "critic_speed": critic_speed.page,
-  "devices": devices.page,
-  "duality": duality.page,
-  "few_steps": few_steps_page.page,
-  "likelihood": likelihood.page,
-  "loading": loading.page,
-  "one_layer": one_layer.page,
-  "orders": orders.page,
-  "overhead": overhead.page,
-  "pairing": pairing.page,
-  "peers": peers_page.page,
-  "quality": quality_page.page,
-  "ring": duals_page.of_ring,
-  "throughput": throughput_page.page,
-  "tong": tong_page.page,
-  "unified": unified.page,
-  "w1": duals_page.of_w1,
-  "w2": duals_page.of_w2,
-}
+PAGES = runner.ROOT / "docs" / "results"
+PART = re.compile(r"<!-- ([^>]+) -->(\n?)(.*?)(\n?)<!-- end -->", re.DOTALL)
 
 
-def main() -> None:
-  """Writes each page whose record is there."""
-  out = results.parser(__doc__).parse_args().out
-  for name, page in PAGES.items():
-    path = out / f"{name}.json"
-    if path.exists():
-      record = json.loads(path.read_text())
-      path.with_suffix(".md").write_text(page(record))
+def table(head: str, rows) -> list[str]:
+  """Lines of a table: its titles, apart by |, and the cells of each row."""
+  return [
+    f"| {head} |".replace("|  |", "| |"),
+    "|---" * len(re.findall(r"(?<!\\)\|", f"{head}|")) + "|",
+    *(f"| {' | '.join(map(str, cells))} |" for cells in rows),
+  ]
 
 
-if __name__ == "__main__":
-  main()
+def fill(name: str, text: str, parts: dict[str, Any]) -> str:
+  """The page with these parts; one that is not there says so.
+
+  Args:
+    name: of the page, for errors.
+    text: the page as it is.
+    parts: {name: lines, or one string}.
+
+  Raises:
+    ValueError: the page has no place for a part.
+  """
+  places = {found[1] for found in PART.finditer(text)}
+  if lost := parts.keys() - places:
+    raise ValueError(f"{name}.md: expected marked parts {sorted(lost)}")
+
+  def made(found):
+    part = parts.get(found[1], "Not measured.")
+    content = part if isinstance(part, str) else "\n".join(part)
+    return f"<!-- {found[1]} -->{found[2]}{content}{found[4]}<!-- end -->"
+
+  return PART.sub(made, text)
+
+
+def page(name: str, parts: dict[str, Any]) -> str:
+  """The page of docs/results with these parts."""
+  return fill(name, (PAGES / f"{name}.md").read_text(), parts)
+
+
+def write(out: pathlib.Path, name: str, parts: dict, record: Any) -> None:
+  """Writes out/name.md and out/name.json, and prints the page."""
+  out.mkdir(parents=True, exist_ok=True)
+  text = page(name, parts)
+  (out / f"{name}.md").write_text(text)
+  (out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+  print(text)
+
+
+def stored(out: pathlib.Path, name: str) -> dict:
+  """The record of an earlier run, {} if there is none."""
+  path = out / f"{name}.json"
+  return json.loads(path.read_text()) if path.exists() else {}

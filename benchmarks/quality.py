@@ -1,15 +1,14 @@
 """How good the samples are: every metric of docs/metrics.md, beside its floor.
 
-  python -m benchmarks.quality digits      three trainings: 5 minutes
-  python -m benchmarks.quality curve       one long training, metrics by step
-  python -m benchmarks.quality flow score corrected gan   the other scripts
-  python -m benchmarks.quality dit photos  the other presets
-  python -m benchmarks.quality methods     five methods: 8 minutes
+  python -m benchmarks quality digits      three trainings: 5 minutes
+  python -m benchmarks quality curve       one long training, metrics by step
+  python -m benchmarks quality flow score corrected gan   the other scripts
+  python -m benchmarks quality dit photos  the other presets
+  python -m benchmarks quality methods     five methods: 8 minutes
 
 Times on two CPU cores. Trains by the command lines that it prints, under
-runs/quality; finished runs are not trained again. Writes quality.md and
-quality.json in docs/results (parts that are not asked for keep their figures)
-and docs/images/quality.png.
+runs/quality; finished runs are not trained again. Parts that are not asked for
+keep their figures. Draws docs/images/quality.png.
 """
 
 import dataclasses
@@ -18,73 +17,34 @@ import pathlib
 import shlex
 import subprocess
 import sys
+import tomllib
 
-from benchmarks import quality_page, results
-from experiments import evaluate
-from experiments.lib import plots
-from experiments.lib import run as runs
+import numpy as np
+
+from benchmarks import pages, runner, trained
 from jaxgen.training import checkpoint, logging
 
 RUNS = pathlib.Path("runs/quality")
 FIGURE = pathlib.Path("docs/images/quality.png")
 CURVE_STEPS = (250, 500, 750, 1000, 1500, 2250, 3000, 4000, 5500, 7500, 12000)
-# {part: {row: (run, script and its flags)}}; rows may share a run.
-TRAININGS = {
-  "digits": {
-    f"seed {n}": (f"digits-{n}", f"edm digits --seed {n}") for n in range(3)
-  },
-  "curve": {
-    "curve": (
-      "curve",
-      "edm digits --num-steps 12000 --save-every 250 --keep 48",
-    )
-  },
-  "dit": {"digits-dit": ("digits-dit", "edm digits-dit")},
-  "photos": {
-    "EDM": ("photos", "edm photos"),
-    "flow matching": ("flow-photos", "flow_matching photos"),
-    "score matching": ("score-photos", "score_matching photos"),
-  },
-  "flow": {
-    f"seed {n}": (f"flow-{n}", f"flow_matching digits --seed {n}")
-    for n in range(3)
-  },
-  "score": {
-    f"seed {n}": (f"score-{n}", f"score_matching digits --seed {n}")
-    for n in range(3)
-  },
-  "corrected": {
-    "predictor, corrector": ("score-pc", "score_matching digits-pc"),
-  },
-  "gan": {
-    f"seed {n}": (f"r3gan-{n}", f"gan r3gan --seed {n}") for n in range(3)
-  },
-  "methods": {
-    "EDM": ("digits-0", "edm digits --seed 0"),
-    "DDPM": (
-      "ddpm",
-      "edm digits --path vp --prediction noise --draw uniform --grid uniform"
-      " --solver ancestral --sample-steps 100",
-    ),
-    "v-prediction": (
-      "v",
-      "edm digits --path cosine --prediction v --draw uniform --solver ddim"
-      " --sample-steps 50",
-    ),
-    "score matching": (
-      "score",
-      "edm digits --prediction score --weight noise --solver euler_maruyama"
-      " --sample-steps 200",
-    ),
-    "flow matching": (
-      "flow",
-      "edm digits --path linear --prediction velocity --level-mean 0"
-      " --level-std 1 --solver euler --sample-steps 50",
-    ),
-  },
-}
+
+
+_FOUND = tomllib.loads(
+  pathlib.Path(__file__).with_name("quality.toml").read_text()
+)
+TRAININGS, COLUMNS = _FOUND["trainings"], _FOUND["columns"]
 # A row of methods from another row's training, sampled in another way.
 RESAMPLED = {"DDIM": ("DDPM", {"solver": "ddim", "sample_steps": 50})}
+
+
+QUANTILES = ("nearest_10", "nearest_50", "nearest_90")
+# Of the Frechet distance on test, from its floor.
+GOALS = {
+  "flow": ("the floor + .1", lambda floor: floor + 0.1),
+  "score": ("1.3 x the floor", lambda floor: 1.3 * floor),
+  "corrected": ("1.3 x the floor", lambda floor: 1.3 * floor),
+  "gan": ("1.5 x the floor", lambda floor: 1.5 * floor),
+}
 
 
 def command(run: str, flags: str) -> list[str]:
@@ -106,15 +66,15 @@ def finished(run_dir: pathlib.Path) -> bool:
   """Whether the run has all its steps."""
   if not run_dir.exists():
     return False
-  wanted = runs.read_config(run_dir)["num_steps"]
-  return checkpoint.steps(runs.checkpoints(run_dir))[-1:] == [wanted]
+  wanted = trained.run.read_config(run_dir)["num_steps"]
+  return checkpoint.steps(trained.run.checkpoints(run_dir))[-1:] == [wanted]
 
 
 def measure(run: str, flags: str, **settings) -> dict:
   """One training, on validation and on test."""
   run_dir = train(run, flags)
   found = {
-    split: evaluated(run_dir, evaluate.Config(split=split, **settings))
+    split: evaluated(run_dir, trained.evaluate.Config(split=split, **settings))
     for split in ("validation", "test")
   }
   if settings:  # of a training that has its own row
@@ -122,7 +82,7 @@ def measure(run: str, flags: str, **settings) -> dict:
       f"--{name.replace('_', '-')} {value}" for name, value in settings.items()
     )
     return found | dict(
-      command=f"python -m {evaluate.MODULE} {run_dir} {asked}"
+      command=f"python -m {trained.evaluate.MODULE} {run_dir} {asked}"
     )
   records = logging.read(run_dir / "metrics.jsonl")
   return found | dict(
@@ -131,30 +91,30 @@ def measure(run: str, flags: str, **settings) -> dict:
   )
 
 
-def evaluated(run_dir: pathlib.Path, config: evaluate.Config) -> dict:
+def evaluated(run_dir: pathlib.Path, config: trained.evaluate.Config) -> dict:
   """The run's record of these settings, measured if it has none."""
-  path = run_dir / evaluate.RESULTS
+  path = run_dir / trained.evaluate.RESULTS
   known = json.loads(path.read_text()) if path.exists() else {}
   record = known.get(config.split, {})
   asked = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-  last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
+  last = checkpoint.steps(trained.run.checkpoints(run_dir))[-1]
   if record.get("step") == last and asked.items() <= record.items():
     own = {"solver", "sample_steps", "grid"} - asked.keys()
-    config_of = runs.read_config(run_dir)
+    config_of = trained.run.read_config(run_dir)
     if all(record[name] == config_of.get(name) for name in own):
       return record
-  return evaluate.run(str(run_dir), config)
+  return trained.evaluate.run(str(run_dir), config)
 
 
 def curve(run: str, flags: str) -> dict:
   """All metrics over one long training, on validation; draws the figure."""
   run_dir = train(run, flags)
   found = {
-    step: evaluate.run(str(run_dir), evaluate.Config(step=step))
+    step: trained.evaluate.run(str(run_dir), trained.evaluate.Config(step=step))
     for step in CURVE_STEPS
   }
   rows = [record["metrics"] for record in found.values()]
-  plots.over_training(FIGURE, list(CURVE_STEPS), rows)
+  trained.plots.over_training(FIGURE, list(CURVE_STEPS), rows)
   return dict(
     command=f"python {shlex.join(command(run, flags))}", validation=found
   )
@@ -172,18 +132,168 @@ def part(name: str) -> dict:
   return rows
 
 
-def main() -> None:
-  """Trains, measures, merges and writes."""
-  parser = results.parser(__doc__)
-  parser.add_argument("parts", nargs="+", choices=list(TRAININGS))
-  args = parser.parse_args()
-  path = args.out / "quality.json"
-  found = json.loads(path.read_text()) if path.exists() else {}
+def block(rows: dict, split: str) -> list[str]:
+  """A table: the floor, the goal, the Gaussian, then a line a training."""
+  records = [row[split] for row in rows.values()]
+  first = records[0]["metrics"]
+  shown = [name for name in COLUMNS if first[name]["samples"] is not None]
+  titles = dict(floor="real, held out", goal="goal", gaussian="Gaussian")
+  lines = [
+    (title, *(number_text(first[n][key]) for n in shown))
+    for key, title in titles.items()
+  ]
+  for name, record in zip(rows, records, strict=True):
+    lines.append((name, *(cell(record["metrics"][n]) for n in shown)))
+  if len(rows) > 1 and all(name.startswith("seed ") for name in rows):
+    values = [[r["metrics"][n]["samples"] for r in records] for n in shown]
+    lines.append(("mean", *(f"{np.mean(value):.3f}" for value in values)))
+  head = [f"{split}, {records[0]['number']} a draw"]
+  return pages.table(" | ".join(head + [COLUMNS[n] for n in shown]), lines)
+
+
+def missed_lines(rows: dict) -> list[str]:
+  """What is in bold, in words, and what is no better than the Gaussian."""
+  lines = []
+  for split in ("validation", "test"):
+    metrics = {row: found[split]["metrics"] for row, found in rows.items()}
+    missed = _named(metrics, lambda m, name: m[name]["met"] is False)
+    lines.append(f"- Goals missed on {split}: {missed or 'none'}.")
+    worse = _named(metrics, _loses)
+    if worse:
+      lines.append(f"- Worse than the fitted Gaussian on {split}: {worse}.")
+  return lines
+
+
+def _named(metrics, holds):
+  """metric (row, row); metric (row): those where it holds."""
+  found = []
+  for name, title in COLUMNS.items():
+    title = f"nearest {title}" if title in ("50 %", "90 %") else title
+    rows = [row for row, m in metrics.items() if holds(m, name)]
+    if rows:
+      found.append(f"{title} ({', '.join(rows)})")
+  return "; ".join(found)
+
+
+def _loses(metrics, name):
+  """Whether a distance between distributions is above the Gaussian's."""
+  row = metrics[name]
+  if name in ("frechet", "kid"):
+    return row["samples"] > row["gaussian"]
+  return name == "coverage" and row["samples"] < row["gaussian"]
+
+
+def goal_line(name: str, rows: dict) -> str:
+  """The part's own goal, and what each training gets on test."""
+  what, rule = GOALS[name]
+  found = [row["test"]["metrics"]["frechet"] for row in rows.values()]
+  goal = rule(found[0]["floor"])
+  values = ", ".join(f"{row['samples']:.3f}" for row in found)
+  met = sum(row["samples"] <= goal for row in found)
+  return (
+    f"Goal of the Frechet distance on test: {what}, {goal:.3f}; {values}: met"
+    f" by {met} of {len(found)}."
+  )
+
+
+def curve_parts(row: dict) -> dict:
+  """The parts of the curve: a line a checkpoint, and when it passes."""
+  found = row["validation"]
+  last = list(found.values())[-1]["metrics"]
+  lines = [("real", *(number_text(last[n]["floor"]) for n in COLUMNS))]
+  for step, record in found.items():
+    lines.append((step, *(cell(record["metrics"][n]) for n in COLUMNS)))
+  return {
+    "curve, made": f"`{row['command']}`, validation.",
+    "curve": pages.table(" | ".join(("step", *COLUMNS.values())), lines),
+    "curve, passing": [passing(name, found) for name in QUANTILES],
+  }
+
+
+def passing(name: str, found: dict) -> str:
+  """When a distance to the training images falls below the real one's."""
+  title = f"{name.removeprefix('nearest_')} % quantile"
+  rows = {step: record["metrics"][name] for step, record in found.items()}
+  below = [s for s, r in rows.items() if r["samples"] < r["floor"]]
+  if not below:
+    return f"- The {title} stays above that of real images."
+  steps = list(rows)
+  before = steps[max(steps.index(below[0]) - 1, 0)]
+  missed = [step for step, row in rows.items() if row["met"] is False]
+  goal = f"misses its goal from step {missed[0]} on" if missed else "meets it"
+  return (
+    f"- The {title} of the distance to the nearest training image falls below"
+    f" that of real images between steps {before} and {below[0]}; it {goal}."
+  )
+
+
+def run_lines(rows: dict) -> list[str]:
+  """The commands, the seconds of training and the calls of a sample."""
+  lines = []
+  for name, row in rows.items():
+    seconds = f", {row['seconds']:.0f} s" if "seconds" in row else ""
+    calls = row["test"].get("calls")
+    cost = "" if calls is None else f", {calls} network calls a sample"
+    lines.append(f"- {name}: `{row['command']}`{seconds}{cost}")
+  return lines
+
+
+def tables(found: dict) -> dict:
+  """The parts of the page, of every part that has been measured."""
+  parts: dict = {}
+  for name, record in found.items():
+    rows, where = record["rows"], f"{name}, machine"
+    if name == "curve":
+      parts |= curve_parts(rows["curve"])
+    else:
+      tables = {s: block(rows, s) for s in ("validation", "test")}
+      parts |= {f"{name}, {split}": table for split, table in tables.items()}
+      parts[f"{name}, missed"] = missed_lines(rows)
+      parts[f"{name}, runs"] = run_lines(rows)
+    if name in GOALS:
+      parts[f"{name}, goal"] = goal_line(name, rows)
+    parts[where] = f"On {record['machine']}."
+  return parts
+
+
+def cell(row: dict) -> str:
+  """Mean and spread; in bold where the goal is missed."""
+  text = f"{row['samples']:.3f}"
+  if row["spread"]:
+    text += f" +- {row['spread']:.3f}"
+  return f"**{text}**" if row["met"] is False else text
+
+
+def number_text(value) -> str:
+  """A figure, an interval or a bound."""
+  match value:
+    case None | [None, None]:
+      return ""
+    case [None, high]:
+      return f"<= {high:.3f}"
+    case [low, None]:
+      return f">= {low:.3f}"
+    case [low, high]:
+      return f"[{low:.3f}, {high:.3f}]"
+  return f"{value:.3f}"
+
+
+def run(args) -> dict:
+  """Trains, measures and merges."""
+  found = pages.stored(args.out, "quality")
   for name in args.parts:  # what is measured is kept, whatever follows
     rows = json.loads(json.dumps(part(name)))
-    found[name] = dict(machine=results.machine(), rows=rows)
-    results.write(args.out, "quality", quality_page.page(found), found)
+    found[name] = dict(machine=runner.machine(), rows=rows)
+    pages.write(args.out, "quality", tables(found), found)
+  return found
 
 
-if __name__ == "__main__":
-  main()
+BENCHMARKS = {
+  "quality": runner.Benchmark(
+    run,
+    tables,
+    flags=lambda parser: parser.add_argument(
+      "parts", nargs="+", choices=list(TRAININGS)
+    ),
+  )
+}

@@ -71,9 +71,9 @@ class Network:
   model: Literal["auto", "unet", "dit", "mlp"] = "auto"
   """Network; auto is the U-Net for images and the MLP for points."""
   width: int = 32
-  """Channels of the U-Net at full size, or features of the DiT or MLP."""
+  """Number of U-Net channels at full size, or of DiT or MLP features."""
   multipliers: tuple[int, ...] = (1, 2)
-  """Multiples of width, one for each level of the U-Net."""
+  """Multiples of width, each at least 1, one for each U-Net level."""
   attention: tuple[int, ...] = (4,)
   """Image sizes, in pixels, at which the U-Net attends."""
   skips: Literal["add", "concat"] = "add"
@@ -127,7 +127,7 @@ class Averages:
   ema_decay: tuple[float, ...] = (0.999,)
   """Decays of the averages, each from 0 to 1; the first average is sampled."""
   ema_length: tuple[float, ...] = ()
-  """Relative lengths of EDM2's averages; .05 .1 recombine to any length."""
+  """Lengths of EDM2 averages relative to training, below .3; two recombine."""
   snapshot_every: int = 100
   """Number of steps between snapshots of EDM2's averages."""
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from benchmarks import mixture
 from jaxgen import diffusion_bound, fields, paths, samplers
 from jaxgen.data import oracles
+from tests.truth import mixture
 
 MIXTURE = oracles.Mixture(mixture.WEIGHTS, mixture.MEANS, np.full(3, 0.3))
 # The mixture's root mean square, for a prior of the same size at ratio 80.

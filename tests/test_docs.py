@@ -10,7 +10,10 @@ import statistics
 
 import pytest
 
-from benchmarks import pages, peers_page, tong_page
+from benchmarks import __main__ as benchmarks
+from benchmarks import pages
+from benchmarks.peers import peers
+from benchmarks.published import tong_tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -59,16 +62,18 @@ def test_commands_parse(words, monkeypatch, tmp_path):
   assert words[:2] == ["python", "-m"]
   monkeypatch.setattr("sys.argv", words[2:])
   seen = []
-  if words[2].startswith("benchmarks."):
+  if words[2] == "benchmarks":
+    if words[3:] in ([], ["pages"]):
+      return
     parse = argparse.ArgumentParser.parse_args
 
-    def parse_only(parser):
-      seen.append(parse(parser))
+    def parse_only(parser, given):
+      seen.append(parse(parser, given))
       raise KeyboardInterrupt
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
     with pytest.raises(KeyboardInterrupt):
-      importlib.import_module(words[2]).main()
+      benchmarks.main(words[3:])
     assert len(seen) == 1
     return
   script = importlib.import_module(words[2])
@@ -95,9 +100,35 @@ def records(name):
 
 
 def test_results_are_what_their_records_make():
-  for name, page in pages.PAGES.items():
-    text = (ROOT / f"docs/results/{name}.md").read_text()
-    assert page(records(name)) == text, f"python -m benchmarks.pages: {name}"
+  for name in benchmarks.BENCHMARKS:
+    if name not in benchmarks.NO_PAGE:
+      parts = benchmarks.load(name)[1].tables(records(name))
+      text = (ROOT / f"docs/results/{name}.md").read_text()
+      marked = {found[1] for found in pages.PART.finditer(text)}
+      assert parts.keys() == marked, name
+      assert pages.page(name, parts) == text, (
+        f"python -m benchmarks pages: {name}"
+      )
+
+
+def test_a_page_takes_the_parts_of_its_record_and_no_others():
+  text = "One <!-- a -->1<!-- end -->.\n\n<!-- b -->\n| x |\n<!-- end -->\n"
+  filled = pages.fill("name", text, dict(a="2", b=["| y |", "| z |"]))
+  expected = "One <!-- a -->2<!-- end -->.\n\n<!-- b -->\n| y |\n| z |\n"
+  assert filled == expected + "<!-- end -->\n"
+  assert "<!-- a -->Not measured.<!-- end -->" in pages.fill("name", text, {})
+  with pytest.raises(ValueError, match=r"name.md: expected marked parts \['c"):
+    pages.fill("name", text, dict(c="3"))
+
+
+def test_the_list_of_benchmarks(capsys):
+  benchmarks.main([])
+  text = capsys.readouterr().out
+  for name, (_, sentence) in benchmarks.BENCHMARKS.items():
+    assert f"{name} " in text and sentence in text
+    assert name in benchmarks.load(name)[0].BENCHMARKS
+  with pytest.raises(SystemExit, match=r"expected one of .*, got quantity"):
+    benchmarks.main(["quantity"])
 
 
 def readme_cells(title):
@@ -224,16 +255,18 @@ def claims():
   yield f"falls below that of real images between steps {before} and {after},"
   yield f"at the 90 % quantile from step {missed} on"
   errors = records("peers")["error"]["rows"]
-  of = {peers_page.label(row): row["rmse"] for row in errors}
+  of = {peers.label(row): row["rmse"] for row in errors}
   ours, peer = of["jaxgen rk4"], of["torchdiffeq rk4"]
   wins = [peer[grid][n] < ours[grid][n] for grid in ours for n in ours[grid]]
   yield f"Kutta's 3/8 rule, in {sum(wins)} of {len(wins)} columns"
   number = sum(row["library"] == "jaxgen" for row in errors)
   yield f"of our {number} rows has an error equal to that of the best of their"
   cells = records("tong")
-  low, clear, _ = tong_page.tally(tong_page.paired(cells))
+  low, clear, _ = tong_tables.tally(tong_tables.paired(cells))
   yield f"at or below torchcfm's in {low} of 8 cells, by more than two standard"
-  low, clear, above = tong_page.tally(tong_page.paired(cells, tong_page.LIKE))
+  low, clear, above = tong_tables.tally(
+    tong_tables.paired(cells, tong_tables.LIKE)
+  )
   assert clear == above == 0
   yield f"at or below in {low} cells and above in {8 - low}, in none by two"
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import mixture
 from jaxgen import fields, likelihood, paths, samplers, traces
 from jaxgen.data import oracles
+from tests.truth import mixture
 
 EXACT = traces.exact()
 MIXTURE = oracles.Mixture(mixture.WEIGHTS, mixture.MEANS, np.full(3, 0.3))

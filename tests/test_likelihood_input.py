@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, likelihood, paths, samplers, traces
+from tests.truth import mixture
 
 EXACT = traces.exact()
 LINEAR = paths.linear()

@@ -1,4 +1,4 @@
-"""benchmarks.mutants: what it changes, which tests it runs, what it counts."""
+"""The mutants benchmark: what it changes, the tests it runs, what it counts."""
 
 import io
 import itertools
@@ -6,7 +6,7 @@ import tokenize
 
 import pytest
 
-from benchmarks import mutants, mutants_page, mutations
+from benchmarks.checks import mutants, mutations
 
 SOURCE = '''"""One 1 + 2."""
 import numpy as np  # 3 - 4
@@ -150,17 +150,17 @@ def test_results_are_judged_and_counted():
     dict(mutant=list(mutant), outcome=outcome)
     for mutant, outcome in zip(drawn, outcomes, strict=True)
   ]
-  found = mutants_page.record(rows, {drawn[2].key(): "proof"})
+  found = mutants.counted(rows, {drawn[2].key(): "proof"})
   row = dict(killed=2, timeout=1, survived=1, equivalent=1)
   assert found["folders"] == {"jaxgen": row}
   assert found["redrawn"] == 1
-  assert found["survived"] == [mutants_page.line(drawn[1])]
-  assert found["equivalent"] == [[mutants_page.line(drawn[2]), "proof"]]
-  assert "| all | 5 | 2 | 1 | 1 | 1 | 75.0 % |" in mutants_page.section(found)
+  assert found["survived"] == [mutations.line(drawn[1])]
+  assert found["equivalent"] == [[mutations.line(drawn[2]), "proof"]]
+  assert "| all | 5 | 2 | 1 | 1 | 1 | 75.0 % |" in mutants.section(found)
 
 
 def test_proofs_are_of_lines_that_exist():
-  proofs = mutants.equivalents()
+  proofs = mutations.equivalents()
   assert all(proof.strip() for proof in proofs.values())
   lines = {(file, before) for file, _, before, _ in proofs}
   known = set()

@@ -1,11 +1,13 @@
 """A run that dies in every way, one after the other, ends as the unbroken one.
 
-benchmarks/crashes.py does the same at twenty random moments of a larger run.
+benchmarks/checks/crashes.py does the same at twenty random moments of a larger
+run.
 """
 
 import signal
 
-from benchmarks import crashes
+from benchmarks import pages
+from benchmarks.checks import crashes
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
 
@@ -31,13 +33,13 @@ def test_killed_stopped_and_without_a_disk(tmp_path):
   assert ended["code"] == -signal.SIGKILL and ended["step"] < 200
 
   process = crashes.start(TOY, run_dir, cache)  # killed inside a save
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   (ended,) = crashes.end(process, run_dir, signal.SIGKILL, in_save=True)
   assert ended["code"] == -signal.SIGKILL and ended["checkpoints"]
   assert not (run_dir / "samples.png").exists()
 
   process = crashes.start(TOY, run_dir, cache)  # stopped
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   (ended,) = crashes.end(process, run_dir, signal.SIGTERM)
   assert ended["code"] == 128 + signal.SIGTERM and not ended["in_save"]
   step = ended["checkpoints"][-1]
@@ -45,7 +47,7 @@ def test_killed_stopped_and_without_a_disk(tmp_path):
   assert crashes.last_line(run_dir).startswith(said)
 
   process = crashes.start(TOY, run_dir, cache)  # no room to write
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   crashes.fill(process, None)
   assert process.wait() == 2
   assert crashes.last_line(run_dir).startswith("error: ")
@@ -76,10 +78,12 @@ def test_the_page_counts():
     dict(how="full disk", ends=[dict(said="error: full")], differing=[]),
   ]
   record = dict(machine="cpu", flags="smoke", kills=2, seed=0, minutes=1.0)
-  page = crashes.markdown(record | dict(compared=9, cases=cases))
+  parts = crashes.tables(record | dict(compared=9, cases=cases))
+  page = pages.page("crashes", parts)
   assert "| SIGKILL | 2 | 3 | 2 | 1 |" in page
   assert "| full disk | 1 | 1 | - | 1 |" in page
   assert (
-    "(9 arrays, records and pictures)" in page and "--seed 0` on cpu" in page
+    parts["compared"] == "9 arrays, records and pictures"
+    and "--seed 0` on cpu" in page
   )
-  assert page.endswith("\nOn the full disk: `error: full`\n")
+  assert parts["said"] == "On the full disk: `error: full`"

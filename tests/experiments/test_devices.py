@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import devices
+from benchmarks.speed import steps
 from experiments import edm, sample
 from experiments.lib import figures, report, tables
 from jaxgen.training import checkpoint, logging, sharding, step
@@ -119,7 +119,7 @@ def test_eight_devices_train_as_one(smoke, shard):
 
 def test_only_the_expected_collectives(smoke):
   """Gradients and loss in one sum, and a gather of each split parameter."""
-  found = {name: devices.collectives(smoke[name][2]) for name in smoke}
+  found = {name: steps.collectives(smoke[name][2]) for name in smoke}
   assert found == {
     "one": {},
     "replicated": {"all-reduce": 1},
@@ -132,19 +132,19 @@ def test_only_the_expected_collectives_of_a_transformer():
     SMOKE, model="dit", width=16, num_blocks=1, num_heads=2, dropout=0.1
   )
   mesh = sharding.mesh(jax.devices()[:NUM])
-  places, program = devices.lower(
-    devices.parts(config), mesh, sharding.longest_axis(64)
+  places, program = steps.lower(
+    steps.parts(config), mesh, sharding.longest_axis(64)
   )
   player = places.players["model"]
   number = sum(bool(place.spec) for place in jax.tree.leaves(player.params))
   assert number > 10
-  found = devices.collectives(program.compile().as_text())
+  found = steps.collectives(program.compile().as_text())
   assert found == {"all-reduce": 1, "all-gather": number}
 
 
 def test_the_demo_takes_a_sixth_of_a_device():
   mesh = sharding.mesh(jax.devices()[:NUM])
-  shapes = devices.parts(edm.PRESETS["digits"][1]).shapes
+  shapes = steps.parts(edm.PRESETS["digits"][1]).shapes
   sizes = {}
   for shard, rule in tables.SHARDS.items():
     places = sharding.shardings(shapes, mesh, rule)

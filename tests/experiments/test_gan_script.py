@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from benchmarks import crashes
+from benchmarks.checks import crashes
 from experiments import encode, evaluate, gan, sample
 from experiments.lib import datasets, gans
 from experiments.lib import run as runs
@@ -225,7 +225,7 @@ def test_a_killed_process_ends_as_the_unbroken_one(tmp_path):
   cache, whole, run_dir = (tmp_path / n for n in ("cache", "whole", "run"))
   crashes.finish(flags, whole, cache, gan.MODULE)
   process = crashes.start(flags, run_dir, cache, gan.MODULE)
-  assert crashes.wait_for(process, crashes.trained(run_dir))
+  assert crashes.wait_for(process, crashes.completed(run_dir))
   (ended,) = crashes.end(process, run_dir, signal.SIGKILL, in_save=True)
   assert ended["code"] == -signal.SIGKILL and 0 < ended["step"] < 200
   crashes.finish(flags, run_dir, cache, gan.MODULE)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import mixture
 from jaxgen import samplers
+from tests.truth import mixture
 
 SEED = 3
 

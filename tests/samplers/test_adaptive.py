@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, samplers
+from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("vp")
 ENDS = {name: mixture.time("vp", r) for name, r in (("low", 0.05), ("high", 9))}

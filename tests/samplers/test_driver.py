@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from benchmarks import mixture
 from jaxgen import fields, samplers
 from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
+from tests.truth import mixture
 
 every_solver = pytest.mark.parametrize("name", SOLVERS)
 each_kind = pytest.mark.parametrize("name", FEW)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, predictions, samplers
+from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("linear")
 NAMES = ("euler", "heun", "ddim", "euler_maruyama", "ancestral")

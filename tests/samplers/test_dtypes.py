@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, likelihood, paths, predictions, samplers, traces
 from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
+from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("vp")
 HALF = "bfloat16", "float16"

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, paths, samplers
 from jaxgen.samplers import fitting
+from tests.truth import mixture
 
 MEAN, STD = 0.8, 0.5
 LOW, HIGH = 0.01, 20.0

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, paths, samplers
 from jaxgen.samplers import forms, multistep
 from tests.samplers.menu import FEW, SOLVERS
+from tests.truth import mixture
 
 # The same number of times, all different and with a pair and three alike.
 PLAIN = np.geomspace(1.9, 0.05, 9)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from benchmarks import mixture
 from jaxgen import paths, samplers
+from tests.truth import mixture
 
 GRIDS = ("karras", "log_snr", "uniform", "cosine", "sigmoid", "shifted")
 

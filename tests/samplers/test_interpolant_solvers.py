@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
-from benchmarks import mixture, recursion
 from jaxgen import fields, paths, samplers
 from jaxgen.data import oracles
 from jaxgen.losses import flow_matching
+from tests.truth import mixture, recursion
 
 DATA, SOURCE = (0.8, 0.3), (-0.5, 0.7)  # means and standard deviations
 STD = 0.9

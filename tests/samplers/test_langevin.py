@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from benchmarks import mixture, orders, recursion
 from jaxgen import fields, samplers
+from tests.truth import mixture, orders, recursion
 
 DOWN = orders.RATIO_MAX, orders.RATIO_MIN
 NORMAL = fields.from_log_density(lambda x: -jnp.sum(x**2) / 2)

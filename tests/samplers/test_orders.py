@@ -1,8 +1,8 @@
 """Fitted orders of the deterministic solvers: docs/results/orders.md, asserted.
 
-What is measured, and against what, is said in benchmarks/orders.py. A multistep
-method claims its own order on a grid with a graded first step, and what its own
-start leaves of it on a plain one.
+What is measured, and against what, is said in tests/truth/orders.py. A
+multistep method claims its own order on a grid with a graded first step, and
+what its own start leaves of it on a plain one.
 """
 
 import itertools
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture, orders
 from jaxgen import samplers
+from tests.truth import mixture, orders
 
 # Leaves of the plan that all Runge-Kutta methods share and these do not read.
 UNREAD = {"euler": {"middle", "end"}, "heun": {"middle"}, "midpoint": {"end"}}

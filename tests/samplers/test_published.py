@@ -12,8 +12,8 @@ import mixture_runs
 import numpy as np
 import pytest
 
-from benchmarks import mixture
 from jaxgen import fields, paths, predictions, samplers
+from tests.truth import mixture
 
 X = np.array([0.7, -0.4])
 NUM_STEPS = 17  # with the final denoise, the paper's N = 18

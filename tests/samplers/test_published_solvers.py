@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from benchmarks import mixture
 from jaxgen import samplers
+from tests.truth import mixture
 
 NAME = "vp"
 RATIOS = 20.0 * np.array([1, 0.6, 0.25, 0.12, 0.05, 0.011, 0.004, 0.002])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from benchmarks import mixture
 from jaxgen import fields, paths, samplers
 from tests.samplers.menu import DETERMINISTIC, SOLVERS
+from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("linear")
 X = np.array([0.9, -1.4])

@@ -1,6 +1,6 @@
 """The stochastic solvers' exact affine recursion, and its limit.
 
-benchmarks/recursion.py says how the maps of the steps are probed and what they
+tests/truth/recursion.py says how the maps of the steps are probed and what they
 converge to; docs/results/orders.md has the same figures. No Monte Carlo.
 """
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import mixture, orders, recursion
 from jaxgen import fields, samplers
+from tests.truth import mixture, orders, recursion
 
 DOWN = orders.RATIO_MAX, orders.RATIO_MIN
 claims = orders.stochastic()

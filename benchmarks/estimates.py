@@ -1,0 +1,299 @@
+"""Estimates of log-likelihoods: intervals, and bits per dimension of a run.
+
+Bits per dimension of digits by the probability flow and the diffusion bound.
+
+The images have 17 levels, and the network was trained on bare levels: its
+density near them has no limit, so that a level's probability is reached by
+dequantisation with the path's own noise at a ratio chosen on validation. The
+uniform one at t_min stands beside, with its truncation.
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from benchmarks import pages, trained
+from jaxgen import (
+  dequantisation,
+  diffusion_bound,
+  likelihood,
+  paths,
+  samplers,
+  traces,
+)
+from jaxgen.data import oracles
+
+REPETITIONS = 1000
+RATIOS = (0.02, 0.03, 0.04, 0.05, 0.06)
+NUM_STEPS, PROBES = 24, 2
+CHUNK = 60
+
+
+def gaussian(dim: int, low: float, high: float) -> oracles.Mixture:
+  """N(m, C), the eigenvalues of C from low to high, in a random basis."""
+  rng = np.random.default_rng(dim)
+  basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+  covariance = basis * np.geomspace(low, high, dim) @ basis.T
+  return oracles.gaussian(rng.standard_normal(dim) / 2, covariance)
+
+
+def density(law, path, solve, x, key, trace):
+  """The log-density of x_t at ratio .002; its own prior."""
+  high = path.ends(0.002, 80.0)[1]
+  return likelihood.log_prob(
+    solve,
+    law.field(path),
+    x,
+    key,
+    prior=lambda x: law.log_prob(path, x, high),
+    trace=trace,
+  )
+
+
+def coverage(dim=16, num_steps=24):
+  """95 % intervals of one point's log-density over fresh probes."""
+  with jax.enable_x64(True):
+    law, path = gaussian(dim, 0.01, 2.0), paths.linear()
+    times = samplers.grids.karras(path, num_steps)[::-1]
+    solve = likelihood.along(samplers.rk4(), times)
+    x = jax.jit(law.sample)(jax.random.key(1))
+    run = jax.jit(
+      lambda key, trace: density(law, path, solve, x, key, trace),
+      static_argnums=1,
+    )
+    truth = run(jax.random.key(0), traces.exact()).log_prob
+    kinds = {
+      "signs": traces.hutchinson(6),
+      "signs, more": traces.hutchinson(12),
+      "normal": traces.hutchinson(12, jax.random.normal),
+      "Hutch++": traces.hutchpp(4),
+    }
+    rows = []
+    for name, trace in kinds.items():
+      keys = jax.random.split(jax.random.key(2), REPETITIONS)
+      found = jax.jit(jax.vmap(lambda key, t=trace: run(key, t)))(keys)
+      error = np.asarray(found.log_prob - truth)
+      se = np.asarray(found.standard_error)
+      quantile = stats.t.ppf(0.975, trace.num_estimates - 1)
+      rows.append(
+        dict(
+          probes=name,
+          num_products=trace.num_products(dim),
+          degrees=trace.num_estimates - 1,
+          covered=np.mean(np.abs(error) < quantile * se),
+          rms=np.sqrt(np.mean(error**2)),
+          standard_error=np.sqrt(np.mean(se**2)),
+        )
+      )
+  return rows
+
+
+class Model(NamedTuple):
+  """A run of experiments.edm and its averaged parameters."""
+
+  config: Any
+  data: Any
+  method: Any
+  params: Any
+
+
+def load(run_dir: pathlib.Path) -> Model:
+  """A run of experiments.edm on digits.
+
+  Raises:
+    FileNotFoundError: there is no run, or no checkpoint.
+    ValueError: it is not a run of this version on digits.
+  """
+  config, data, method = trained.drawing.read(run_dir)
+  if config.data != "digits":
+    raise ValueError(f"{run_dir}: expected a run on digits, got {config.data}")
+  params = trained.averages.load(config, method)
+  return Model(config=config, data=data, method=method, params=params)
+
+
+def _field(model, label):
+  return trained.build.make_field(model.method, model.params, label)
+
+
+def _prior_std(model, ratio_max=80.0):
+  path = model.method.sample_path
+  t = path.ends(0.002, ratio_max)[1]
+  return float(np.hypot(path.alpha(t) * model.config.sigma_data, path.sigma(t)))
+
+
+def over(model, run, split, *rest, number=None, seed=0):
+  """run(image, label, key, *rest) over a split, chunk by chunk: [N] leaves."""
+  images, labels = (a[:number] for a in model.data.split(split))
+  keys = jax.random.split(jax.random.key(seed), len(images))
+  size, parts = min(CHUNK, len(images)), []
+  for i in range(0, len(images), size):
+    rows = np.arange(i, i + size) % len(images)  # one size, one program
+    part = run(images[rows], labels[rows], keys[rows], *rest)
+    parts.append(jax.tree.map(lambda a: np.asarray(a)[: len(images) - i], part))
+  return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def grid(model, ratio, num_steps=NUM_STEPS):
+  """Times from a noise ratio up to 80."""
+  path = model.method.sample_path
+  return samplers.grids.karras(path, num_steps, ratio_min=ratio)[::-1]
+
+
+def flow(model, kind, trace):
+  """Jitted: (images, labels, keys, times) -> parts of the bound by the flow."""
+  path, levels = model.method.sample_path, model.data.levels
+  prior = likelihood.normal(_prior_std(model))
+
+  def one(image, label, key, times):
+    field, t = _field(model, label), times[0]
+    draw_key, probe_key, last_key = jax.random.split(key, 3)
+    if kind == "noise":
+      draw = dequantisation.gaussian(draw_key, image, levels, path, t)
+      x, change = draw.x, jnp.zeros(())
+    else:
+      draw = dequantisation.uniform(draw_key, image, levels)
+      x = path.alpha(t) * draw.x
+      change = likelihood.truncation(field, x, t, last_key, trace=trace)
+    solve = likelihood.along(samplers.rk4(), times)
+    found = likelihood.log_prob(
+      solve, field, x, probe_key, prior=prior, trace=trace
+    )
+    return dict(
+      total=-(found.log_prob + draw.correction + change),
+      prior=-found.prior,
+      divergence=-found.divergence,
+      dequantisation=-draw.correction,
+      truncation=-change,
+      inner=found.standard_error,
+    )
+
+  return jax.jit(jax.vmap(one, (0, 0, 0, None)))
+
+
+def bound(model, ratio, times=None, num_cells=48):
+  """Jitted: (images, labels, keys) -> parts of the diffusion bound."""
+  settings = dict(
+    prior_std=_prior_std(model),
+    reconstruction=diffusion_bound.levels(model.data.levels),
+  )
+
+  def one(image, label, key):
+    field = _field(model, label)
+    if times is None:
+      found = diffusion_bound.continuous(
+        field, image, key, num_cells=num_cells, ratio_min=ratio, **settings
+      )
+    else:
+      found = diffusion_bound.discrete(field, image, times, key, **settings)
+    parts = found._asdict()
+    return parts | dict(inner=parts.pop("standard_error"))
+
+  return jax.jit(jax.vmap(one))
+
+
+def summary(model, parts: dict[str, Any], **settings) -> dict:
+  """Bits/dim: means, the error over images, and its part from the draws."""
+  size = int(np.prod(model.data.shape))
+  bits = {k: v / (size * np.log(2)) for k, v in parts.items()}
+  number = len(bits["total"])
+  inner = bits.pop("inner")
+  return settings | dict(
+    number=number,
+    parts={k: float(v.mean()) for k, v in bits.items()},
+    error=float(bits["total"].std(ddof=1) / np.sqrt(number)),
+    inner=float(np.sqrt(np.sum(inner**2)) / number),
+  )
+
+
+def round_trip(model, num_steps=48, number=CHUNK):
+  """The largest difference of images encoded to ratio 80 and decoded."""
+  path = model.method.sample_path
+  times = samplers.grids.karras(path, num_steps)
+  solver = samplers.rk4()
+
+  def one(image, label, key):
+    field = _field(model, label)
+    x = path.alpha(times[-1]) * image
+    latent = samplers.integrate(solver, field, x, times[::-1], key)
+    back = samplers.integrate(solver, field, latent, times, key)
+    return jnp.abs(back - x).max() / path.alpha(times[-1])
+
+  found = over(model, jax.jit(jax.vmap(one)), "test", number=number)
+  return dict(
+    num_steps=num_steps,
+    number=number,
+    largest=float(found.max()),
+    median=float(np.median(found)),
+  )
+
+
+def measure(run_dir: pathlib.Path) -> dict:
+  """Chooses the ratio on validation, measures on test."""
+  model = load(run_dir)
+  path = model.method.sample_path
+  run = flow(model, "noise", traces.hutchinson(PROBES))
+  validation = []
+  for ratio in RATIOS:
+    times = grid(model, ratio)
+    found = over(model, run, "validation", times, number=90, seed=1)
+    validation.append(summary(model, found, kind="flow", ratio=ratio))
+  ratio = min(validation, key=lambda row: row["parts"]["total"])["ratio"]
+  times = grid(model, ratio)
+  exact = flow(model, "noise", traces.exact())
+  uniform = flow(model, "uniform", traces.hutchinson(PROBES))
+  chain = samplers.grids.log_snr(path, 64, ratio_min=ratio)
+  first = dict(number=CHUNK // 2)
+  jobs = {
+    "flow": (run, ratio, (times,), {}),
+    "flow, finer": (run, ratio, (grid(model, ratio, 2 * NUM_STEPS),), {}),
+    "flow, few images": (run, ratio, (times,), first),
+    "flow, the same by the exact trace": (exact, ratio, (times,), first),
+    "flow, uniform dequantisation": (
+      *(uniform, 0.002, (grid(model, 0.002, 2 * NUM_STEPS),)),
+      dict(number=2 * CHUNK),
+    ),
+    "bound, continuous time": (bound(model, ratio), ratio, (), {}),
+    "bound, 64 steps": (bound(model, ratio, chain), ratio, (), {}),
+  }
+  rows = []
+  for name, (run, ratio, rest, settings) in jobs.items():
+    found = over(model, run, "test", *rest, **settings)
+    rows.append(summary(model, found, kind=name, ratio=ratio))
+  return dict(
+    run=str(run_dir),
+    rows=rows,
+    validation=validation,
+    round_trip=round_trip(model),
+  )
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  trip, lines = record["round_trip"], []
+  for r in record["rows"]:
+    parts = dict(r["parts"])
+    bits = f"{parts.pop('total'):.3f} +- {r['error']:.3f}"
+    named = ", ".join(f"{k} {v:.3f}" for k, v in parts.items() if v)
+    row = r["kind"], f"{r['ratio']:g}", r["number"], bits
+    lines.append((*row, f"{r['inner']:.4f}", named))
+  tried = ", ".join(
+    f"{row['ratio']:g}: {row['parts']['total']:.3f}"
+    for row in record["validation"]
+  )
+  head = "estimator | ratio | images | bits/dim | of draws | parts"
+  return dict(
+    digits_run=f"`{record['run']}`, 17 levels, test split, bits/dim of"
+    " P(image | label):",
+    bits=pages.table(head, lines),
+    tried=tried,
+    round_trip=[
+      f"{trip['number']} test images in float32, {trip['num_steps']} Karras"
+      " steps of rk4 from ratio .002 to 80 and back:",
+      f"largest difference of a pixel {trip['largest']:.1e}, median over images"
+      f" {trip['median']:.1e} (goal 1e-3).",
+    ],
+  )

@@ -1,0 +1,285 @@
+"""What every benchmark is, its command line, and the runner that goes on.
+
+A benchmark is a function from the command line's settings to a record, and one
+from the record to the parts of its page (benchmarks/pages.py). Those that take
+long store each finished cell, with the settings that it was measured with, in
+one ordinary JSON file; a cell whose settings are not those asked for is
+measured again. The file is written whole or not at all, by one process at a
+time, so that a run may be cut off anywhere and goes on from there.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import math
+import os
+import pathlib
+import platform
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class Benchmark(NamedTuple):
+  """What the command line runs.
+
+  Attributes:
+    run: settings -> record; None is one that has no page.
+    tables: record -> {part of the page: its lines}; None: it has no page.
+    counts: flags that are integers of at least 1, and their defaults.
+    flags: adds other flags to the parser.
+    resumes: whether it has --resume, and else starts anew.
+    check: (parser, settings) -> None, before anything is measured.
+    fails: whether the command is to exit with 1, by the record.
+  """
+
+  run: Callable[[argparse.Namespace], Any]
+  tables: Callable[[Any], dict] | None = None
+  counts: Mapping[str, int] = {}
+  flags: Callable[[argparse.ArgumentParser], Any] = lambda parser: None
+  resumes: bool = False
+  check: Callable | None = None
+  fails: Callable[[Any], bool] = lambda record: False
+
+  def parse(self, name: str, doc: str | None, words: list[str]):
+    """The settings of a command line.
+
+    Raises:
+      SystemExit: they are invalid.
+    """
+    parser = argparse.ArgumentParser(
+      prog=f"python -m benchmarks {name}",
+      description=doc,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for flag, default in self.counts.items():
+      parser.add_argument(f"--{flag}", type=positive, default=default)
+    parser.add_argument("--out", type=pathlib.Path, default="docs/results")
+    if self.resumes:
+      parser.add_argument(
+        "--resume", action="store_true", help="go on after what is stored"
+      )
+    self.flags(parser)
+    args = parser.parse_args(words)
+    if "run" in args:
+      check_run(parser, args)
+    if self.check is not None:
+      self.check(parser, args)
+    return args
+
+
+def positive(text: str) -> int:
+  """An integer of at least 1, of the command line."""
+  if not (text.isdecimal() and int(text) >= 1):
+    raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+  return int(text)
+
+
+def run_flag(parser: argparse.ArgumentParser) -> None:
+  """Adds --run: the directory of a trained model, or none to leave it out."""
+  parser.add_argument("--run", default="runs/demo")
+
+
+def seed_flag(parser: argparse.ArgumentParser) -> None:
+  """Adds --seed, of what is drawn."""
+  parser.add_argument("--seed", type=int, default=0)
+
+
+def check_run(parser: argparse.ArgumentParser, args) -> None:
+  """Rejects a --run that cannot be read."""
+  from benchmarks import trained  # heavy, and few benchmarks need it
+
+  if args.run != "none":
+    try:
+      trained.drawing.read(args.run)
+    except (OSError, ValueError) as error:
+      parser.error(f"{error} (make demo trains one; --run none leaves it out)")
+
+
+def machine() -> str:
+  """Where it was measured: cores, jax and Python."""
+  cores = len(os.sched_getaffinity(0))
+  return (
+    f"{jax.devices()[0].device_kind} ({cores} cores), jax {jax.__version__},"
+    f" Python {platform.python_version()}"
+  )
+
+
+class Cell(NamedTuple):
+  """What is measured once: a column, a method, a seed.
+
+  Attributes:
+    column: of the table.
+    method: the row.
+    seed: of data, weights and draws.
+  """
+
+  column: str
+  method: str
+  seed: int
+
+  def name(self) -> str:
+    """column/method/seed."""
+    return f"{self.column}/{self.method}/{self.seed}"
+
+
+def read(path: pathlib.Path) -> dict:
+  """{name: {"settings", "values"}} of the file; nothing if there is none.
+
+  Raises:
+    ValueError: the file is not such a record.
+  """
+  if not path.exists():
+    return {}
+  try:
+    found = json.loads(path.read_text())
+    if all({"settings", "values"} <= set(cell) for cell in found.values()):
+      return found
+  except (ValueError, AttributeError, TypeError):
+    pass
+  raise ValueError(f"{path}: expected a table's cells, delete it to start anew")
+
+
+def known(path: pathlib.Path, name: str, settings: dict) -> dict | None:
+  """A cell's values, or None if it was not measured with these settings."""
+  found = read(path).get(name)
+  if found is None or found["settings"] != settings:
+    return None
+  return found["values"]
+
+
+def store(path: pathlib.Path, name: str, settings: dict, values: dict) -> None:
+  """Adds a cell, by a new file in the place of the old one."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with _locked(path.parent):
+    record = read(path) | {name: dict(settings=settings, values=values)}
+    new = path.with_suffix(f".{os.getpid()}.new")
+    new.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(new, path)
+
+
+def start(path: pathlib.Path, resume: bool) -> None:
+  """Forgets what is stored, unless it is to be gone on from."""
+  if not resume:
+    path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+  """No other process stores in the folder meanwhile."""
+  place = os.open(folder, os.O_RDONLY)
+  try:
+    fcntl.flock(place, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(place)
+
+
+def complete(
+  path: pathlib.Path,
+  cells: list[Cell],
+  settings: dict,
+  measure: Callable[[list[Cell]], Iterable[dict]] | None,
+) -> list[dict]:
+  """Values of all cells, with their seed; those missing are measured first.
+
+  Args:
+    path: of the file.
+    cells: of one column and method.
+    settings: what they are measured with, of strings, numbers and lists.
+    measure: cells -> their values in turn; each is stored as it comes. None:
+      cells that are missing are left out.
+  """
+  missing = [c for c in cells if known(path, c.name(), settings) is None]
+  if missing and measure is not None:
+    for cell, values in zip(missing, measure(missing), strict=True):
+      store(path, cell.name(), settings, values)
+      print(cell.name(), values, flush=True)
+  found = [(cell.seed, known(path, cell.name(), settings)) for cell in cells]
+  return [dict(values, seed=seed) for seed, values in found if values]
+
+
+def store_flags(parser: argparse.ArgumentParser) -> None:
+  """--store and --stored."""
+  parser.add_argument("--store", type=pathlib.Path, default="runs/tables")
+  parser.add_argument(
+    "--stored", action="store_true", help="measure nothing: write what there is"
+  )
+
+
+def share(text: str) -> float:
+  """A share of the steps, of the command line."""
+  found = float(text)
+  if not 0 < found < math.inf:
+    raise argparse.ArgumentTypeError(f"expected above 0, got {text}")
+  return found
+
+
+class Table(NamedTuple):
+  """A table whose cells are measured one by one.
+
+  Attributes:
+    columns: all of them.
+    rows: column -> its methods.
+    settings: (column, method, budget) -> what a cell is measured with.
+    measure: (cells of a column and method, settings) -> their values in turn.
+    seeds: (method, seeds asked for) -> seeds of the row.
+  """
+
+  columns: tuple[str, ...]
+  rows: Callable[[str], tuple[str, ...]]
+  settings: Callable[[str, str, float], dict]
+  measure: Callable[[list[Cell], dict], Iterable[dict]]
+  seeds: Callable[[str, int], int] = lambda method, number: number
+
+
+def each(measure: Callable[[Cell, dict], dict]) -> Callable:
+  """Measures the cells of a row in turn."""
+  return lambda row, how: (measure(cell, how) for cell in row)
+
+
+def of_cells(name: str, table: Table, tables, num_seeds: int) -> Benchmark:
+  """The benchmark of a table: what is stored is not measured again."""
+
+  def flags(parser):
+    store_flags(parser)
+    parser.add_argument("--pairs", nargs="+", help="columns; all by default")
+    parser.add_argument(
+      "--budget", type=share, default=1.0, help="share of every recipe's steps"
+    )
+
+  def check(parser, args):
+    columns = ", ".join(table.columns)
+    for column in args.pairs or ():
+      if column not in table.columns:
+        parser.error(f"--pairs: expected some of {columns}, got {column}")
+    try:
+      read(args.store / f"{name}.json")
+    except ValueError as error:
+      parser.error(str(error))
+
+  def run(args):
+    path, found = args.store / f"{name}.json", {}
+    for column in args.pairs or table.columns:
+      for method in table.rows(column):
+        how = table.settings(column, method, args.budget)
+        measure = lambda row, how=how: table.measure(row, how)
+        number = table.seeds(method, args.seeds)
+        row = [Cell(column, method, seed) for seed in range(number)]
+        values = complete(path, row, how, None if args.stored else measure)
+        if values:
+          found.setdefault(column, {})[method] = values
+    if not found:
+      raise SystemExit(f"--stored: expected finished cells in {path}, got none")
+    words = f" --seeds {args.seeds} --budget {args.budget:g}"
+    if args.pairs:
+      words += " --pairs " + " ".join(map(shlex.quote, args.pairs))
+    command = f"python -m benchmarks {name}{words}"
+    return dict(command=command, machine=machine(), cells=found)
+
+  return Benchmark(run, tables, dict(seeds=num_seeds), flags, check=check)

@@ -1,0 +1,248 @@
+"""What optimal pairing costs beside a train step, SciPy and POT; and what
+score-matching losses cost beside the denoising loss.
+
+  pip install -r benchmarks/requirements.txt          # for POT's column
+  python -m benchmarks pairing          about 5 minutes on two CPU cores
+
+Pairing: from two clouds to a permutation, each time of a new batch, by
+couplings.exact, by scipy.optimize.linear_sum_assignment on the squared
+distances, by POT's emd on them, in turn; couplings.exact and a train step of
+the digits U-Net at batch 256, in turn. Losses: a train step of the same
+network, draws and optimizer with each loss, in turn.
+"""
+
+import importlib.util
+import itertools
+
+import jax
+import numpy as np
+import optax
+import scipy
+from scipy import optimize
+from scipy.spatial import distance
+
+from benchmarks import pages, runner
+from benchmarks.speed import overhead
+from jaxgen import couplings, levels, paths, predictions
+from jaxgen.data import digits, toy
+from jaxgen.losses import denoising, score_matching
+from jaxgen.models import mlp, unet
+from jaxgen.training import ema, state, step
+
+SIZES = (256, 512, 1024)
+GOAL = 0.2
+LOSSES = ("denoising", "sliced", "sliced_vr", "implicit")
+STEP = "U-Net's step"
+
+
+def networks():
+  """{name: (model, shape of an example, batch size)}."""
+  return {
+    "MLP, 2-D": (mlp.MLP(), (2,), 256),
+    "MLP, 64-D": (mlp.MLP(), (64,), 256),
+    "U-Net, 8 x 8": (unet.UNet(attention=(4,)), (8, 8, 1), 32),
+  }
+
+
+def cloud_fns():
+  """{name: (repetition, size) -> (data [N, D], source [N, D])}."""
+  images = digits.load("train")[0].reshape(-1, 64)
+  rings, moons = (
+    jax.jit(jax.vmap(law.sample))
+    for law in (toy.eight_gaussians(), toy.moons())
+  )
+
+  def digits_and_noise(i, size):
+    rng = np.random.default_rng(i)
+    rows = rng.choice(len(images), size, replace=False)
+    return images[rows], rng.standard_normal((size, 64), "float32")
+
+  def plane(i, size):
+    keys = jax.random.split(jax.random.key(i), (2, size))
+    return np.asarray(rings(keys[0])), np.asarray(moons(keys[1]))
+
+  return {"64-D, digits": digits_and_noise, "2-D, 8 Gaussians": plane}
+
+
+def by_scipy(data, source):
+  """The assignment on squared distances, nothing before it."""
+  cost = distance.cdist(data, source, "sqeuclidean")
+  return optimize.linear_sum_assignment(cost)[1]
+
+
+def by_pot(data, source):
+  """POT's network simplex between uniform weights, its plan as an order."""
+  import ot
+
+  weights = np.full(len(data), 1 / len(data))
+  plan = ot.emd(weights, weights, ot.dist(data, source))
+  return plan.argmax(1)
+
+
+def pairing_fns():
+  """{name: (data, source) -> order}."""
+  found = {"jaxgen": couplings.exact, "SciPy": by_scipy}
+  if importlib.util.find_spec("ot") is not None:
+    found["POT"] = by_pot
+  return found
+
+
+def pairing(repeats):
+  """A row a cloud and size; those of 256 beside the step too."""
+  found = []
+  model, shape, _ = networks()["U-Net, 8 x 8"]
+  model = model.clone(num_classes=10)  # the preset's
+  train = train_call(model, shape, 256, "denoising")
+  for (name, clouds), size in itertools.product(cloud_fns().items(), SIZES):
+    batches = [clouds(i, size) for i in range(repeats)]
+    require_equal(batches[0])
+    calls = {
+      who: each_time_another(pair, batches)
+      for who, pair in pairing_fns().items()
+    }
+    row = dict(name=name, size=size) | summary(calls, repeats)
+    if size == 256:  # apart, as pairings take longer right after a step
+      pair = {"jaxgen": calls["jaxgen"], STEP: train}
+      beside = summary(pair, repeats)
+      for what in ("milliseconds", "ratios"):
+        row[what][STEP] = beside[what][STEP]
+    found.append(row)
+  return found
+
+
+def require_equal(clouds):
+  """Rejects pairings that are not all optimal, before they are timed."""
+  cost = couplings.costs(*clouds)
+  rows = np.arange(len(cost))
+  totals = [cost[rows, pair(*clouds)].sum() for pair in pairing_fns().values()]
+  if not np.ptp(totals) < 1e-6 * max(totals):
+    raise ValueError(f"pairing: expected equal costs, got {totals}")
+
+
+def each_time_another(pair, batches):
+  """() -> the pairing of the next batch, from the first again at the end."""
+  ahead = itertools.cycle(batches)
+  return lambda: pair(*next(ahead))
+
+
+def summary(calls, repeats):
+  """Milliseconds of each, and the first over each other, with quartiles."""
+  seconds = overhead.in_turn(calls.values(), repeats)
+  quartiles = np.quantile(seconds[:, :1] / seconds, overhead.QUARTILES, axis=0)
+  names = list(calls)
+  medians = (1e3 * np.median(seconds, 0)).tolist()
+  return dict(
+    milliseconds=dict(zip(names, medians, strict=True)),
+    ratios=dict(zip(names, quartiles.T.tolist(), strict=True)),
+  )
+
+
+def loss_of(name, path):
+  """(net, data, noise, t, direction) -> one example's loss, weight sigma^2."""
+
+  def loss(net, data, noise, t, direction):
+    score = lambda x, t: net(x, path.conditioning(t)) / path.sigma(t)
+    if name == "denoising":
+      return denoising.denoising(
+        score,
+        data,
+        noise,
+        t,
+        path=path,
+        prediction=predictions.score,
+        weight=lambda t: path.sigma(t) ** 2,
+      )
+    x_t = path.alpha(t) * data + path.sigma(t) * noise
+    of = getattr(score_matching, name)
+    drawn = () if name == "implicit" else (direction,)
+    return path.sigma(t) ** 2 * of(lambda x: score(x, t), x_t, *drawn)
+
+  return loss
+
+
+def train_call(model, shape, batch_size, loss):
+  """() -> the loss of one more step; Adam, clipped, an average."""
+  path, one = paths.edm(), loss_of(loss, paths.edm())
+
+  def loss_fn(params, key, batch):
+    data, labels = batch
+    t_key, noise_key, direction_key = jax.random.split(key, 3)
+    t = levels.log_normal(t_key, path, (batch_size,))
+    noise = jax.random.normal(noise_key, data.shape)
+    direction = jax.random.rademacher(direction_key, data.shape, "float32")
+
+    def example(data, label, noise, t, direction):
+      label = label if model.num_classes else None
+      net = lambda x, c: model.apply(params, x, c, label)
+      return one(net, data, noise, t, direction)
+
+    return jax.vmap(example)(data, labels, noise, t, direction).mean(), {}
+
+  optimizer = optax.chain(
+    optax.clip_by_global_norm(1.0), optax.adam(3e-3, b2=0.99)
+  )
+  turns = step.single(loss_fn, optimizer, {"0.999": ema.warmup(0.999)})
+  params = overhead.init(model, shape)
+  rng = np.random.default_rng(0)
+  data = rng.standard_normal((batch_size, *shape), "float32")
+  labels = rng.integers(0, 10, batch_size).astype("int32")
+  batch = jax.device_put((data, labels))
+  train_step = step.make_train_step(turns)
+  carry = [state.init(jax.random.key(1), {"model": params}, turns)]
+
+  def call():
+    carry[0], metrics = train_step(carry[0], {"model": batch})
+    return metrics["loss"]
+
+  return call
+
+
+def losses(repeats):
+  """A row a network: a step with each loss over one with denoising."""
+  found = []
+  for name, (model, shape, size) in networks().items():
+    calls = {loss: train_call(model, shape, size, loss) for loss in LOSSES}
+    few = repeats if len(shape) == 1 else max(repeats // 5, 3)
+    found.append(dict(name=name, size=size) | summary(calls, few))
+  return found
+
+
+def spread(ratios):
+  """The median and its quartiles."""
+  return f"{ratios[1]:.2f} ({ratios[0]:.2f}-{ratios[2]:.2f})"
+
+
+def run(args) -> dict:
+  """Measures."""
+  return dict(
+    machine=f"{runner.machine()}, SciPy {scipy.__version__}",
+    goal=GOAL,
+    pairing=pairing(args.repeats),
+    losses=losses(args.repeats),
+  )
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  pairs, costs, names = [], [], LOSSES[1:]
+  for r in record["pairing"]:
+    of = {who: spread(ratios) for who, ratios in r["ratios"].items()}
+    cells = [of.get(who, "-") for who in ("SciPy", "POT", STEP)]
+    milliseconds = f"{r['milliseconds']['jaxgen']:.2f}"
+    pairs.append((r["name"], r["size"], milliseconds, *cells))
+  for r in record["losses"]:
+    inverses = ([1 / v for v in reversed(r["ratios"][k])] for k in names)
+    milliseconds = f"{r['milliseconds']['denoising']:.2f}"
+    costs.append((r["name"], r["size"], milliseconds, *map(spread, inverses)))
+  lines = pages.table("clouds | N | ms | / SciPy | / POT | / step", pairs)
+  if "POT" not in record["pairing"][0]["ratios"]:
+    lines += ["", "POT is not installed: its column is left out."]
+  head = "network | batch | denoising, ms"
+  return dict(
+    made=f"`python -m benchmarks pairing` on {record['machine']}.",
+    pairing=lines,
+    losses=pages.table(f"{head} | {' | '.join(names)}", costs),
+  )
+
+
+BENCHMARKS = {"pairing": runner.Benchmark(run, tables, dict(repeats=40))}

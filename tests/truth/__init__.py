@@ -1,0 +1,1 @@
+"""Truths that tests compare with, and benchmarks too: written out by hand."""
