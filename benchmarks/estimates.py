@@ -108,15 +108,17 @@ def load(run_dir: pathlib.Path) -> Model:
     FileNotFoundError: there is no run, or no checkpoint.
     ValueError: it is not a run of this version on digits.
   """
-  config, data, method = trained.drawing.read(run_dir)
+  ex = trained.samples.read(run_dir)
+  config, data = ex.config, ex.data
   if config.data != "digits":
     raise ValueError(f"{run_dir}: expected a run on digits, got {config.data}")
-  params = trained.averages.load(config, method)
+  params = trained.averages.load(ex)[0]["model"]
+  method = trained.diffusion.make(config, data)
   return Model(config=config, data=data, method=method, params=params)
 
 
 def _field(model, label):
-  return trained.build.make_field(model.method, model.params, label)
+  return model.method.field(model.params, label)
 
 
 def _prior_std(model, ratio_max=80.0):

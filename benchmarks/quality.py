@@ -82,7 +82,7 @@ def measure(run: str, flags: str, **settings) -> dict:
       f"--{name.replace('_', '-')} {value}" for name, value in settings.items()
     )
     return found | dict(
-      command=f"python -m {trained.evaluate.MODULE} {run_dir} {asked}"
+      command=f"python -m experiments.evaluate {run_dir} {asked}"
     )
   records = logging.read(run_dir / "metrics.jsonl")
   return found | dict(
@@ -114,7 +114,7 @@ def curve(run: str, flags: str) -> dict:
     for step in CURVE_STEPS
   }
   rows = [record["metrics"] for record in found.values()]
-  trained.plots.over_training(FIGURE, list(CURVE_STEPS), rows)
+  trained.metrics.over_training(FIGURE, list(CURVE_STEPS), rows)
   return dict(
     command=f"python {shlex.join(command(run, flags))}", validation=found
   )

@@ -96,7 +96,7 @@ def check_run(parser: argparse.ArgumentParser, args) -> None:
 
   if args.run != "none":
     try:
-      trained.drawing.read(args.run)
+      trained.samples.read(args.run)
     except (OSError, ValueError) as error:
       parser.error(f"{error} (make demo trains one; --run none leaves it out)")
 

@@ -73,29 +73,22 @@ def settings() -> dict[str, tuple]:
 
 
 def train(script, config):
-  """(run, averaged parameters) without a run directory."""
-  data = trained.build.load_data(config)
-  config, method, turns = trained.prepare(config, data, script)
-  keys = jax.random.split(jax.random.key(config.seed), 4)
-  now = state.init(
-    keys[2], {"model": trained.build.init(method, keys[0])}, turns
-  )
-  batch_fn = data.batches(keys[1], config.batch_size)
-  if script is trained.flow_matching:
-    batch_fn = trained.flows.batches(config, data, keys[1])
-  ask, train_step = loaders.prefetch(batch_fn), step.make_train_step(turns)
+  """(experiment, averaged parameters) without a run directory."""
+  ex = script.experiment(config)
+  keys = ex.keys(jax.random.key(config.seed))
+  now = state.init(keys.state, ex.players(keys.players), ex.turns)
+  ask = loaders.prefetch(ex.batches(keys.batches))
+  train_step = step.make_train_step(ex.turns)
   for n in range(config.num_steps):
-    now, _ = train_step(now, {"model": ask(n)})
-  return trained.drawing.Run(config, data, method), trained.averages.sampled(
-    config, method, now
-  )
+    now, _ = train_step(now, ask(n))
+  return ex, trained.averages.sampled(ex, now)
 
 
-def measure(script, run, params, ref, sampling) -> dict:
+def measure(script, ex, params, ref, sampling) -> dict:
   """Frechet distance to train and its spread, KID, accuracy, calls."""
-  config = dataclasses.replace(run.config, **sampling)
-  method = script.make_method(config, run.data)
-  draw = trained.drawing.from_params(method, params)
+  ex = script.experiment(dataclasses.replace(ex.config, **sampling))
+  compute = trained.samples.make_sampler(ex)
+  draw = trained.samples.from_params(compute, params)
   key = jax.random.key(0)
   sample = lambda i, labels, n: draw(jax.random.fold_in(key, i), labels, n)[1]
   rows = trained.quality.evaluate(sample, ref, num_draws=DRAWS).rows
@@ -103,7 +96,7 @@ def measure(script, run, params, ref, sampling) -> dict:
   found = {name: rows[name]["samples"] for name in names}
   found["spread"] = rows["frechet"]["spread"]
   found["floor"] = {name: rows[name]["floor"] for name in names}
-  return found | dict(calls=method.num_calls)
+  return found | dict(calls=ex.num_calls)
 
 
 def run(args) -> dict:
@@ -113,10 +106,10 @@ def run(args) -> dict:
   for row, (script, config, sampling) in settings().items():
 
     def measured(_, script=script, config=config, sampling=sampling):
-      run, params = train(script, config)
+      ex, params = train(script, config)
       if not held_out:
-        held_out.append(trained.quality.reference(run.data, "test"))
-      of = lambda chosen: measure(script, run, params, held_out[0], chosen)
+        held_out.append(trained.quality.reference(ex.data, "test"))
+      of = lambda chosen: measure(script, ex, params, held_out[0], chosen)
       return [{name: of(chosen) for name, chosen in sampling.items()}]
 
     record = dataclasses.asdict(config) | dict(draws=DRAWS, sampling=sampling)

@@ -15,53 +15,51 @@ from experiments import (  # noqa: F401
   score_matching,
   wasserstein,
 )
+from experiments.experiment import Trained  # noqa: F401
 from experiments.lib import (  # noqa: F401
   averages,
-  build,
-  critics,
+  choices,
   datasets,
-  distances,
-  drawing,
-  figures,
-  flows,
-  games,
-  gans,
-  maps,
-  movers,
   networks,
-  plots,
   quality,
-  report,
   run,
-  tables,
+  samples,
   training,
 )
+from experiments.pictures import figures, metrics, modes  # noqa: F401
+from experiments.recipes import (  # noqa: F401
+  adversarial,
+  critics,
+  diffusion,
+  maps,
+)
+from experiments.settings import SAMPLING  # noqa: F401
 from jaxgen import fields
-from jaxgen.training import state, step
+from jaxgen.training import games, state, step  # noqa: F401
 
 
-def prepare(config, data, script=edm):
-  """(configuration, model, turns) of a script's training on this data."""
-  config = build.resolve(config, data)
-  method = script.make_method(config, data)
-  loss = script.make_loss(config, method, data)
-  return config, method, training.make_turns(config, loss)
+def prepare(config, data):
+  """(configuration, model, turns) of a training of experiments.edm."""
+  config = diffusion.resolve(config, data)
+  model = diffusion.make(config, data)
+  loss_fn = edm.make_loss(config, model, data.num_classes)
+  return config, model, training.one_player(config, loss_fn)
 
 
 def step_call(config, data, init):
   """(() -> the loss of one more step on one batch, model, parameters)."""
-  config, method, turns = prepare(config, data)
-  params = init(method.model, data.shape)
+  config, model, turns = prepare(config, data)
+  params = init(model.net, data.shape)
   batch = data.batches(jax.random.key(0), config.batch_size)(0)
   batches = {"model": jax.device_put(batch)}
   train_step = step.make_train_step(turns)
   carry = [state.init(jax.random.key(1), {"model": params}, turns)]
 
   def call():
-    carry[0], metrics = train_step(carry[0], batches)
-    return metrics["loss"]
+    carry[0], found = train_step(carry[0], batches)
+    return found["loss"]
 
-  return call, method, params
+  return call, model, params
 
 
 def labelled(run_dir):
@@ -70,13 +68,13 @@ def labelled(run_dir):
   A field is a function of x and t alone, so a second channel holds the label:
   it stands still (its velocity and noise are 0, its data itself).
   """
-  config, data, method = drawing.read(run_dir)
-  params = averages.load(config, method)
+  ex = samples.read(run_dir)
+  trained, data = averages.load(ex), ex.data
 
   def estimate(x, t):
     image, label = x[..., :1], x[..., 1:]
     number = jnp.round(label.mean()).astype(int)
-    at = build.make_field(method, params, number)(image, t)
+    at = ex.field(*trained, number)(image, t)
     still = jnp.zeros_like(label)
     join = lambda value, rest: jnp.concatenate([value, rest], -1)
     return fields.Estimate(
@@ -91,4 +89,4 @@ def labelled(run_dir):
     labels = jnp.broadcast_to(labels[:, None, None, None], noise.shape)
     return jnp.concatenate([80.0 * noise, labels], -1)
 
-  return fields.Field(estimate, method.path), draw
+  return fields.Field(estimate, ex.field(*trained, 0).path), draw

@@ -118,16 +118,12 @@ def experiment(config: Config) -> Experiment:
     first, second = (data.unlabelled, keys[0]), (other.unlabelled, keys[1])
     return games.zipped(critic.turns, recipe.batch_size, first, second)
 
-  # Cones start at samples of both datasets.
-  keys = jax.random.fold_in(_split(jax.random.key(config.seed)).players, 1)
-  starts = [
-    np.float32(side.unlabelled(key, config.num_cones)(0))
-    for side, key in zip((data, other), jax.random.split(keys), strict=True)
-  ]
+  init_key = _split(jax.random.key(config.seed)).players
+  points = starts(data, other, init_key, config.num_cones)
   return Experiment(
     config,
     data,
-    lambda key: critic.init(key, *starts),
+    lambda key: critic.init(key, *points),
     critic.turns,
     batches,
     sampled=(),
@@ -190,6 +186,17 @@ def load(config: Config, option: str, name: str | None = None) -> datasets.Data:
     if str(error).startswith(f"{option}: expected one of "):
       raise ValueError(f"{option}: expected {NAMES}, got {name!r}") from None
     raise
+
+
+def starts(
+  data: datasets.Data, other: datasets.Data, key: jax.Array, number: int
+) -> list[np.ndarray]:
+  """Samples of both datasets that cones start at, [number, *D] each."""
+  keys = jax.random.split(jax.random.fold_in(key, 1))
+  return [
+    np.float32(side.unlabelled(k, number)(0))
+    for side, k in zip((data, other), keys, strict=True)
+  ]
 
 
 def held_out(data: datasets.Data, other: datasets.Data) -> potential.HeldOut:

@@ -41,10 +41,10 @@ SHARES = dict(
   encode=10,
 )
 TOYS = "gaussian|eight_gaussians|ring|moons|s_curve|checkerboard|swiss_roll"
-FLOW = "|".join(trained.tables.FLOW_SOLVERS)
+FLOW = "|".join(trained.choices.FLOW_SOLVERS)
 VELOCITY = "|".join(
   name
-  for name, make in trained.tables.FLOW_SOLVERS.items()
+  for name, make in trained.choices.FLOW_SOLVERS.items()
   if len(make().needs) == 1
 )
 NO_DATA = "nosuch|''|file:|file:FILES/no.npz|file:FILES/damaged.npz|folder:no"
@@ -81,9 +81,7 @@ def _read():
   names |= dict(WORD=WORD, FLOW=FLOW, VELOCITY=VELOCITY)
   text = lambda value: None if value == "-" else value.format(**names)
   flags = {k: tuple(map(text, pair)) for k, pair in found["flags"].items()}
-  sets = found["sets"] | dict(
-    ONE_CALL=dict.fromkeys(trained.drawing.SETTINGS, "-")
-  )
+  sets = found["sets"] | dict(ONE_CALL=dict.fromkeys(trained.SAMPLING, "-"))
 
   def values(given):
     merged: dict = {}

@@ -45,15 +45,15 @@ def map_settings(column: str, method: str, budget: float) -> dict:
   """What a cell is measured with; budget scales the recipe's steps."""
   if method == "linear":
     return dict(number=NUM_FRESH)
-  recipe = trained.movers.RECIPES[method]._asdict()
+  recipe = trained.maps.RECIPES[method]._asdict()
   recipe["num_steps"] = max(1, round(budget * recipe["num_steps"]))
   return recipe | dict(features=list(recipe["features"]))
 
 
 def fit_map(pair: laws.Pair, method: str, seed: int, how: dict):
   """A trained map, [D] -> [D]."""
-  recipe = trained.movers.Recipe(**how | dict(features=tuple(how["features"])))
-  game = trained.movers.make(method, recipe, pair.dim)
+  recipe = trained.maps.Recipe(**how | dict(features=tuple(how["features"])))
+  game = trained.maps.make(method, recipe, pair.dim)
   init_key, run_key, data_key = jax.random.split(jax.random.key(seed), 3)
   draw = w1.draws(pair)
   batch_fn = trained.games.batches(
@@ -141,22 +141,21 @@ def samples(method: str, seed: int, how: dict) -> np.ndarray:
   """Of the trained generator's average, [NUM_SAMPLES, 2]."""
   draw_key, run_key = jax.random.split(jax.random.key(1000 + seed))
   if method == "truth":
-    data = trained.build.load_data(trained.gan.PRESETS["ring"][1])
+    data = trained.datasets.load(trained.gan.PRESETS["ring"][1])
     return np.asarray(data.batches(draw_key, NUM_SAMPLES)(0)[0])
   as_tuple = lambda v: tuple(v) if isinstance(v, list) else v
   config = trained.gan.Config(
     **{k: as_tuple(v) for k, v in how.items()} | dict(seed=seed)
   )
-  data = trained.build.load_data(config)
-  model = trained.gan.make_method(config, data)
-  turns = trained.gan.make_turns(config, model, data)
+  ex = trained.gan.experiment(config)
   init_key, data_key = jax.random.split(jax.random.key(seed))
-  batch_fn = trained.gans.batches(config, data, data_key)
-  params = model.players(init_key)
-  now = trained.games.play(turns, params, batch_fn, config.num_steps, run_key)
-  mean = next(iter(now.players["generator"].ema.values()))
+  batch_fn, params = ex.batches(data_key), ex.players(init_key)
+  now = trained.games.play(
+    ex.turns, params, batch_fn, config.num_steps, run_key
+  )
+  mean = trained.averages.sampled(ex, now)
   keys = jax.random.split(draw_key, NUM_SAMPLES)
-  generate = jax.vmap(lambda key: model.generate(mean, key, None))
+  generate = jax.vmap(lambda key: ex.sample(mean, {}, key, None)[1])
   return np.asarray(jax.jit(generate)(keys))
 
 
@@ -164,10 +163,10 @@ def score(points: np.ndarray) -> dict:
   """Modes found, share within 3 std, smallest and largest share of a mode, and
   the std of those within, per coordinate.
   """
-  law = trained.build.load_data(trained.gan.PRESETS["ring"][1]).law
-  shares = trained.gans.mode_shares(points, law.mixture)
-  apart = np.linalg.norm(points[:, None] - law.mixture.means, axis=-1).min(1)
-  within = apart[apart < 3 * law.mixture.stds[0]]
+  mixture = trained.datasets.load(trained.gan.PRESETS["ring"][1]).mixture
+  shares = trained.modes.shares(points, mixture)
+  apart = np.linalg.norm(points[:, None] - mixture.means, axis=-1).min(1)
+  within = apart[apart < 3 * mixture.stds[0]]
   return dict(
     std=float(np.sqrt(np.mean(within**2) / 2)) if len(within) else 0.0,
     modes=int(np.sum(shares >= 1 / 32)),

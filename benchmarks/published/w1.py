@@ -10,6 +10,7 @@ the page shows.
 """
 
 import functools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -116,8 +117,9 @@ def fit(pair: laws.Pair, method: str, seed: int, how: dict):
     game = trained.critics.make(
       method, now, pair.dim, cone_scales=tuple(start), **cone
     )
-    pairs = trained.games.batches(game.turns, recipe.batch_size, draw, data_key)
-    batch_fn = trained.critics.with_temperature(game, pairs)
+    batch_fn = trained.games.batches(
+      game.turns, recipe.batch_size, draw, data_key
+    )
     params = game.init(init_key, *points)
     played = trained.games.play(
       game.turns, params, batch_fn, num_steps, run_key
@@ -164,27 +166,29 @@ def measure_digits(cell: runner.Cell, how: dict) -> dict:
   """The dual's value on held-out images beside the clouds' own distance."""
   recipe = trained.critics.Recipe(**how | dict(betas=tuple(how["betas"])))
   config = trained.wasserstein.PRESETS["digits"][1]
-  data, other = trained.distances.load(config)
+  script = trained.wasserstein
+  data, other = script.load(config, "data"), script.load(config, "other")
   key = jax.random.key(cell.seed)
   data_key, other_key, init_key, run_key = jax.random.split(key, 4)
-  dim, number = data.held_out[0].size, config.num_cones
+  dim, number = math.prod(data.shape), config.num_cones
   cpu = time.process_time()
   game = trained.critics.make(cell.method, recipe, dim, num_cones=number)
-  pairs = trained.games.zipped(
+  batch_fn = trained.games.zipped(
     game.turns,
     recipe.batch_size,
-    (data.batches, data_key),
-    (other.batches, other_key),
+    (data.unlabelled, data_key),
+    (other.unlabelled, other_key),
   )
-  batch_fn = trained.critics.with_temperature(game, pairs)
-  starts = trained.distances.starts(data, other, init_key, number)
+  starts = script.starts(data, other, init_key, number)
   params = game.init(init_key, *starts)
   now = trained.games.play(
     game.turns, params, batch_fn, recipe.num_steps, run_key
   )
   cpu = time.process_time() - cpu
-  held_out = trained.distances.held_out(data, other)
-  found = trained.distances.measure(game, now, held_out, recipe.bound)
+  held_out = script.held_out(data, other)
+  last = {name: player.params for name, player in now.players.items()}
+  last = trained.Trained({}, last, {})
+  found, _ = script.measure(config, game, held_out, recipe.bound, last)
   return dict(
     value=found["value"],
     error=found["standard_error"],

@@ -128,7 +128,7 @@ def sampling(name, model, shape, limit, repeats):
 
 def step_by_hand(config, model, sigma_data):
   """The demo's train step without jaxgen's frame: EDM, Adam, EMA, batched."""
-  optimizer = trained.training.make_optimizer(config)
+  optimizer = trained.training.adam(config)
   apply = jax.vmap(
     lambda params, x, c, y: model.apply(params, x, c, y),
     in_axes=(None, 0, 0, 0),
@@ -179,7 +179,7 @@ def train_step(repeats, inner):
   )
   run_ours, method, params = trained.step_call(config, data, init)
   batch = jax.device_put(data.batches(jax.random.key(0), BATCH)(0))
-  begin, theirs = step_by_hand(config, method.model, SIGMA_DATA)
+  begin, theirs = step_by_hand(config, method.net, SIGMA_DATA)
   carry = [begin(params)]
 
   def run_theirs():

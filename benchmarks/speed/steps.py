@@ -63,7 +63,7 @@ def ours(dim: int, size: int):
   params = game.init(jax.random.key(0), x, y)
   train_step = step.make_train_step(game.turns)
   carry = [state.init(jax.random.key(1), params, game.turns)]
-  batch = {"critic": jax.device_put((x, y, np.float32(1)))}
+  batch = {"critic": jax.device_put((x, y))}
 
   def run():
     carry[0], metrics = train_step(carry[0], batch)
@@ -185,12 +185,12 @@ class Parts(NamedTuple):
 
 def parts(config) -> Parts:
   """Of a configuration of experiments.edm, without computing anything."""
-  data = trained.build.load_data(config)
+  data = trained.datasets.load(config)
   config, method, turns = trained.prepare(config, data)
 
   def start(key):
     dummy = jnp.zeros(data.shape), jnp.zeros(())
-    params = method.model.init(key, *dummy)
+    params = method.net.init(key, *dummy)
     return state.init(jax.random.key(0), {"model": params}, turns)
 
   batch_fn = data.batches(jax.random.key(0), config.batch_size)
@@ -212,7 +212,7 @@ def lower(run: Parts, mesh, rule: sharding.Rule) -> tuple[state.State, Any]:
 def device_row(preset: str, mesh, shard: str) -> dict[str, Any]:
   """One line of the table."""
   run = parts(trained.edm.PRESETS[preset][1])
-  places, program = lower(run, mesh, trained.tables.SHARDS[shard])
+  places, program = lower(run, mesh, trained.choices.SHARDS[shard])
   params = jax.tree.leaves(run.shapes.players["model"].params)
   compiled = program.compile()
   return dict(
@@ -232,7 +232,7 @@ def device_row(preset: str, mesh, shard: str) -> dict[str, Any]:
 
 def devices(args) -> dict:
   """Compiles and reads."""
-  mesh, shards = sharding.mesh(), trained.tables.SHARDS
+  mesh, shards = sharding.mesh(), trained.choices.SHARDS
   rows = [device_row(p, mesh, shard) for p in PRESETS for shard in shards]
   return dict(machine=runner.machine(), devices=mesh.size, rows=rows)
 

@@ -76,7 +76,7 @@ def ours(config, data, params, batch):
   places = sharding.shardings(start, mesh, sharding.replicate)
   start, params = jax.device_put((start, params), sharding.whole(mesh))
   images, t, labels = jax.device_put(batch, sharding.split(mesh))
-  forward = jax.jit(jax.vmap(method.model.apply, (None, 0, 0, 0)))
+  forward = jax.jit(jax.vmap(method.net.apply, (None, 0, 0, 0)))
   train_step = step.make_train_step(turns, places)
   return dict(
     step=(train_step, (start, {"model": (images, labels)})),
@@ -167,8 +167,9 @@ def measured_peak(dtype, size):
 
 def accelerated(scale=1):
   """Rows of the accelerator's table; scale divides the sizes, for trials."""
-  pixels = trained.datasets.Data((32, 32, 3), 10, 0.5, None, (None, None))
-  latents = trained.datasets.Data((32, 32, 4), 1000, 0.5, None, (None, None))
+  unread = None, (None, None), None, None
+  pixels = trained.datasets.Data((32, 32, 3), 10, 0.5, *unread)
+  latents = trained.datasets.Data((32, 32, 4), 1000, 0.5, *unread)
   base = dict(model="dit", width=768 // scale, num_blocks=12, num_heads=12)
   base |= dict(patch=2, learning_rate=1e-4)
   thin = dict(width=128 // scale)

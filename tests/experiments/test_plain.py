@@ -1,6 +1,7 @@
 """Settings are described in sentences, and the way to a loss is short."""
 
 import ast
+import itertools
 import pathlib
 import re
 import subprocess
@@ -29,7 +30,7 @@ def settings():
       body = getattr(node, "body", [])
       if not (isinstance(node, ast.ClassDef) and "dataclass" in ast.dump(node)):
         continue
-      for field, after in zip(body, body[1:], strict=False):
+      for field, after in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):
           text = getattr(getattr(after, "value", None), "value", None)
           kind = ast.unparse(field.annotation)
