@@ -1,4 +1,4 @@
-"""Random changes of examples, inside a loss: differentiable, one example each."""
+"""Random, differentiable changes of one example, for use inside a loss."""
 
 import jax
 import jax.numpy as jnp

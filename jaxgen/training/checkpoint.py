@@ -5,8 +5,8 @@ is compared with what a run expects leaf by leaf before any of it is read:
 the storage layer would cast a wrong dtype without a word. Nor does it notice
 damaged values, so that each leaf has a checksum (CRC-32). Averages are an
 item of their own, and so are extras: a sampler reads them without the
-optimizer. A step's
-directory appears by one rename, whole or not at all, however a run ends.
+optimizer. A step's directory appears by one rename, whole or not at all,
+however a run ends.
 """
 
 import contextlib
@@ -44,8 +44,9 @@ def saver(
     directory: made if needed; of one run at a time.
     keep: how many checkpoints to keep, the latest, at least 1; None for all.
       An old one goes after the new one is complete.
-    items: "state" for all but the averages, "ema" for the averages. Both make
-      a checkpoint to resume from, "ema" alone a snapshot for restore_ema.
+    items: "ema" for the averages, "extras" for the extras, "state" for all
+      else. All three make a checkpoint to resume from, "ema" alone a snapshot
+      for restore_ema.
     wait: let save return when the files are complete.
 
   Yields:

@@ -126,12 +126,12 @@ def _game():
   """Two linear regressions w, v of 64 x 8; v's target is w, in two steps."""
   chex.clear_trace_counter()
 
-  def w_loss(params, extras, key, batch):
+  def w_loss(params, extras, key, batch, number):
     x, y = batch
     loss = jnp.mean((x @ params["w"] - y) ** 2)
     return loss, ({}, extras | {"sum": extras["sum"] + x.sum(0)})
 
-  def v_loss(params, extras, key, batch):
+  def v_loss(params, extras, key, batch, number):
     target = batch @ params["w"]
     loss = jnp.mean((batch @ params["v"] - target) ** 2)
     return loss, ({}, extras | {"last": batch[:, 0]})  # comes out split

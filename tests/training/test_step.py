@@ -80,11 +80,11 @@ def _saddle(num_steps=5):
   """min over x, max over y of f = x y, y's gradient scaled by its batch."""
 
   @chex.assert_max_traces(n=1)
-  def x_loss(params, extras, key, batch):
+  def x_loss(params, extras, key, batch, number):
     return params["x"] * params["y"], ({}, extras)
 
   @chex.assert_max_traces(n=1)
-  def y_loss(params, extras, key, batch):
+  def y_loss(params, extras, key, batch, number):
     value = params["x"] * params["y"]
     extras = {"count": extras["count"] + 1}
     return -batch * value, ({"y": params["y"]}, extras)
@@ -133,7 +133,7 @@ def test_two_players_equal_the_recursion():
 
 
 def test_every_step_turn_and_inner_step_has_its_own_key():
-  def loss_fn(params, extras, key, batch):
+  def loss_fn(params, extras, key, batch, number):
     draws = jnp.roll(extras["draws"], 1).at[0].set(jax.random.uniform(key))
     return params["a"] ** 2, ({}, {"draws": draws})
 
@@ -157,8 +157,24 @@ def test_every_step_turn_and_inner_step_has_its_own_key():
   np.testing.assert_array_equal(draws, np.float32(expected))
 
 
+def test_a_loss_sees_the_step_of_the_game():
+  """A table of weights, by the step: the same at all inner steps of a step."""
+  weights = np.float32([1.0, 0.5, 4.0])
+
+  @chex.assert_max_traces(n=1)
+  def loss_fn(params, extras, key, batch, number):
+    return jnp.asarray(weights)[number] * params["w"], ({}, extras)
+
+  turns = (step.Turn("w", loss_fn, optax.sgd(1.0), num_steps=2),)
+  now = state.init(jax.random.key(0), {"w": jnp.zeros(())}, turns)
+  train_step = step.make_train_step(turns)
+  for total in (2.0, 3.0, 11.0):
+    now, _ = train_step(now, {"w": None})
+    assert float(now.players["w"].params) == -total
+
+
 def test_a_projection_follows_every_update_and_frozen_players_stay():
-  def loss_fn(params, extras, key, batch):
+  def loss_fn(params, extras, key, batch, number):
     value = jnp.sum(params["critic"] * params["teacher"])
     return -value, ({}, extras)
 
@@ -205,23 +221,26 @@ def _step_with(loss_fn, batches=None):
 @pytest.mark.parametrize(
   ("loss_fn", "match"),
   [
-    (lambda p, e, k, b: (p["m"], ({}, e)), r"real scalar loss, got .*\(3,\)"),
-    (lambda p, e, k, b: (1, ({}, e)), "real scalar loss, got int32"),
-    (lambda p, e, k, b: p["m"].sum(), "m: loss_fn: expected"),
-    (lambda p, e, k, b: (p["m"].sum(), {}), "m: loss_fn: expected"),
     (
-      lambda p, e, k, b: (p["m"].sum(), ({"a": p["m"]}, e)),
+      lambda p, e, k, b, n: (p["m"], ({}, e)),
+      r"real scalar loss, got .*\(3,\)",
+    ),
+    (lambda p, e, k, b, n: (1, ({}, e)), "real scalar loss, got int32"),
+    (lambda p, e, k, b, n: p["m"].sum(), "m: loss_fn: expected"),
+    (lambda p, e, k, b, n: (p["m"].sum(), {}), "m: loss_fn: expected"),
+    (
+      lambda p, e, k, b, n: (p["m"].sum(), ({"a": p["m"]}, e)),
       r"scalar metrics, got a \(3,\)",
     ),
     (
-      lambda p, e, k, b: (p["m"].sum(), ({"loss": 1.0}, e)),
+      lambda p, e, k, b, n: (p["m"].sum(), ({"loss": 1.0}, e)),
       "without 'loss'",
     ),
     (
-      lambda p, e, k, b: (p["m"].sum(), ({}, {"n": jnp.zeros(2)})),
+      lambda p, e, k, b, n: (p["m"].sum(), ({}, {"n": jnp.zeros(2)})),
       r"expected extras .*float32\(\), got .*float32\(2,\)",
     ),
-    (lambda p, e, k, b: (p["m"].sum(), ({}, {})), "expected extras"),
+    (lambda p, e, k, b, n: (p["m"].sum(), ({}, {})), "expected extras"),
   ],
 )
 def test_bad_losses(loss_fn, match):
@@ -238,7 +257,7 @@ def test_a_loss_without_metrics_is_refused():
 
 
 def test_bad_batches_and_games():
-  good = lambda p, e, k, b: (p["m"].sum(), ({}, e))
+  good = lambda p, e, k, b, n: (p["m"].sum(), ({}, e))
   with pytest.raises(ValueError, match=r"players \['m'\], got \['model'\]"):
     _step_with(good, {"model": jnp.zeros(2)})
   turns = _saddle()

@@ -110,7 +110,7 @@ def game(loss_fn, num_steps=1):
 
 
 def test_the_smallest_game():
-  train_step, now = game(lambda p, e, k, b: (jnp.sum(p["m"] * b), ({}, e)))
+  train_step, now = game(lambda p, e, k, b, n: (jnp.sum(p["m"] * b), ({}, e)))
   now, metrics = train_step(now, {"m": jnp.array([2.0, -4.0])})
   np.testing.assert_allclose(now.players["m"].params, [0.0, 4.0])
   assert set(metrics) == {"loss"} and metrics["loss"] == -6
@@ -118,7 +118,7 @@ def test_the_smallest_game():
 
 
 def test_two_inner_steps_take_their_own_batches():
-  loss = lambda p, e, k, b: (jnp.sum(p["m"]) * b, ({"b": b}, e))
+  loss = lambda p, e, k, b, n: (jnp.sum(p["m"]) * b, ({"b": b}, e))
   train_step, now = game(loss, 2)
   now, metrics = train_step(now, {"m": jnp.array([1.0, 3.0])})
   np.testing.assert_allclose(now.players["m"].params, [-1.0, 0.0])
@@ -145,7 +145,7 @@ def test_two_inner_steps_take_their_own_batches():
   ],
 )
 def test_what_a_loss_may_not_return(result, match):
-  train_step, now = game(lambda p, e, k, b: result(p["m"], e))
+  train_step, now = game(lambda p, e, k, b, n: result(p["m"], e))
   refused(match, train_step, now, {"m": jnp.zeros(2)})
 
 
