@@ -156,11 +156,8 @@ def train(
   checkpoints = runs.checkpoints(run_dir)
   if checkpoint.steps(checkpoints):
     now = checkpoint.restore(checkpoints, now)
+  _print_start(run_dir, now)
   done = int(now.step)
-  for name, of_name in now.players.items():
-    size = sum(leaf.size for leaf in jax.tree.leaves(of_name.params))
-    print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
-  print(f"{run_dir}: from step {done}", file=sys.stderr)
 
   # The loop.
   sheet = lambda now: save_sheet(
@@ -188,6 +185,14 @@ def train(
     save_snapshot(now)
   figures.curves(run_dir / "curves.png", logging.read(run_dir / runs.METRICS))
   return now
+
+
+def _print_start(run_dir, now):
+  """The size of every player, and the step that training starts from."""
+  for name, player in now.players.items():
+    size = sum(leaf.size for leaf in jax.tree.leaves(player.params))
+    print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
+  print(f"{run_dir}: from step {int(now.step)}", file=sys.stderr)
 
 
 def _place(turns, mesh, batches):

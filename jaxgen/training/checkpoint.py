@@ -44,9 +44,8 @@ def saver(
     directory: made if needed; of one run at a time.
     keep: how many checkpoints to keep, the latest, at least 1; None for all.
       An old one goes after the new one is complete.
-    items: "ema" for the averages, "extras" for the extras, "state" for all
-      else. All three make a checkpoint to resume from, "ema" alone a snapshot
-      for restore_ema.
+    items: "ema" for the averages, "extras", "state" for all else. All three
+      make a checkpoint to resume from, "ema" alone a snapshot.
     wait: let save return when the files are complete.
 
   Yields:
