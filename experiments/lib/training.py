@@ -75,7 +75,8 @@ def run(script: str, ex: Experiment) -> state.State:
     states = None if states is None else np.asarray(states)
     return found._replace(states=states, samples=np.asarray(made))
 
-  def save_sheet(path, now):
+  def save_sheet(run_dir, now):
+    path = run_dir / "sheets" / f"{int(now.step):06}.png"
     path.parent.mkdir(exist_ok=True)
     if ex.sheet is not None:
       ex.sheet(path, trained(now))
@@ -138,7 +139,7 @@ def train(
     ex: its settings hold num_steps, shard, keep and the periods *_every.
     start: the state at step 0; traced.
     batch_fn: step -> {player: batch}, on the host.
-    save_sheet: draws small pictures of a state, now and then.
+    save_sheet: (run_dir, state) -> None, draws small pictures.
 
   Returns:
     The state at the last step. metrics.jsonl and curves.png are written.
@@ -160,9 +161,6 @@ def train(
   done = int(now.step)
 
   # The loop.
-  sheet = lambda now: save_sheet(
-    run_dir / "sheets" / f"{int(now.step):06}.png", now
-  )
   write = logging.jsonl(run_dir / runs.METRICS, done)
   with (
     averages.snapshots(ex) as save_snapshot,
@@ -179,7 +177,7 @@ def train(
       log=lambda *record: (write(*record), show(*record)),
       hooks=[
         (getattr(config, "snapshot_every", config.save_every), save_snapshot),
-        (config.samples_every, sheet),
+        (config.samples_every, functools.partial(save_sheet, run_dir)),
       ],
     )
     save_snapshot(now)

@@ -158,14 +158,7 @@ def restore_extras(
 ) -> dict[str, PyTree]:
   """Reads the extras alone, as `restore_ema` does the averages.
 
-  Args:
-    directory: as given to saver.
-    like: {name: arrays or shapes} of the extras of the state.
-    step: which one; None for the latest.
-
-  Raises:
-    FileNotFoundError: no such checkpoint.
-    ValueError: what is stored differs from `like`, or is damaged.
+  `like` is {name: arrays or shapes} of the extras of the state.
   """
   return _restore_item("extras", directory, like, step)
 

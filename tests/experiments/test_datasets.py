@@ -178,8 +178,8 @@ def test_a_set_draws_from_what_is_held_out(kind, tmp_path):
 
 
 def test_a_distribution_draws_fresh_samples():
-  keys = jax.random.split(jax.random.key(0), 4000)
   for data in (load("gaussian"), load("moons"), datasets.noise((2,))):
+    keys = jax.random.split(jax.random.key(0), 4000)
     found = np.asarray(jax.vmap(data.draw)(keys))
     assert len(np.unique(found, axis=0)) == 4000
     truth = data.split("test")[0]

@@ -139,8 +139,8 @@ def test_sheets_give_each_class_its_row(tmp_path):
   seen = np.where(rows < np.asarray(labels).reshape(-1, 1, 1, 1), -1.0, 1.0)
   images = np.broadcast_to(seen, (len(labels), 8, 8, 1)).astype("f")
 
-  sheets.sheet(tmp_path / "sheets" / "1.png", images, data)
-  picture = _read(tmp_path / "sheets" / "1.png")
+  sheets.sheet(tmp_path / "sheet.png", images, data)
+  picture = _read(tmp_path / "sheet.png")
   scale = picture.shape[1] // (12 * 9 - 1)
   pixels = picture[scale // 2 :: scale, scale // 2 :: scale, 0]
   for label in range(10):
