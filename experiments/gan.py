@@ -207,6 +207,10 @@ class Model(NamedTuple):
     z = jax.random.normal(key, (self.latent,))
     return self.generator.apply(params, z, label)
 
+  def score(self, params: Any, x: jax.Array, label: Any) -> jax.Array:
+    """The discriminator's score of an example, []; params of all players."""
+    return self.discriminator.apply(params["discriminator"], x, label)
+
 
 def experiment(config: Config) -> Experiment:
   """What the settings say, as functions.
@@ -265,19 +269,7 @@ def make_turns(config: Config, model: Model) -> tuple[step.Turn, ...]:
   penalty = choices.lookup(choices.PENALTIES, config.penalty, "penalty")
   weights = penalty_weights(config)
 
-  def views(params, key, examples, labels):
-    """Real and generated examples as the discriminator sees them."""
-    make_key, real_key, made_key = jax.random.split(key, 3)
-    keys = lambda key: jax.random.split(key, len(examples))
-    generate = functools.partial(model.generate, params["generator"])
-    made = jax.vmap(generate)(keys(make_key), labels)
-    if not config.shift:
-      return examples, made
-    shift = jax.vmap(lambda k, x: augmentation.shift(k, x, config.shift))
-    return shift(keys(real_key), examples), shift(keys(made_key), made)
-
-  def score(params, x, label):
-    return model.discriminator.apply(params["discriminator"], x, label)
+  views, score = functools.partial(_views, config, model), model.score
 
   def discriminator_loss(params, extras, key, batch, step):
     examples, labels = batch
@@ -317,14 +309,9 @@ def make_turns(config: Config, model: Model) -> tuple[step.Turn, ...]:
   if config.clip is not None:
     project = functools.partial(wasserstein.clip_weights, bound=config.clip)
   inner = config.critic_steps
+  optimizer = _optimizer(config, inner * config.num_steps)
   return (
-    step.Turn(
-      "discriminator",
-      discriminator_loss,
-      _optimizer(config, inner * config.num_steps),
-      inner,
-      project,
-    ),
+    step.Turn("discriminator", discriminator_loss, optimizer, inner, project),
     step.Turn(
       "generator",
       generator_loss,
@@ -354,6 +341,18 @@ def make_batches(
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   return training.run(__file__, experiment(config))
+
+
+def _views(config, model, params, key, examples, labels):
+  """Real and generated examples as the discriminator sees them."""
+  make_key, real_key, made_key = jax.random.split(key, 3)
+  keys = lambda key: jax.random.split(key, len(examples))
+  generate = functools.partial(model.generate, params["generator"])
+  made = jax.vmap(generate)(keys(make_key), labels)
+  if not config.shift:
+    return examples, made
+  shift = jax.vmap(lambda k, x: augmentation.shift(k, x, config.shift))
+  return shift(keys(real_key), examples), shift(keys(made_key), made)
 
 
 def _optimizer(config, steps):
