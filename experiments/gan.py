@@ -217,19 +217,7 @@ def make_turns(
   penalty = choices.lookup(choices.PENALTIES, config.penalty, "penalty")
   weights = adversarial.penalty_weights(config)
 
-  def views(params, key, examples, labels):
-    """Real and generated examples as the discriminator sees them."""
-    make_key, real_key, made_key = jax.random.split(key, 3)
-    keys = lambda key: jax.random.split(key, len(examples))
-    generate = functools.partial(model.generate, params["generator"])
-    made = jax.vmap(generate)(keys(make_key), labels)
-    if not config.shift:
-      return examples, made
-    shift = jax.vmap(lambda k, x: augmentation.shift(k, x, config.shift))
-    return shift(keys(real_key), examples), shift(keys(made_key), made)
-
-  def score(params, x, label):
-    return model.discriminator.apply(params["discriminator"], x, label)
+  views, score = functools.partial(_views, config, model), model.score
 
   def discriminator_loss(params, extras, key, batch, step):
     examples, labels = batch
@@ -269,14 +257,9 @@ def make_turns(
   if config.clip is not None:
     project = functools.partial(wasserstein.clip_weights, bound=config.clip)
   inner = config.critic_steps
+  optimizer = adversarial.make_optimizer(config, inner * config.num_steps)
   return (
-    step.Turn(
-      "discriminator",
-      discriminator_loss,
-      adversarial.make_optimizer(config, inner * config.num_steps),
-      inner,
-      project,
-    ),
+    step.Turn("discriminator", discriminator_loss, optimizer, inner, project),
     step.Turn(
       "generator",
       generator_loss,
@@ -289,6 +272,18 @@ def make_turns(
 def run(config: Config) -> state.State:
   """Trains, samples and draws; resumes the run directory if it has begun."""
   return training.run(__file__, experiment(config))
+
+
+def _views(config, model, params, key, examples, labels):
+  """Real and generated examples as the discriminator sees them."""
+  make_key, real_key, made_key = jax.random.split(key, 3)
+  keys = lambda key: jax.random.split(key, len(examples))
+  generate = functools.partial(model.generate, params["generator"])
+  made = jax.vmap(generate)(keys(make_key), labels)
+  if not config.shift:
+    return examples, made
+  shift = jax.vmap(lambda k, x: augmentation.shift(k, x, config.shift))
+  return shift(keys(real_key), examples), shift(keys(made_key), made)
 
 
 def _modes(model, mixture, path, found):

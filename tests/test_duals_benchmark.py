@@ -8,7 +8,6 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import pages, runner
 from benchmarks.published import maps, w1
 from experiments import gan
-from experiments.lib import build
 from jaxgen.metrics import transport
 
 
@@ -68,7 +67,7 @@ def test_every_game_of_the_ring_is_one_that_can_be_played(method):
   config = gan.Config(**tuples)
   updates = config.num_steps * (1 + config.critic_steps)
   assert abs(updates - gan.PRESETS["ring"][1].num_steps) <= 4
-  gan.make_method(config, build.load_data(config))
+  gan.experiment(config)
 
 
 def test_a_small_budget_fills_a_page(tmp_path, monkeypatch, capsys):

@@ -1,8 +1,9 @@
 """The rules of docs/design.md that a program can read from the source.
 
 Who may import whom; no mutable or array state at module level; files under
-300 lines, functions under 60; no base classes. Each check is a function of
-source text, and is itself checked on sources that break its rule.
+300 lines, functions under 60; no base classes. Of experiments/ the same sizes,
+with up to 350 lines for a script, and its own layers. Each check is a function
+of source text, and is itself checked on sources that break its rule.
 """
 
 import ast
@@ -18,6 +19,7 @@ import jaxgen
 
 ROOT = pathlib.Path(jaxgen.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+EXPERIMENTS = ROOT.parent / "experiments"
 
 MATHEMATICS = frozenset(
   "paths predictions levels costs couplings bijectors quantizers estimators"
@@ -38,6 +40,16 @@ LAYERS = {
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,
   "training": {"keys"},
+}
+# Package of experiments/: what it may import of experiments/, beside jaxgen and
+# itself; `script` is a file that a user runs.
+OWN_LAYERS = {
+  "script": {"recipes", "settings", "lib", "pictures", "experiment"},
+  "recipes": {"lib", "experiment"},
+  "experiment": {"lib.datasets"},
+  "settings": {"lib.choices"},
+  "lib": {"settings", "pictures", "experiment"},
+  "pictures": {"lib.datasets", "lib.quality", "experiment"},
 }
 ANYWHERE = {"jax", "numpy", "jaxtyping", "chex"}
 AT_TOP = {"models": {"flax"}, "training": {"optax", "orbax"}}
@@ -151,10 +163,44 @@ def state_faults(source):
   return faults
 
 
-def size_faults(source):
-  """Files of 300 lines or more, functions of 60 or more."""
+def own_layer_of(file):
+  """lib for experiments/lib/run.py, script for experiments/edm.py."""
+  first = file.relative_to(EXPERIMENTS).parts[0].removesuffix(".py")
+  return first if first in OWN_LAYERS else "script"
+
+
+def own_import_faults(source, layer, name=""):
+  """Imports within experiments/ that the layer may not have.
+
+  Args:
+    source: of a file.
+    layer: of OWN_LAYERS.
+    name: of the file; only lib/run.py imports scripts by their names, and
+      evaluate.py a function of the user's.
+  """
+  faults, allowed = [], OWN_LAYERS[layer]
+  for full, line, _ in imports(ast.parse(source)):
+    top, *rest = full.split(".")
+    if top == "benchmarks":
+      faults.append(f"line {line}: {layer} imports {full}")
+    if top != "experiments":
+      continue
+    fine = rest and rest[0] == layer and layer != "script"
+    fine = fine or {".".join(rest[:n]) for n in (1, 2)} & allowed
+    if not fine:
+      faults.append(f"line {line}: {layer} imports {full}")
+  calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
+  for node in calls:
+    dynamic = _called(node) == "__import__" or "importlib" in _called(node)
+    if dynamic and name not in ("lib/run.py", "evaluate.py"):
+      faults.append(f"line {node.lineno}: imports by {_called(node)}")
+  return faults
+
+
+def size_faults(source, most=299):
+  """Files of more lines than that, functions of 60 lines or more."""
   lines = len(source.splitlines())
-  faults = [f"{lines} lines"] if lines >= 300 else []
+  faults = [f"{lines} lines"] if lines > most else []
   for node in ast.walk(ast.parse(source)):
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
       length = node.end_lineno - node.lineno + 1
@@ -186,6 +232,18 @@ CHECKS = {
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_source(file, check):
   assert CHECKS[check](file) == []
+
+
+@pytest.mark.parametrize(
+  "file",
+  sorted(EXPERIMENTS.rglob("*.py")),
+  ids=lambda f: str(f.relative_to(EXPERIMENTS)),
+)
+def test_source_of_experiments(file):
+  source, layer = file.read_text(), own_layer_of(file)
+  name = str(file.relative_to(EXPERIMENTS))
+  assert own_import_faults(source, layer, name) == []
+  assert size_faults(source, 350 if layer == "script" else 299) == []
 
 
 def live_state(module):
@@ -248,6 +306,39 @@ def test_import_check_refuses(layer, source):
 )
 def test_import_check_accepts(layer, source):
   assert import_faults(source, layer) == []
+
+
+@pytest.mark.parametrize(
+  "layer, source",
+  [
+    ("lib", "from experiments import edm"),
+    ("lib", "from experiments.recipes import diffusion"),
+    ("lib", "def f():\n  import experiments.recipes.maps"),
+    ("lib", "import importlib\nimportlib.import_module(name)"),
+    ("recipes", "from experiments.pictures import figures"),
+    ("recipes", "from experiments import gan"),
+    ("pictures", "from experiments.lib import run"),
+    ("pictures", "from experiments.lib import datasets, averages"),
+    ("settings", "from experiments.lib import checks"),
+    ("script", "from experiments import edm"),
+    ("script", "from benchmarks import bits"),
+  ],
+)
+def test_import_check_of_experiments_refuses(layer, source):
+  assert own_import_faults(source, layer)
+
+
+def test_import_check_of_experiments_accepts():
+  for layer, source in [
+    ("script", "from experiments import settings\nimport jaxgen"),
+    ("script", "from experiments.experiment import Read"),
+    ("recipes", "from experiments.lib import averages\nimport jax"),
+    ("pictures", "from experiments.lib.datasets import Data"),
+    ("lib", "from experiments.pictures import sheets"),
+  ]:
+    assert own_import_faults(source, layer) == []
+  source = "importlib.import_module(name)"
+  assert own_import_faults(source, "lib", "lib/run.py") == []
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def open_directory(
     if (path / CONFIG).exists():  # as it is now that nobody else writes
       with checks.naming(config, "run_dir"):
         _require_same(path, wanted)
+      warn_if_changed(path, read_config(path), wanted[DIGEST])
     else:
       write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
     try:
@@ -117,7 +118,6 @@ def _remove_unrecorded(path, absent):
 
 def _require_same(path, wanted):
   found = read_config(path)
-  warn_if_changed(path, found, wanted[DIGEST])
   if READS not in found:
     wanted = {k: v for k, v in wanted.items() if k != READS}
   found, wanted = (

@@ -76,7 +76,8 @@ def run(script: str, ex: Experiment) -> state.State:
     states = None if states is None else np.asarray(states)
     return found._replace(states=states, samples=np.asarray(made))
 
-  def save_sheet(path, now):
+  def save_sheet(run_dir, now):
+    path = run_dir / "sheets" / f"{int(now.step):06}.png"
     path.parent.mkdir(exist_ok=True)
     if ex.sheet is not None:
       ex.sheet(path, trained(now))
@@ -139,7 +140,7 @@ def train(
     ex: its settings hold num_steps, shard, keep and the periods *_every.
     start: the state at step 0; traced.
     batch_fn: step -> {player: batch}, on the host.
-    save_sheet: draws small pictures of a state, now and then.
+    save_sheet: (run_dir, state) -> None, draws small pictures.
 
   Returns:
     The state at the last step. metrics.jsonl and curves.png are written.
@@ -157,16 +158,10 @@ def train(
   checkpoints = runs.checkpoints(run_dir)
   if checkpoint.steps(checkpoints):
     now = checkpoint.restore(checkpoints, now)
+  _print_start(run_dir, now)
   done = int(now.step)
-  for name, of_name in now.players.items():
-    size = sum(leaf.size for leaf in jax.tree.leaves(of_name.params))
-    print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
-  print(f"{run_dir}: from step {done}", file=sys.stderr)
 
   # The loop.
-  sheet = lambda now: save_sheet(
-    run_dir / "sheets" / f"{int(now.step):06}.png", now
-  )
   write = logging.jsonl(run_dir / runs.METRICS, done)
   with (
     averages.snapshots(ex) as save_snapshot,
@@ -183,12 +178,20 @@ def train(
       log=lambda *record: (write(*record), show(*record)),
       hooks=[
         (getattr(config, "snapshot_every", config.save_every), save_snapshot),
-        (config.samples_every, sheet),
+        (config.samples_every, functools.partial(save_sheet, run_dir)),
       ],
     )
     save_snapshot(now)
   figures.curves(run_dir / "curves.png", logging.read(run_dir / runs.METRICS))
   return now
+
+
+def _print_start(run_dir, now):
+  """The size of every player, and the step that training starts from."""
+  for name, player in now.players.items():
+    size = sum(leaf.size for leaf in jax.tree.leaves(player.params))
+    print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
+  print(f"{run_dir}: from step {int(now.step)}", file=sys.stderr)
 
 
 def _place(turns, mesh, batches):

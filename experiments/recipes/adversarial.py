@@ -45,6 +45,10 @@ class Model(NamedTuple):
     z = jax.random.normal(key, (self.latent,))
     return self.generator.apply(params, z, label)
 
+  def score(self, params: Any, x: jax.Array, label: Any) -> jax.Array:
+    """The discriminator's score of an example, []; params of all players."""
+    return self.discriminator.apply(params["discriminator"], x, label)
+
 
 def penalty_weights(config: Any) -> np.ndarray:
   """The penalty's weight at each step, 0 where it is left out, [num_steps]."""

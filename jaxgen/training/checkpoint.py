@@ -43,8 +43,8 @@ def saver(
     directory: created if needed; used by one run at a time.
     keep: number of latest checkpoints to keep, at least 1; None keeps all. An
       old one is deleted after the new one is complete.
-    items: "state" for all but the averages, "ema" for the averages. Both make
-      a checkpoint to resume from, "ema" alone a snapshot for restore_ema.
+    items: "ema" for the averages, "extras", and "state" for all else. All three
+      make a checkpoint to resume from, "ema" alone a snapshot.
     wait: whether save returns only when the files are complete.
 
   Yields:

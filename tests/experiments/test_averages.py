@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import edm, sample
-from experiments.lib import averages, build
+from experiments.lib import averages
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
 from tests import trees
@@ -36,11 +36,12 @@ def trained(tmp_path_factory):
   directory = tmp_path_factory.mktemp("averages") / "run"
   config = dataclasses.replace(CONFIG, run_dir=str(directory))
   means = edm.run(config).players["model"].ema
-  data = build.load_data(config)
-  method = build.method(build.resolve(config, data), data)
+  ex = edm.experiment(config)
 
   def load(changed=config, **which):
-    return averages.load(changed, method, **which)
+    params, extras = averages.load(ex._replace(config=changed), **which)
+    assert extras == {}
+    return params["model"]
 
   return config, means, load
 
@@ -75,9 +76,9 @@ def test_sampling_takes_an_average_by_name(trained, monkeypatch):
   config, _, load = trained
   asked, params = [], load()
 
-  def read(config, method, step, average):
+  def read(ex, step, average):
     asked.append(average)
-    return params
+    return {"model": params}, {}
 
   monkeypatch.setattr(averages, "load", read)
   sample.run(config.run_dir, sample.Config(number=4, average="power_0.15"))

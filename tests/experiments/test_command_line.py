@@ -1,5 +1,6 @@
 """Command lines: bad input is a short message and code 2, a signal resumes."""
 
+import dataclasses
 import errno
 import os
 import pathlib
@@ -13,21 +14,22 @@ import numpy as np
 import pytest
 
 from experiments import edm, sample
-from experiments.lib import build, datasets
+from experiments.lib import command_line, datasets
 from experiments.lib import run as runs
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
 
 ROOT = pathlib.Path(__file__).parents[2]
+EDM = "experiments.edm"
 TINY = (
   "toy --width 8 --num-blocks 1 --batch-size 8 --num-steps 4 --warmup-steps 1"
   " --sample-steps 2 --samples-every 100"
 ).split()
 
 
-def _exit(monkeypatch, capsys, main, module, arguments):
+def _exit(monkeypatch, capsys, main, arguments):
   """The exit code and standard error of a command, in this process."""
-  monkeypatch.setattr(sys, "argv", [f"{module}.py", *map(str, arguments)])
+  monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
   with pytest.raises(SystemExit) as caught:
     main()
   printed = capsys.readouterr()
@@ -35,7 +37,7 @@ def _exit(monkeypatch, capsys, main, module, arguments):
 
 
 def _edm():
-  runs.main(edm.MODULE, edm.PRESETS, edm.run)
+  command_line.main(edm.__file__, edm.PRESETS, edm.run)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
   run_dir = tmp_path / "run"
   arguments = [*arguments, "--run-dir", run_dir] if arguments else []
   monkeypatch.chdir(tmp_path)
-  code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
+  code, printed = _exit(monkeypatch, capsys, _edm, arguments)
   assert code == 2 and part in printed and "Traceback" not in printed
   assert len(printed.strip().splitlines()) <= 40  # tyro's box
   if printed.startswith("error:"):
@@ -88,13 +90,12 @@ def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
 
 
 def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
-  toy = edm.PRESETS["toy"][1]
-  data = datasets.load_data(toy.data)
-  with runs.open_directory(tmp_path, build.resolve(toy, data), edm.MODULE):
+  toy = dataclasses.replace(edm.PRESETS["toy"][1], run_dir=str(tmp_path))
+  with runs.open_directory(edm.experiment(toy).config, edm.__file__):
     pass
   before = (tmp_path / "config.json").read_bytes()
   arguments = ["toy", "--seed", "3", "--run-dir", tmp_path]
-  code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
+  code, printed = _exit(monkeypatch, capsys, _edm, arguments)
   assert code == 2 and "(seed 0 -> 3); give another" in printed
   assert len(printed.strip().splitlines()) == 1
   assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
@@ -119,9 +120,7 @@ def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
 )
 def test_sample_refuses(monkeypatch, capsys, tmp_path, arguments, part):
   monkeypatch.chdir(tmp_path)
-  code, printed = _exit(
-    monkeypatch, capsys, sample.main, sample.MODULE, arguments
-  )
+  code, printed = _exit(monkeypatch, capsys, sample.main, arguments)
   assert code == 2 and part in printed and "Traceback" not in printed
   assert not any(tmp_path.iterdir())
 
@@ -139,7 +138,7 @@ def _command(module, *arguments, **settings):
 
 def test_a_real_process_refuses_with_code_2(tmp_path):
   run_dir = tmp_path / "run"
-  process = _command(edm.MODULE, "toy", "--run-dir", run_dir, "--width", "0")
+  process = _command(EDM, "toy", "--run-dir", run_dir, "--width", "0")
   _, printed = process.communicate(timeout=300)
   assert process.returncode == 2 and "Traceback" not in printed
   assert printed.startswith("error: ") and len(printed.splitlines()) == 1
@@ -165,7 +164,7 @@ def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
   # Drawn in its own turn, so that the signal comes at that step.
   monkeypatch.setattr(loaders, "prefetch", lambda batch_fn, *_, **__: batch_fn)
   arguments = [*TINY, "--run-dir", run_dir]
-  code, printed = _exit(monkeypatch, capsys, _edm, edm.MODULE, arguments)
+  code, printed = _exit(monkeypatch, capsys, _edm, arguments)
   assert code == 130 and "Traceback" not in printed
   *_, last = printed.strip().splitlines()
   assert last.startswith("SIGINT: stopped and saved at step 2; resume with: ")
@@ -178,9 +177,9 @@ def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
   def stopped(config):
     raise KeyboardInterrupt
 
-  main = lambda: runs.main(edm.MODULE, edm.PRESETS, stopped)
+  main = lambda: command_line.main(edm.__file__, edm.PRESETS, stopped)
   arguments = ["toy", "--run-dir", tmp_path]
-  code, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
+  code, printed = _exit(monkeypatch, capsys, main, arguments)
   assert code == 130 and len(printed.splitlines()) == 1
   assert "resume with: python -m experiments.edm toy --run-dir" in printed
 
@@ -216,9 +215,9 @@ def test_a_run_that_fails_is_one_line(
   def fail(config):
     raise error
 
-  main = lambda: runs.main(edm.MODULE, edm.PRESETS, fail)
+  main = lambda: command_line.main(edm.__file__, edm.PRESETS, fail)
   arguments = ["toy", "--run-dir", tmp_path]
-  code, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
+  code, printed = _exit(monkeypatch, capsys, main, arguments)
   assert code == 2 and len(printed.splitlines()) == 1
   assert all(part in printed for part in ["error: ", *parts])
 
@@ -229,9 +228,9 @@ def test_a_diverged_run_says_what_is_kept(monkeypatch, capsys, tmp_path):
       (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
     raise loop.Diverged("model", "loss is nan", 412)
 
-  main = lambda: runs.main(edm.MODULE, edm.PRESETS, fail)
+  main = lambda: command_line.main(edm.__file__, edm.PRESETS, fail)
   arguments = ["toy", "--run-dir", tmp_path]
-  _, printed = _exit(monkeypatch, capsys, main, edm.MODULE, arguments)
+  _, printed = _exit(monkeypatch, capsys, main, arguments)
   assert "at step 412; the checkpoint of step 400 is kept: lower" in printed
 
 
@@ -242,7 +241,7 @@ def test_another_fault_of_the_runtime_is_not_hidden(monkeypatch, tmp_path):
   arguments = ["edm.py", "toy", "--run-dir", str(tmp_path)]
   monkeypatch.setattr(sys, "argv", arguments)
   with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
-    runs.main(edm.MODULE, edm.PRESETS, fail)
+    command_line.main(edm.__file__, edm.PRESETS, fail)
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
@@ -250,7 +249,7 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   arguments = [*TINY, "--num-steps", 1000, "--log-every", 10]
   arguments += ["--batch-size", 1024]
   stopped = [*arguments, "--run-dir", tmp_path / "stopped"]
-  process = _command(edm.MODULE, *stopped)
+  process = _command(EDM, *stopped)
   metrics = tmp_path / "stopped" / "metrics.jsonl"
   while process.poll() is None:  # ends by itself at the latest
     if metrics.exists() and metrics.read_text().count("\n") >= 2:
@@ -265,7 +264,7 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   assert "Traceback" not in printed
 
   both = [
-    _command(edm.MODULE, *arguments, "--run-dir", tmp_path / name)
+    _command(EDM, *arguments, "--run-dir", tmp_path / name)
     for name in ("stopped", "unbroken")
   ]
   for process in both:

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.speed import steps
 from experiments import edm, sample
-from experiments.lib import figures, report, tables
+from experiments.lib import choices
+from experiments.pictures import figures, sheets
 from jaxgen.training import checkpoint, logging, sharding, step
 from tests import trees
 
@@ -39,8 +40,8 @@ def _train(directory, config, num, **changes):
   """A run on so many devices, without pictures: (its state, its losses)."""
   config = dataclasses.replace(config, run_dir=str(directory), **changes)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "sheet", lambda *args: None)
-    patch.setattr(report, "pictures", lambda *args: [])
+    patch.setattr(sheets, "sheet", lambda *args: None)
+    patch.setattr(sheets, "common", lambda *args: [])
     patch.setattr(figures, "curves", lambda *args: None)
     with jax.default_device(None if num == NUM else jax.devices()[0]):
       state = edm.run(config)
@@ -146,7 +147,7 @@ def test_the_demo_takes_a_sixth_of_a_device():
   mesh = sharding.mesh(jax.devices()[:NUM])
   shapes = steps.parts(edm.PRESETS["digits"][1]).shapes
   sizes = {}
-  for shard, rule in tables.SHARDS.items():
+  for shard, rule in choices.SHARDS.items():
     places = sharding.shardings(shapes, mesh, rule)
     sizes[shard] = sharding.bytes_per_device(shapes, places)
   assert sizes["full"] <= sizes["replicated"] / 6

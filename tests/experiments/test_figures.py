@@ -7,7 +7,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.lib import datasets, figures, report
+from experiments import experiment
+from experiments.lib import datasets
+from experiments.pictures import figures, sheets
 
 
 def _images(*shape, seed=0):
@@ -128,31 +130,55 @@ def test_curves_of_a_loss_that_is_negative_or_not_finite(tmp_path):
   _assert_drawn(tmp_path / "curves.png", ink=0.005)
 
 
-def test_a_report_gives_each_class_its_row(tmp_path):
+def test_sheets_give_each_class_its_row(tmp_path):
   """Samples that are black up to their label's row, by a made-up sampler."""
   data = datasets.load_data("digits")
+  keys, labels = sheets.keys_and_labels(data, jax.random.key(0))
+  assert len(keys) == len(labels) == 10 * sheets.NUM_COLUMNS
+  rows = np.arange(8)[:, None, None]
+  seen = np.where(rows < np.asarray(labels).reshape(-1, 1, 1, 1), -1.0, 1.0)
+  images = np.broadcast_to(seen, (len(labels), 8, 8, 1)).astype("f")
 
-  def sample(keys, labels):
-    assert len(keys) == len(labels) == 10 * report.NUM_COLUMNS
-    rows = np.arange(8)[:, None, None]
-    seen = np.where(rows < np.asarray(labels).reshape(-1, 1, 1, 1), -1.0, 1.0)
-    images = np.broadcast_to(seen, (len(labels), 8, 8, 1)).astype("f")
-    return np.stack([images] * 4, 1), images
-
-  report.sheet(tmp_path / "sheets" / "1.png", sample, data, jax.random.key(0))
-  picture = _read(tmp_path / "sheets" / "1.png")
+  sheets.sheet(tmp_path / "sheet.png", images, data)
+  picture = _read(tmp_path / "sheet.png")
   scale = picture.shape[1] // (12 * 9 - 1)
   pixels = picture[scale // 2 :: scale, scale // 2 :: scale, 0]
   for label in range(10):
     black = pixels[9 * label : 9 * label + 8] == 0
     assert black.sum() == 12 * 8 * min(label, 8)
 
-  marks = "noise ratio", np.array([80.0, 5.0, 0.3, 0.002])
-  method = types.SimpleNamespace(scales=np.ones(4), marks=marks)
-  drawn = report.Drawn(
-    *sample(*report.draws(data, jax.random.key(0))), None, {}
-  )
-  names = report.pictures(tmp_path, lambda: drawn, method, data)
+  marks = np.array([80.0, 5.0, 0.3, 0.002])
+  times = experiment.Times("noise ratio", marks, np.ones(4))
+  ex = types.SimpleNamespace(data=data, times=times, vectors=None)
+  states = np.stack([images] * 4, 1)
+  found = experiment.Trained({}, {}, {}, states, images)
+  names = sheets.common(tmp_path, ex, found)
   assert names == ["samples.png", "trajectory.png"]
   _assert_drawn(tmp_path / "samples.png", ink=0.3)
   _assert_drawn(tmp_path / "trajectory.png", ink=0.1)
+
+
+@pytest.mark.parametrize("names", [("loss",), ("discriminator", "generator")])
+def test_curves_have_a_panel_a_player(names, tmp_path, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(
+    figures, "save", lambda figure, path: drawn.append(figure)
+  )
+  keys = names if names == ("loss",) else [f"{name}/loss" for name in names]
+  records = [
+    {"step": 5 * i, "seconds": 0.1 * i, "discriminator/gap": 0.0}
+    | {name: (-1) ** k / i for k, name in enumerate(keys)}
+    for i in range(1, 8)
+  ]
+  figures.curves(tmp_path / "curves.png", records)
+  (figure,) = drawn
+  *losses, speed = figure.axes
+  labels = [axis.get_ylabel() for axis in losses]
+  assert labels == [name.replace("/", ": ") for name in keys]
+  for k, axis in enumerate(losses):
+    steps, values = axis.lines[0].get_data()
+    np.testing.assert_array_equal(steps, 5 * np.arange(1, 8))
+    np.testing.assert_allclose(values, (-1) ** k / np.arange(1, 8))
+    assert axis.get_yscale() == ("linear" if k else "log")
+  np.testing.assert_allclose(speed.lines[0].get_ydata(), 50)
+  figures.plt.close(figure)

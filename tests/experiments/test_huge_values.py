@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from experiments import encode, gan, transport_map, wasserstein
-from experiments.lib import run as runs
+from experiments.lib import command_line
 
 
 def _exit(monkeypatch, capsys, main, arguments):
@@ -38,7 +38,7 @@ GAMES = {
 def test_games(monkeypatch, capsys, tmp_path, module, flag, value, most):
   run_dir = tmp_path / "run"
   flags = ["smoke", f"--{flag}", value, "--run-dir", run_dir, *GAMES[module]]
-  main = lambda: runs.main(module.MODULE, module.PRESETS, module.run)
+  main = lambda: command_line.main(module.__file__, module.PRESETS, module.run)
   printed = _exit(monkeypatch, capsys, main, flags)
   assert printed == f"error: {most}, got {value}\n"
   assert not any(tmp_path.iterdir())
@@ -48,7 +48,7 @@ def test_games(monkeypatch, capsys, tmp_path, module, flag, value, most):
 def test_updates_of_a_player(monkeypatch, capsys, tmp_path, module):
   """Ten in a step of these games."""
   flags = ["smoke", "--num-steps", 2**30, "--run-dir", tmp_path / "run"]
-  main = lambda: runs.main(module.MODULE, module.PRESETS, module.run)
+  main = lambda: command_line.main(module.__file__, module.PRESETS, module.run)
   printed = _exit(monkeypatch, capsys, main, [*flags, *GAMES[module]])
   most = "--num-steps: expected at most 214748364, as a player's updates"
   assert printed == f"error: {most} are counted in int32, got {2**30}\n"

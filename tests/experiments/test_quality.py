@@ -5,7 +5,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.lib import datasets, plots, quality
+from experiments.lib import datasets, quality
+from experiments.pictures import metrics
 from jaxgen.metrics import frechet, neighbours
 
 NUMBER = 90
@@ -31,7 +32,7 @@ def _split(name):
 def _data(relabel=lambda labels: labels, classes=3):
   split = lambda name: (_split(name)[0], relabel(_split(name)[1]))
   return datasets.Data(
-    (4, 4, 1), classes, 0.5, None, split("validation"), split, 17
+    (4, 4, 1), classes, 0.5, None, split("validation"), split, None, 17
   )
 
 
@@ -230,8 +231,8 @@ def test_bad_samples_are_refused(ref):
 
 def test_pictures(real, tmp_path):
   path = tmp_path / "results.png"
-  plots.results(path, real, "three draws")
+  metrics.results(path, real, "three draws")
   assert matplotlib.image.imread(path).std() > 0.05
   path = tmp_path / "curve.png"
-  plots.over_training(path, [10, 20, 40], [real.rows] * 3)
+  metrics.over_training(path, [10, 20, 40], [real.rows] * 3)
   assert matplotlib.image.imread(path).std() > 0.05

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import edm
+from experiments import edm, experiment
+from experiments.lib import checks
 from experiments.lib import run as runs
-from experiments.lib import settings
 
 CONFIG = edm.Config(run_dir="")
 
 
-def _open(path):
-  return runs.open_directory(path, CONFIG, edm.MODULE)
+def _open(path, reads=(), script=edm.__file__):
+  config = dataclasses.replace(CONFIG, run_dir=str(path))
+  return runs.open_directory(config, script, reads)
 
 
 def _refused(path, message):
@@ -90,20 +91,23 @@ def test_a_run_that_recorded_something_stays(tmp_path, name):
 def test_scalars_of_array_libraries_are_settings(tmp_path, to):
   """What is written is what Python's own numbers write, and resumes."""
   plain = edm.Config(
-    run_dir="", seed=3, churn=0.5, flip=True, ema_decay=(0.5, 0.75), width=16
+    run_dir=str(tmp_path),
+    seed=3,
+    churn=0.5,
+    flip=True,
+    ema_decay=(0.5, 0.75),
+    width=16,
   )
   names = ("seed", "churn", "flip", "width")
   odd = {name: to(getattr(plain, name)) for name in names}
   odd["ema_decay"] = tuple(map(to, plain.ema_decay))
-  config = settings.plain(dataclasses.replace(plain, **odd))
+  config = checks.plain(dataclasses.replace(plain, **odd))
   assert config == plain and hash(config) == hash(plain)
   for name in names:
     assert type(getattr(config, name)) is type(getattr(plain, name))
-  for _ in range(2):
-    with runs.open_directory(tmp_path, config, edm.MODULE):
+  for each in (config, config, plain):
+    with runs.open_directory(each, edm.__file__):
       written = json.loads((tmp_path / "config.json").read_text())
-  with runs.open_directory(tmp_path, plain, edm.MODULE):
-    pass
   assert written["ema_decay"] == [0.5, 0.75] and written["churn"] == 0.5
 
 
@@ -111,7 +115,40 @@ def test_scalars_of_array_libraries_are_settings(tmp_path, to):
 def test_a_seed_has_32_bits(seed):
   """JAX makes one key of 1 and 2^32 + 1, and NumPy takes no more."""
   with pytest.raises(ValueError, match=rf"seed: expected 0 to .* got {seed}$"):
-    settings.plain(dataclasses.replace(CONFIG, seed=seed))
-  assert settings.plain(CONFIG) == CONFIG
+    checks.plain(dataclasses.replace(CONFIG, seed=seed))
+  assert checks.plain(CONFIG) == CONFIG
   highest = dataclasses.replace(CONFIG, seed=2**32 - 1)
-  assert settings.plain(highest) == highest
+  assert checks.plain(highest) == highest
+
+
+def test_a_run_belongs_to_the_runs_that_it_reads(tmp_path):
+  """Another checkpoint of theirs is another configuration."""
+  read = experiment.Read("reflow", "runs/a", 10, "one")
+  for _ in range(2):
+    with _open(tmp_path, (read,)):
+      pass
+  found = runs.read_config(tmp_path)["reads"]
+  assert found == [read._asdict()]
+  changed = read._replace(digest="other")
+  with pytest.raises(ValueError, match=r"configuration \(reads .*other"):
+    with _open(tmp_path, (changed,)):
+      pass
+
+
+def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):
+  script = tmp_path / "mine.py"
+  for text, lines in (("A = 1", 0), ("A = 1", 0), ("A = 2", 1)):
+    script.write_text(text)
+    with _open(tmp_path / "run", script=script):
+      pass
+    assert capsys.readouterr().err.count("mine.py has changed since") == lines
+  record = runs.read_config(tmp_path / "run")
+  assert record["experiment"] == "mine.py"
+  with pytest.raises(ValueError, match=r"'mine.py' is not in experiments/"):
+    runs.script_of(record, tmp_path / "run")
+  with pytest.raises(ValueError, match=r"script: expected the file of mine.py"):
+    runs.script_of(record, tmp_path / "run", edm.__file__)
+  module = runs.script_of(record, tmp_path / "run", str(script))
+  assert module.A == 2 and runs.load_script(script) is module
+  own = {"experiment": "experiments.edm"}
+  assert runs.script_of(own, tmp_path) is edm

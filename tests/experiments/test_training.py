@@ -1,7 +1,6 @@
 """What every training script does, without a run."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import edm, transport_map, wasserstein
-from experiments.lib import critics, gans, movers, training
+from experiments import edm, gan, transport_map, wasserstein
+from experiments.lib import training
+from experiments.recipes import critics, maps
 from jaxgen.training import sharding, step
 
 STEPS, RATE = 12, 0.25
@@ -39,7 +39,8 @@ def _rates(schedule, warmup, steps, share=0.0):
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_the_learning_rate_of_a_network(schedule, warmup):
   """Adam moves by the learning rate where the gradient never changes."""
-  config = types.SimpleNamespace(
+  config = edm.Config(
+    run_dir="",
     learning_rate=RATE,
     warmup_steps=warmup,
     num_steps=STEPS,
@@ -47,7 +48,7 @@ def test_the_learning_rate_of_a_network(schedule, warmup):
     clip_norm=2.0,
     adam_b2=0.9,
   )
-  found = _updates(training.make_optimizer(config), STEPS)
+  found = _updates(training.adam(config), STEPS)
   truth = _rates(schedule, warmup, STEPS)
   np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-8)
   assert (found[0] != 0) == (warmup == 0)  # parameters move at once
@@ -56,12 +57,13 @@ def test_the_learning_rate_of_a_network(schedule, warmup):
 @pytest.mark.parametrize("steps, warmup", [(1, 0), (9, 0), (12, 1), (70, 7)])
 def test_the_learning_rate_of_a_gan(steps, warmup):
   """Its warm-up is a tenth of the steps, of a short run none."""
-  config = types.SimpleNamespace(
-    learning_rate=RATE, last_rate=0.02, adam_b1=0.0, adam_b2=0.9
+  config = gan.Config(
+    run_dir="", data="ring", learning_rate=RATE, num_steps=steps
   )
-  found = _updates(gans.make_optimizer(config, steps), steps)
-  truth = _rates("cosine", warmup, steps, 0.02)
-  np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-8)
+  for turn in gan.experiment(config).turns:
+    found = _updates(turn.optimizer, steps)
+    truth = _rates("cosine", warmup, steps, 0.02)
+    np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", critics.RECIPES)
@@ -76,10 +78,10 @@ def test_the_learning_rate_of_a_critic(kind):
     np.testing.assert_allclose(found, truth, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", movers.RECIPES)
+@pytest.mark.parametrize("kind", maps.RECIPES)
 def test_the_learning_rate_of_a_map(kind):
-  recipe = movers.RECIPES[kind]._replace(num_steps=2, learning_rate=RATE)
-  for turn in movers.make(kind, recipe, 2).turns:
+  recipe = maps.RECIPES[kind]._replace(num_steps=2, learning_rate=RATE)
+  for turn in maps.make(kind, recipe, 2).turns:
     steps = 2 * turn.num_steps
     truth = _rates("cosine", 0, steps, 0.01)
     np.testing.assert_allclose(_updates(turn.optimizer, steps), truth, 1e-5)
@@ -104,11 +106,11 @@ def test_with_float64_enabled_a_run_trains_in_float32(
   fails in its first step leaves no directory.
   """
 
-  def traced(run_dir, config, start, turns, batch_fn, *rest):
+  def traced(run_dir, ex, start, batch_fn, save_sheet):
     assert (run_dir / "config.json").exists()
     before = jax.eval_shape(start)
-    batches = training._place(turns, sharding.mesh(), batch_fn(0))
-    train_step = step.make_train_step(tuple(turns))
+    batches = training._place(ex.turns, sharding.mesh(), batch_fn(0))
+    train_step = step.make_train_step(ex.turns)
     after, _ = jax.eval_shape(train_step, before, batches)
     assert after == before
     trees = before.step, before.players, batches

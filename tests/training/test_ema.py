@@ -54,25 +54,6 @@ def test_a_scalar_of_an_array_library_is_the_number_that_it_holds(make, scalar):
   assert found == truth and type(found) is type(truth)
 
 
-@pytest.mark.parametrize("rule", [ema.constant, ema.warmup])
-def test_a_decay_outside_the_unit_interval_is_refused(rule):
-  with pytest.raises(ValueError, match=r"decay: expected .* got 1\.5"):
-    rule(1.5)
-
-
-@pytest.mark.parametrize("length", [0.0, -0.1, 0.3, float("nan")])
-def test_a_length_out_of_range_is_refused(length):
-  with pytest.raises(ValueError, match="length: expected above 0, at most"):
-    ema.power(length)
-
-
-def test_exponents_are_those_published():
-  """Karras et al. 2024: sigma_rel .05, .10 are gamma = 16.97, 6.94."""
-  np.testing.assert_allclose(ema.exponent(0.05), 16.97, atol=0.005)
-  np.testing.assert_allclose(ema.exponent(0.10), 6.94, atol=0.005)
-  np.testing.assert_allclose(ema.exponent(12**-0.5), 0.0, atol=1e-6)
-
-
 @pytest.mark.parametrize("length", [0.02, 0.1, 0.25])
 def test_the_length_is_the_deviation_of_the_profile(length):
   """By quadrature of p(tau) = (gamma + 1) tau^gamma on [0, 1]."""

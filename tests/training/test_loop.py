@@ -326,8 +326,8 @@ def test_other_threads_leave_signals_alone():
   ("settings", "match"),
   [
     ({"log_every": 0}, "log_every: expected at least 1 step, got 0"),
-    ({"save_every": -1}, "save_every: expected"),
-    ({"hooks": [(0, print)]}, r"hooks\[0\]: expected"),
+    ({"save_every": 0}, "save_every: expected"),
+    ({"hooks": [(1, print), (0, print)]}, r"hooks\[1\]: expected"),
     ({"num_steps": -1}, "num_steps: expected at least the 0 done, got -1"),
   ],
 )

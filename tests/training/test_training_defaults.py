@@ -5,7 +5,8 @@ from tests import defaults
 
 
 def test_of_training():
-  defaults.check(checkpoint.saver, items=("state", "ema"), wait=False)
+  items = "state", "ema", "extras"
+  defaults.check(checkpoint.saver, items=items, wait=False)
   defaults.check(logging.progress, step=0)
   defaults.check(sharding.split, axis=0)
   defaults.check(sharding.longest_axis, min_size=512)

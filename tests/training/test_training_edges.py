@@ -91,26 +91,15 @@ def test_what_is_as_large_as_the_least_is_split(shape, least, axis):
   assert sharding.longest_axis(least)(shape, 8) == axis
 
 
-def test_sizes_and_batches_of_devices():
-  for bad in (0, -1):
-    refused("min_size: expected at least 1", sharding.longest_axis, bad)
-  with jax.default_device(None):
-    mesh = sharding.mesh()
-  assert mesh.size == 8
-  for number in (mesh.size, 3 * mesh.size):
-    sharding.check_batch_size(number, mesh)
-  for number in (mesh.size - 1, mesh.size + 1):
-    refused("batch_size", sharding.check_batch_size, number, mesh)
-
-
 def game(loss_fn, num_steps=1):
   turns = (step.Turn("m", loss_fn, optax.sgd(0.5), num_steps),)
-  now = state.init(jax.random.key(0), {"m": jnp.array([1.0, 2.0])}, turns)
+  params, extras = {"m": jnp.array([1.0, 2.0])}, {"n": jnp.zeros(())}
+  now = state.init(jax.random.key(0), params, turns, extras)
   return step.make_train_step(turns), now
 
 
 def test_the_smallest_game():
-  train_step, now = game(lambda p, e, k, b: (jnp.sum(p["m"] * b), ({}, e)))
+  train_step, now = game(lambda p, e, k, b, n: (jnp.sum(p["m"] * b), ({}, e)))
   now, metrics = train_step(now, {"m": jnp.array([2.0, -4.0])})
   np.testing.assert_allclose(now.players["m"].params, [0.0, 4.0])
   assert set(metrics) == {"loss"} and metrics["loss"] == -6
@@ -118,7 +107,7 @@ def test_the_smallest_game():
 
 
 def test_two_inner_steps_take_their_own_batches():
-  loss = lambda p, e, k, b: (jnp.sum(p["m"]) * b, ({"b": b}, e))
+  loss = lambda p, e, k, b, n: (jnp.sum(p["m"]) * b, ({"b": b}, e))
   train_step, now = game(loss, 2)
   now, metrics = train_step(now, {"m": jnp.array([1.0, 3.0])})
   np.testing.assert_allclose(now.players["m"].params, [-1.0, 0.0])
@@ -141,24 +130,17 @@ def test_two_inner_steps_take_their_own_batches():
     (lambda p, e: (jnp.int32(1), ({}, e)), "real scalar loss, got int32"),
     (lambda p, e: (p.sum(), ([], e)), "expected metrics in a dict"),
     (lambda p, e: (p.sum(), ({"loss": p[0]}, e)), "without 'loss'"),
-    (lambda p, e: (p.sum(), ({"a": p}, e)), "expected scalar metrics, got a"),
+    (lambda p, e: (p.sum(), ({"a": p}, e)), r"scalar metrics, got a \(2,\)"),
+    (lambda p, e: (p.sum(), ({}, {})), r"m: loss_fn: expected extras"),
+    (
+      lambda p, e: (p.sum(), ({}, {"n": p})),
+      r"expected extras .*float32\(\), got .*float32\(2,\)",
+    ),
   ],
 )
 def test_what_a_loss_may_not_return(result, match):
-  train_step, now = game(lambda p, e, k, b: result(p["m"], e))
+  train_step, now = game(lambda p, e, k, b, n: result(p["m"], e))
   refused(match, train_step, now, {"m": jnp.zeros(2)})
-
-
-def test_periods_and_steps_of_a_run():
-  loop._check(5, 5, 1, 1, [(1, print)])
-  loop._check(0, 0, 1, 1, [])
-  for args, name in (
-    ((6, 5, 1, 1, []), "num_steps"),
-    ((0, 5, 0, 1, []), "log_every"),
-    ((0, 5, 1, 0, []), "save_every"),
-    ((0, 5, 1, 1, [(1, print), (0, print)]), r"hooks\[1\]"),
-  ):
-    refused(f"{name}: expected", loop._check, *args)
 
 
 @pytest.mark.parametrize(

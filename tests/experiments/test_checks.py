@@ -10,8 +10,7 @@ import importlib
 import pytest
 
 from experiments import edm
-from experiments.lib import run as runs
-from experiments.lib import settings, training
+from experiments.lib import checks, command_line, training
 
 TOY = edm.PRESETS["toy"][1]
 CASES = [
@@ -108,7 +107,7 @@ def test_an_error_names_the_setting(
   said = str(caught.value)
   assert said.partition(": ")[0] == names and "\n" not in said
   flags = ", ".join(f"--{n.replace('_', '-')}" for n in names.split(", "))
-  typed = settings.as_flags(caught.value, type(config))
+  typed = checks.as_flags(caught.value, type(config))
   assert typed == flags + said.removeprefix(names)
   assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -118,7 +117,7 @@ def test_naming(kind):
   def says(said, owner=None, **names):
     with (
       pytest.raises(kind) as caught,
-      settings.naming(TOY, owner, **names),
+      checks.naming(TOY, owner, **names),
     ):
       raise kind(said)
     assert type(caught.value) is kind
@@ -146,7 +145,7 @@ def test_a_name_is_spelled_as_a_flag_on_the_command_line(capsys):
   ]:
     with (
       pytest.raises(SystemExit),
-      runs.command_line(edm.MODULE, "runs/a", edm.Config),
+      command_line.one_line("edm", "runs/a", edm.Config),
     ):
       raise ValueError(said)
     assert capsys.readouterr().err == printed
@@ -163,8 +162,8 @@ def test_a_name_is_spelled_as_a_flag_on_the_command_line(capsys):
   ],
 )
 def test_a_name_of_a_literal_is_one_of_its_names(changes):
-  settings.known(TOY)
+  checks.known(TOY)
   [name] = changes
   config = dataclasses.replace(TOY, **changes)
   with pytest.raises(ValueError, match=f"^{name}: expected one of .*, got "):
-    settings.known(config)
+    checks.known(config)

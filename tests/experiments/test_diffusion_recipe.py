@@ -1,16 +1,16 @@
-"""What a configuration is turned into, and that it needs no command line."""
+"""recipes.diffusion, and that a script needs no command line."""
 
 import dataclasses
 import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import build, datasets, networks
+from experiments.lib import datasets, samples
+from experiments.recipes import diffusion
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -28,12 +28,12 @@ def test_run_is_importable_without_the_command_line():
 
 def test_the_data_are_named_where_their_deviation_is_0():
   data = datasets.load_data("eight_gaussians")
-  resolved = build.resolve(CONFIG, data._replace(std=0.00151))
+  resolved = diffusion.resolve(CONFIG, data._replace(std=0.00151))
   assert resolved == dataclasses.replace(CONFIG, sigma_data=0.002)
   with pytest.raises(ValueError, match=r"^data: .* 0.0004; give sigma_data$"):
-    build.resolve(CONFIG, data._replace(std=4e-4))
+    diffusion.resolve(CONFIG, data._replace(std=4e-4))
   given = dataclasses.replace(CONFIG, sigma_data=0.5)
-  assert build.resolve(given, data._replace(std=0.0)) == given
+  assert diffusion.resolve(given, data._replace(std=0.0)) == given
 
 
 def test_a_model_of_one_path_samples_the_same_on_another():
@@ -42,7 +42,7 @@ def test_a_model_of_one_path_samples_the_same_on_another():
   may differ. Float32; points of size 4.
   """
 
-  def samples(path, sample_steps):
+  def sampled(path, sample_steps):
     config = dataclasses.replace(
       CONFIG,
       path="vp",
@@ -50,20 +50,21 @@ def test_a_model_of_one_path_samples_the_same_on_another():
       sigma_data=4.0,
       sample_steps=sample_steps,
     )
-    method = build.method(config, data)
     keys = jax.random.split(jax.random.key(1), 16)
-    return build.make_sampler(method)(params, keys, None)[1]
+    sampler = samples.make_sampler(edm.experiment(config))
+    return sampler({"model": params}, {}, keys, None)[1]
 
   data = datasets.load_data("eight_gaussians")
-  model = networks.make(CONFIG, data)
-  start = model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
+  start = diffusion.make(
+    dataclasses.replace(CONFIG, sigma_data=4.0), data
+  ).init(jax.random.key(0))
   leaves, tree = jax.tree.flatten(start)
   rng = np.random.default_rng(0)
   draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]
   params = jax.tree.unflatten(tree, draws)
 
-  own, moved = samples(None, 400), samples("linear", 400)
+  own, moved = sampled(None, 400), sampled("linear", 400)
   assert np.std(own) > 1
-  coarse = np.abs(samples(None, 4) - samples("linear", 4)).max()
+  coarse = np.abs(sampled(None, 4) - sampled("linear", 4)).max()
   fine = np.abs(own - moved).max()
   assert fine < 2e-3 and coarse > 10 * fine

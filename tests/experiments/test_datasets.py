@@ -1,4 +1,4 @@
-"""Every name on the command line means something that trains or samples."""
+"""Datasets by name: batches, splits and one example."""
 
 import functools
 import sys
@@ -10,124 +10,10 @@ import pytest
 from PIL import Image
 
 from experiments import edm
-from experiments.lib import build, datasets, tables
-from experiments.lib import run as runs
-from jaxgen import paths
+from experiments.lib import command_line, datasets
 from jaxgen.data import digits, images, photos
 
-TINY = edm.Config(
-  run_dir="never written",
-  data="moons",
-  width=8,
-  num_blocks=1,
-  batch_size=8,
-  sigma_data=1.3,
-  sample_steps=3,
-)
 load = functools.cache(datasets.load_data)
-
-
-def _varied(**choices):
-  """Configurations that differ from TINY in one name."""
-  return [
-    pytest.param({flag: name}, id=f"{flag}-{name}")
-    for flag, names in choices.items()
-    for name in names
-  ]
-
-
-def _config(change):
-  return edm.Config(**(vars(TINY) | change))
-
-
-def _params(method):
-  """Neither zero nor symmetric, so that every gradient has something to do."""
-  params = method.model.init(jax.random.key(0), jnp.zeros(2), jnp.zeros(()))
-  leaves, tree = jax.tree.flatten(params)
-  rng = np.random.default_rng(0)
-  draws = [rng.normal(size=x.shape).astype(x.dtype) / 2 for x in leaves]
-  return jax.tree.unflatten(tree, draws)
-
-
-@pytest.mark.parametrize(
-  "change",
-  _varied(
-    path=tables.PATHS,
-    prediction=tables.PREDICTIONS,
-    weight=tables.WEIGHTS,
-    draw=tables.DRAWS,
-  ),
-)
-def test_a_batch_has_a_finite_loss_and_gradient(change):
-  config = _config(change)
-  method = build.method(config, load("moons"))
-  batch = load("moons").batches(jax.random.key(1), config.batch_size)(0)
-  loss_fn = edm.make_loss(config, method, load("moons"))
-  both = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
-  (loss, metrics), grads = both(_params(method), jax.random.key(2), batch)
-  assert metrics == {}
-  assert np.isfinite(loss) and loss > 0
-  for leaf in jax.tree.leaves(grads):
-    assert np.all(np.isfinite(leaf)) and np.any(leaf != 0)
-
-
-@pytest.mark.parametrize(
-  "change",
-  _varied(
-    path=tables.PATHS,
-    solver=tables.SOLVERS,
-    grid=tables.GRIDS,
-    sample_path=tables.PATHS,
-  ),
-)
-def test_a_model_samples(change):
-  config = _config(change)
-  method = build.method(config, load("moons"))
-  sampler = build.make_sampler(method)
-  keys = jax.random.split(jax.random.key(1), 5)
-  states, data = sampler(_params(method), keys, None)
-  assert states.shape == (5, config.sample_steps + 1, 2)
-  assert data.shape == (5, 2)
-  assert np.all(np.isfinite(states)) and np.all(np.isfinite(data))
-  assert len(np.unique(data[:, 0])) == 5
-  ends = method.sample_path.ratio(method.times[jnp.array([0, -1])])
-  np.testing.assert_allclose(ends, [80, 0.002], rtol=2e-3)
-
-
-@pytest.mark.parametrize("name", tables.PATHS)
-def test_a_path_has_its_own_name(name):
-  own = paths.edm(0.01, 50.0) if name == "edm" else getattr(paths, name)()
-  assert tables.PATHS[name](0.01, 50.0) is own
-
-
-@pytest.mark.parametrize("prediction", tables.PREDICTIONS)
-def test_the_weight_noise_is_on_the_noise_whatever_is_predicted(prediction):
-  config = _config({"prediction": prediction, "weight": "noise"})
-  method = build.method(config, load("moons"))
-  t = jnp.float32(0.7)
-  # noise = (alpha f - a x_t) / (alpha b - a sigma), where f = a data + b noise.
-  a, b = method.prediction(method.path, t)
-  alpha, sigma = method.path.alpha(t), method.path.sigma(t)
-  gain = alpha / (alpha * b - a * sigma)
-  np.testing.assert_allclose(method.weight(t), gain**2, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  "flag, table",
-  [
-    ("path", tables.PATHS),
-    ("sample_path", tables.PATHS),
-    ("prediction", tables.PREDICTIONS),
-    ("weight", tables.WEIGHTS),
-    ("draw", tables.DRAWS),
-    ("solver", tables.SOLVERS),
-    ("grid", tables.GRIDS),
-  ],
-)
-def test_unknown_names_list_the_known_ones(flag, table):
-  expected = f"^{flag}: expected one of {', '.join(table)}, got 'typo'$"
-  with pytest.raises(ValueError, match=expected):
-    build.method(_config({flag: "typo"}), load("moons"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +32,7 @@ def test_unknown_data_lists_the_known_ones(name):
 def test_the_help_lists_them_too(monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", ["edm", "digits", "--help"])
   with pytest.raises(SystemExit):
-    runs.main(edm.MODULE, edm.PRESETS, edm.run)
+    command_line.main(edm.__file__, edm.PRESETS, edm.run)
   words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
   assert {"digits", "photos", *datasets.TOYS, "tfds:NAME"} <= set(words)
 
@@ -159,13 +45,15 @@ def test_points_are_not_mirrored():
 def test_a_configuration_says_all_of_its_data(monkeypatch):
   seen = {}
   monkeypatch.setattr(
-    datasets,
-    "load_data",
-    lambda name, **settings: seen.update(settings, name=name),
+    datasets, "load_data", lambda name, **given: seen.update(given, name=name)
   )
-  settings = {"image_size": 7, "flip": True, "data_dir": "there"}
-  build.load_data(_config({"data": "photos"} | settings))
-  assert seen == {"name": "photos"} | settings
+  given = {"image_size": 7, "flip": True, "data_dir": "there"}
+  config = edm.Config(run_dir="", data="photos", **given)
+  datasets.load(config)
+  assert seen == {"name": "photos", "option": "data"} | given
+  datasets.load(config, "other", "digits")  # flip is of `data` alone
+  known = {"name": "digits", "option": "other"}
+  assert seen == known | given | {"flip": False}
 
 
 @pytest.mark.parametrize("name", ["digits", "photos", *datasets.TOYS])
@@ -266,3 +154,49 @@ def test_files_and_folders_are_data(tmp_path):
   np.testing.assert_array_equal(
     images.to_uint8(np.concatenate(parts)), pixels[order]
   )
+
+
+def _points(tmp_path, number=40):
+  points = np.random.default_rng(0).normal(size=(number, 3)).astype("f")
+  np.savez(tmp_path / "points.npz", points=points)
+  return datasets.points(str(tmp_path / "points.npz"))
+
+
+@pytest.mark.parametrize("kind", ["digits", "points", "noised"])
+def test_a_set_draws_from_what_is_held_out(kind, tmp_path):
+  data = load("digits") if kind == "digits" else _points(tmp_path)
+  data = datasets.noised(data, 0.5) if kind == "noised" else data
+  keys = jax.random.split(jax.random.key(0), 200)
+  found = np.asarray(jax.jit(jax.vmap(data.draw))(keys))
+  assert found.shape == (200, *data.shape)
+  held_out = {row.tobytes() for row in np.float32(data.real[0])}
+  drawn = {row.tobytes() for row in found}
+  assert drawn <= held_out
+  # 200 of n examples: n (1 - e^{-200 / n}) different ones are expected.
+  number = len(held_out)
+  assert len(drawn) > 0.8 * number * (1 - np.exp(-200 / number))
+
+
+def test_a_distribution_draws_fresh_samples():
+  for data in (load("gaussian"), load("moons"), datasets.noise((2,))):
+    keys = jax.random.split(jax.random.key(0), 4000)
+    found = np.asarray(jax.vmap(data.draw)(keys))
+    assert len(np.unique(found, axis=0)) == 4000
+    truth = data.split("test")[0]
+    error = 5 * data.std * np.sqrt(1 / len(found) + 1 / len(truth))
+    np.testing.assert_allclose(found.mean(0), truth.mean(0), atol=2 * error)
+    np.testing.assert_allclose(found.std(0), truth.std(0), atol=2 * error)
+
+
+def test_noised_data_have_the_noise_of_the_deviation(tmp_path):
+  plain = _points(tmp_path, 4000)
+  data = datasets.noised(plain, 0.5)
+  assert data.std == pytest.approx(np.hypot(plain.std, 0.5))
+  for name in datasets.SPLITS:
+    noise = data.split(name)[0] - plain.split(name)[0]
+    np.testing.assert_allclose(noise.std(), 0.5, rtol=0.1)
+    np.testing.assert_array_equal(data.split(name)[0], data.split(name)[0])
+  first, _ = data.batches(jax.random.key(0), 8)(1)
+  again, _ = data.batches(jax.random.key(0), 8)(1)
+  np.testing.assert_array_equal(first, again)
+  assert np.any(np.asarray(data.batches(jax.random.key(0), 8)(2)[0]) != first)
