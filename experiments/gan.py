@@ -221,7 +221,8 @@ def make_turns(
 
   def discriminator_loss(params, extras, key, batch, step):
     examples, labels = batch
-    weight = jnp.asarray(weights)[step]
+    # The barrier: what is rounded does not depend on how the weight is made.
+    weight = jax.lax.optimization_barrier(jnp.asarray(weights)[step])
     view_key, mix_key = jax.random.split(key)
     real, made = views(params, view_key, examples, labels)
     mixes = jax.random.uniform(mix_key, (len(real),))
