@@ -35,6 +35,14 @@ def test_assign_of_any_cost():
     np.testing.assert_allclose(cost[rows, order].sum(), best, rtol=1e-9)
 
 
+def test_duals_serve_where_rounding_changes_no_order():
+  """Not at costs of 1 among some of 1e6; at 0, whatever the others."""
+  for total in (0, 1):
+    cost = np.array([[0, total, 1e6], [0, 1e6, 1e6], [1e6, 0, 0]])
+    assert (couplings._started(cost) is None) == (total == 1)
+    np.testing.assert_array_equal(couplings.assign(cost), [1, 0, 2])
+
+
 def best_of_all(cost):
   """The least cost of a permutation, one after another."""
   rows = np.arange(len(cost))

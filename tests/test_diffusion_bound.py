@@ -159,6 +159,19 @@ def test_parts_of_a_wide_gaussian_against_quadrature():
     np.testing.assert_allclose(bound.reconstruction, entropy, rtol=1e-5)
 
 
+def test_an_error_of_the_ratio_is_the_log_of_the_ratios():
+  """|data - D|^2 = ratio^2: no draw matters; there are 2 num_cells of them."""
+  times, path = [], paths.edm()
+  seen = lambda t: jax.debug.callback(times.append, t)
+  estimate = lambda x, t: seen(t) or fields.Estimate(data=jnp.full_like(x, t))
+  given = fields.Field(estimate, path), jnp.zeros(1), jax.random.key(0)
+  options = dict(num_cells=3, ratio_min=1.0, ratio_max=1.5) | _settings(path)
+  found = diffusion_bound.continuous(*given, **options)
+  jax.effects_barrier()
+  np.testing.assert_allclose(found.diffusion, np.log(1.5), rtol=1e-5)
+  assert found.standard_error < 1e-5 and len(times) == 6
+
+
 def test_levels_give_the_probabilities_of_atoms():
   weights, levels = np.array([0.1, 0.6, 0.3]), np.array([-1.0, 0.0, 1.0])
   law = oracles.Mixture(weights, levels[:, None], np.zeros(3))

@@ -1,5 +1,6 @@
 """Paths against closed forms derived by hand, in NumPy's float64."""
 
+import dataclasses
 import math
 
 import chex
@@ -247,6 +248,21 @@ def test_a_learned_schedule_is_a_path_of_its_own():
 def test_ends_refuse_what_is_not_on_the_path(ends):
   with pytest.raises(ValueError, match="ratio_min, ratio_max: expected"):
     paths.edm().ends(*ends)
+
+
+def test_ends_off_by_the_rounding_are_those_of_the_domain():
+  """At most a relative 1e-5 outside: either end, that far exactly or more."""
+  low, high = (float(np.float32(ratio)) for ratio in (0.01, 10.0))
+  rounding = 1 + 1e-5
+  path = dataclasses.replace(
+    paths.edm(), t_min=low * rounding, t_max=high / rounding
+  )
+  assert path.t_max * rounding == high
+  found = path.ends(0.01, 10.0)
+  np.testing.assert_array_equal(found, np.float32([path.t_min, path.t_max]))
+  for change in (dict(t_min=low * (rounding + 1e-9)), dict(t_max=0.99 * high)):
+    with pytest.raises(ValueError, match="ratio_min, ratio_max: expected rat"):
+      dataclasses.replace(path, **change).ends(0.01, 10.0)
 
 
 def test_ends_under_jit_are_those_outside():

@@ -163,3 +163,24 @@ def test_bad_images_are_one_line(pixels, labels, message):
 def test_labels_beyond_the_known_classes_are_refused():
   with pytest.raises(ValueError, match="labels: expected 0 to 9, got 0 to 10"):
     images.checked(U8, np.array([0, 10, 1, 0]), "x", 10)
+
+
+def test_parts_are_of_the_classes_and_the_shape_of_train():
+  train = np.zeros((4, 2, 3, 1), np.uint8), np.array([0, 2, 1, 2])
+  of = lambda *part: images.checked_parts({"train": train, "test": part}, "x")
+  sources, classes = of(train[0][:2], np.array([0, 2]))  # no 1: as few have
+  assert classes == 3 and set(sources) == {"train", "validation", "test"}
+  assert sources["test"].size == 2 and sources["train"].size == 3
+  for part, message in (
+    ((train[0], np.array([0, 3, 1, 2])), "labels: expected 0 to 2, got 0 to 3"),
+    ((train[0][:, :, 1:], train[1]), r"images \[2, 3, 1\] .* got \[2, 2, 1\]"),
+    ((np.zeros((4, 2, 3, 3), np.uint8), train[1]), r"got \[2, 3, 3\]"),
+    ((train[0][:, :1], train[1]), r"got \[1, 3, 1\]"),
+    ((train[0], None), "expected labels in all parts or none"),
+  ):
+    with pytest.raises(ValueError, match=f"^x: test: .*{message}"):
+      of(*part)
+  train = train[0], None
+  assert of(*train)[1] == 0
+  with pytest.raises(ValueError, match="expected labels in all parts or none"):
+    of(train[0], np.zeros(4, int))

@@ -144,3 +144,17 @@ def test_far_from_the_origin_in_float32_and_strict_promotion():
     assert value.dtype == jnp.float32
     np.testing.assert_allclose(value, near[name], rtol=1e-5, err_msg=name)
   np.testing.assert_allclose(slope, truth, rtol=1e-4, atol=1e-5)
+
+
+def test_points_of_no_weight_change_nothing():
+  """Of either cloud: neither the value nor when the iterations stop."""
+  x, y = (np.float32(z) for z in pair(6))
+  a, again = np.float32([*[1 / 6] * 6, 0]), [*range(6), 0]
+  run = jax.jit(
+    lambda x, y, a: clouds.sinkhorn_divergence(
+      x, y, epsilon=0.1, a=a, b=a, threshold=0.1
+    )
+  )
+  found, truth = run(x[again], y[again], a), run(x, y, a[:6])
+  assert truth.error > 1e-3
+  np.testing.assert_allclose(found, truth, rtol=1e-3)

@@ -37,6 +37,15 @@ def test_any_shape_and_a_zero_start(shape):
   assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
+def test_without_hidden_layers_it_is_linear():
+  net = mlp.MLP((), embedding_width=2, zero_output=False)
+  x = jnp.array([0.3, -2.0])
+  out, params = jax.jit(net.init_with_output)(jax.random.key(0), x, 0.4)
+  layer = params["params"]["out"]
+  h = np.concatenate([x, layers.time_embedding(0.4, 2)])
+  np.testing.assert_allclose(out, h @ layer["kernel"], atol=1e-6)
+
+
 def test_null_label_is_the_last_one(params):
   apply = lambda label: NET.apply(params, jnp.ones(2), 0.5, label)
   np.testing.assert_array_equal(apply(None), apply(3))

@@ -119,6 +119,10 @@ def test_starts_at_zero():
   x, t, label = examples()
   out = jax.jit(NET.init_with_output)(jax.random.key(0), x[0], t[0], label[0])
   assert (out[0] == 0).all()
+  # Every block adds nothing to its input.
+  blocks = [p["conv_1"] for p in out[1]["params"].values() if "conv_1" in p]
+  assert len(blocks) == 4
+  assert all((a == 0).all() for a in jax.tree.leaves(blocks))
 
 
 def test_jvp_and_second_derivatives_are_the_differences(params):

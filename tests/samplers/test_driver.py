@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from jaxgen import fields, samplers
+from jaxgen import fields, paths, samplers
 from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
 from tests.truth import mixture
 
@@ -261,3 +261,18 @@ def test_transport_map_is_exact_in_any_number_of_steps():
     key = jax.random.key(0)
     end = samplers.integrate(SOLVERS["euler"], field, start, times, key)
     np.testing.assert_allclose(end, np.tanh(X[0]) * 2 + 0.3, rtol=1e-5)
+
+
+def test_a_path_of_which_one_scale_is_learned():
+  """With no data in it, x_t is of size sigma, whatever its slope."""
+  times = jnp.array([1.0, 0.25])
+
+  @jax.jit
+  def run(slope):
+    sigma, time = lambda t: slope * t, lambda ratio: ratio / slope
+    path = paths.Path(jnp.ones_like, sigma, time)
+    nothing = lambda x, t: fields.Estimate(data=0 * x)
+    field, key = fields.Field(nothing, path), jax.random.key(0)
+    return samplers.integrate(samplers.ddim(), field, jnp.ones(2), times, key)
+
+  np.testing.assert_allclose(run(3.0), 0.25, rtol=1e-6)

@@ -99,6 +99,15 @@ def test_seconds_are_those_of_training_to_a_millisecond(tmp_path, monkeypatch):
   assert [r["seconds"] for r in logging.read(path)] == [1.235, 3.235]
 
 
+def test_a_record_without_seconds_counts_none(tmp_path, monkeypatch):
+  clock, path = Clock(monkeypatch), tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1}\n')
+  log = logging.jsonl(path, 1)
+  clock.now += 2
+  log(2, {})
+  assert logging.read(path)[-1]["seconds"] == 2
+
+
 def test_a_bar_on_a_terminal(monkeypatch):
   class Terminal(io.StringIO):
     def isatty(self):
