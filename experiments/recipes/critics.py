@@ -142,7 +142,7 @@ def _pair_loss(kind, critic_fn, data, other, mix):
     return wasserstein.quadratic(critic_fn, data, other)
   loss = wasserstein.dual(critic_fn, data, other)
   if kind in WEIGHTS:
-    penalty_fn = tables.PENALTIES[kind]
+    penalty_fn = choices.PENALTIES[kind]
     loss += WEIGHTS[kind] * penalty_fn(critic_fn, data, other, mix)
   return loss
 

@@ -1,4 +1,4 @@
-"""Random changes of examples, inside a loss: differentiable, one example each."""
+"""Random changes of examples inside a loss: differentiable, one at a time."""
 
 import jax
 import jax.numpy as jnp
