@@ -1,0 +1,176 @@
+"""Every script in one table, for the checks that all of them owe."""
+
+import dataclasses
+import signal
+import types
+from typing import Any, NamedTuple
+
+import pytest
+
+from experiments import (
+  edm,
+  flow_matching,
+  gan,
+  score_matching,
+  transport_map,
+  wasserstein,
+)
+from experiments.lib import training
+from jaxgen.data import loaders
+from jaxgen.training import loop
+
+# An odd period of checkpoints, so that a run stops between two of them.
+SIZES = dict(num_steps=6, batch_size=16, log_every=2, save_every=3)
+SIZES |= dict(samples_every=6)
+NETWORK = dict(width=16, num_blocks=1, warmup_steps=2, sample_steps=3)
+PLANE = dict(data="eight_gaussians", **NETWORK, **SIZES)
+PICTURES = ("samples.png", "trajectory.png", "paths.png", "fields.png")
+MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
+
+
+class Script(NamedTuple):
+  """A script and a small run of it.
+
+  Attributes:
+    module: the script.
+    config: settings of the run, without run_dir.
+    files: what the run leaves beside what every run leaves.
+    losses: names in metrics.jsonl beside step and seconds.
+    rejected: {command: what it says where it has nothing to do}.
+  """
+
+  module: types.ModuleType
+  config: Any
+  files: tuple[str, ...]
+  losses: tuple[str, ...] = ("loss",)
+  rejected: dict[str, str] = {}  # noqa: RUF012
+
+
+ONE_CALL = {"encode": "--solver: expected a run that a solver samples"}
+
+
+def of_map(method: str, *players: str, **changes: Any) -> Script:
+  """The transport map of a method."""
+  sizes = SIZES | dict(features=(8,), num_steps=4, samples_every=4) | changes
+  config = transport_map.Config("", source="moons", method=method, **sizes)
+  losses = tuple(f"{player}/loss" for player in players) or ("loss",)
+  return Script(transport_map, config, MAP, losses, ONE_CALL)
+
+
+SCRIPTS = {
+  "edm": Script(edm, edm.Config("", **PLANE), PICTURES),
+  # Dropout and null labels are drawn in training: their keys must resume too.
+  "edm images": Script(
+    edm,
+    edm.Config(
+      "",
+      **SIZES | NETWORK | dict(width=8, batch_size=4),
+      multipliers=(1, 1),
+      attention=(),
+      dropout=0.2,
+      label_dropout=0.3,
+    ),
+    PICTURES[:2],
+  ),
+  # It stops inside a pool of coupled batches.
+  "flow": Script(
+    flow_matching,
+    flow_matching.Config(
+      "",
+      source="moons",
+      coupling="exact",
+      coupled_batches=2,
+      **PLANE,
+    ),
+    (*PICTURES, "straightness.png"),
+  ),
+  "score": Script(
+    score_matching,
+    score_matching.Config(
+      "", loss="sliced_vr", solver="annealed", corrections=2, **PLANE
+    ),
+    PICTURES,
+  ),
+  "gan": Script(
+    gan,
+    gan.Config(
+      "",
+      data="ring",
+      width=8,
+      num_blocks=1,
+      penalty_last=0.5,
+      penalty_every=2,
+      critic_steps=3,
+      **SIZES,
+    ),
+    ("samples.png", "modes.png"),
+    (
+      "discriminator/loss",
+      "discriminator/gap",
+      "discriminator/penalty",
+      "generator/loss",
+    ),
+    ONE_CALL,
+  ),
+  "map semi_dual": of_map("semi_dual"),
+  "map max_min": of_map("max_min", "map", "potential", inner_steps=3),
+  "map makkuva": of_map("makkuva", "map", "potential", inner_steps=2),
+  "map w2gn": of_map("w2gn"),
+  "map entropic": of_map("entropic", "duals", "map"),
+  "wasserstein": Script(
+    wasserstein,
+    wasserstein.Config("", num_cones=8, **SIZES),
+    ("potential.png", "result.json"),
+    ("loss",),
+    {
+      "sample": "a run of this script has no samples",
+      "evaluate": "a run of this script has no samples",
+      "encode": "--solver: expected a run that a solver samples",
+    },
+  ),
+}
+
+
+def small(name: str, run_dir: Any, **changes: Any) -> Any:
+  """The settings of a script's small run in a directory."""
+  config = SCRIPTS[name].config
+  return dataclasses.replace(config, run_dir=str(run_dir), **changes)
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+  """Runs measure at their end and draw nothing."""
+  real = training.finish
+  bare = lambda ex: ex._replace(pictures=(), sample=None)
+  finish = lambda run_dir, ex, found: real(run_dir, bare(ex), found)
+  patch.setattr(training, "finish", finish)
+
+
+def at_step(patch: pytest.MonkeyPatch, number: int, act: Any) -> None:
+  """Calls act() while the batch of a step is made, in the main thread."""
+
+  def prefetch(batch_fn, place):
+    def made(step):
+      if step == number:
+        act()
+      return place(batch_fn(step))
+
+    return made
+
+  patch.setattr(loaders, "prefetch", prefetch)
+
+
+def interrupt(script: Any, config: Any, number: int, kind: int) -> None:
+  """A run that receives a signal at a step, which it saves and stops after."""
+  with pytest.MonkeyPatch.context() as patch:
+    at_step(patch, number, lambda: signal.raise_signal(kind))
+    with pytest.raises(loop.Interrupted) as caught:
+      script.run(config)
+  assert (caught.value.step, caught.value.signal_number) == (number + 1, kind)
+
+
+def kill(script: Any, config: Any, number: int) -> None:
+  """A run that ends at a step without a handler, as a killed one does."""
+  with pytest.MonkeyPatch.context() as patch:
+    at_step(patch, number, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      script.run(config)
