@@ -167,13 +167,8 @@ def _optimizer(kind, recipe):
 def _cones(kind, recipe, dim, num_cones, scales):
   """Cones on the points, or on what a 1-Lipschitz network makes of them."""
   seen_dim = FEATURES[-1] if kind == "features" else dim
-  first, last = TEMPERATURES[0], TEMPERATURES[1] * seen_dim**0.5
-  temperatures = np.float32(
-    [
-      first * (last / first) ** (number / recipe.num_steps)
-      for number in range(recipe.num_steps)
-    ]
-  )
+  schedule = temperatures(recipe.num_steps, seen_dim)
+  last = TEMPERATURES[1] * seen_dim**0.5
   net = lipschitz.Network(FEATURES[:-1], num_outputs=FEATURES[-1])
 
   def see(params, x):
@@ -184,7 +179,7 @@ def _cones(kind, recipe, dim, num_cones, scales):
     return lambda x: lipschitz.cones(cones, see(seen, x), t)
 
   def loss_fn(params, extras, key, batch, step):
-    t = jnp.asarray(temperatures)[step]
+    t = jnp.asarray(schedule)[step]
     one = functools.partial(wasserstein.dual, of_at(params, t))
     return mean(one, *batch), ({}, extras)
 
@@ -241,6 +236,13 @@ def _max_min(recipe, dim, reverse):
   )
   of = lambda params: lambda x: sign * net.apply(params["critic"], x)
   return Critic(turns, init, of)
+
+
+def temperatures(num_steps: int, dim: int) -> np.ndarray:
+  """The temperature of cones at each step, [num_steps], falling to the last."""
+  first, last = TEMPERATURES[0], TEMPERATURES[1] * dim**0.5
+  parts = [number / num_steps for number in range(num_steps)]
+  return np.float32([first * (last / first) ** part for part in parts])
 
 
 def mean(fn: Callable, *batch: Any) -> Any:

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from benchmarks import crashes
+from benchmarks.checks import crashes
 from experiments import encode, evaluate, sample
 from experiments.lib import datasets
 from experiments.lib import run as runs

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow_datasets as testbed
 
 from experiments import edm, sample
-from experiments.lib import build, datasets, report
+from experiments.lib import datasets
+from experiments.pictures import sheets
 from jaxgen.data import tfds
 from jaxgen.training import logging
 
@@ -40,14 +41,14 @@ def test_prepared_digits_train_as_the_embedded_ones(tmp_path, monkeypatch):
     data="tfds:digits",
     data_dir=str(tmp_path / "prepared"),
   )
-  ours, embedded = build.load_data(config), datasets.load_data("digits")
+  ours, embedded = datasets.load(config), datasets.load_data("digits")
   assert ours[:3] == embedded[:3]
   one = ours.batches(jax.random.key(0), 64)
   other = embedded.batches(jax.random.key(0), 64)
   for step in (0, 19, 7):  # 19 straddles two epochs
     for a, b in zip(one(step), other(step), strict=True):
       np.testing.assert_array_equal(a, b)
-  monkeypatch.setattr(report, "pictures", lambda *_: [])
+  monkeypatch.setattr(sheets, "common", lambda *_: [])
   edm.run(config)
   values = losses(tmp_path / "run")
   assert len(set(values)) == 4 and np.all(np.isfinite(values))

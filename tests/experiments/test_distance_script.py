@@ -11,9 +11,11 @@ import pytest
 from scipy import stats
 
 from experiments import wasserstein
-from experiments.lib import clouds, critics, distances, drawing, games
 from experiments.lib import run as runs
-from jaxgen.training import checkpoint, loop
+from experiments.lib import samples
+from experiments.pictures import potential
+from experiments.recipes import critics
+from jaxgen.training import checkpoint, games, loop
 
 SMOKE = wasserstein.PRESETS["smoke"][1]
 
@@ -52,13 +54,13 @@ def test_a_shift_is_measured_from_both_sides(files, tmp_path):
   np.testing.assert_allclose(result["clouds"], whole, atol=0.35)
   assert (tmp_path / "run" / "potential.png").exists()
   with pytest.raises(ValueError, match="has no samples"):
-    drawing.read(tmp_path / "run")
+    samples.sampler(samples.read(tmp_path / "run"))
 
 
 def test_the_exact_distance_is_scipys(files):
   config = _config("", data=str(files / "a.npz"), other=str(files / "b.npz"))
-  data, other = distances.load(config)
-  found = distances.held_out(data, other)
+  sides = (wasserstein.load(config, name) for name in ("data", "other"))
+  found = wasserstein.held_out(*sides)
   truth = stats.wasserstein_distance(found.data[:, 0], found.other[:, 0])
   np.testing.assert_allclose(found.lengths.mean(), truth, rtol=1e-5)
 
@@ -90,8 +92,8 @@ def test_a_stopped_run_ends_as_the_unbroken_one(tmp_path, monkeypatch):
 
 def test_rays_leave_along_the_critic_and_are_as_long_as_asked():
   x = np.random.default_rng(0).normal(size=(5, 2)).astype("f")
-  found = distances.HeldOut(x + 1, x, (x + 1, x), np.full(5, 2.0))
-  states = distances.rays(lambda x: 3 * x[0] + 4 * x[1], found, 5)
+  found = potential.HeldOut(x + 1, x, (x + 1, x), np.full(5, 2.0))
+  states = potential.rays(lambda x: 3 * x[0] + 4 * x[1], found, 5)
   np.testing.assert_allclose(
     states[:, -1] - states[:, 0], np.tile([1.2, 1.6], (5, 1)), rtol=1e-5
   )
@@ -104,8 +106,7 @@ def test_every_critic_plays_and_bounds_as_it_says(kind):
   draw = lambda key, number: tuple(
     jax.random.normal(k, (number, 2)) for k in jax.random.split(key)
   )
-  pairs = games.batches(game.turns, 8, draw, jax.random.key(0))
-  batch_fn = critics.with_temperature(game, pairs)
+  batch_fn = games.batches(game.turns, 8, draw, jax.random.key(0))
   params = game.init(jax.random.key(1), *draw(jax.random.key(2), 8))
   now = games.play(game.turns, params, batch_fn, 3, jax.random.key(3))
   critic_fn = game.of({k: p.params for k, p in now.players.items()})
@@ -118,10 +119,11 @@ def test_every_critic_plays_and_bounds_as_it_says(kind):
 
 
 def test_temperatures_fall_to_what_the_value_is_measured_at():
-  game = critics.make("cones", critics.RECIPES["cones"], 2)
-  assert game.temperature(0) == critics.TEMPERATURES[0]
-  last = game.temperature(critics.RECIPES["cones"].num_steps)
-  np.testing.assert_allclose(last, critics.TEMPERATURES[1] * 2**0.5)
+  found = critics.temperatures(1000, 2)
+  last = critics.TEMPERATURES[1] * 2**0.5
+  assert found.dtype == np.float32
+  exact = np.geomspace(critics.TEMPERATURES[0], last, 1001)[:-1]
+  np.testing.assert_allclose(found, exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["max_min", "reversed"])
@@ -130,9 +132,7 @@ def test_every_player_learns_to_the_end(kind):
   recipe = critics.RECIPES[kind]._replace(num_steps=8, inner_steps=4)
   game = critics.make(kind, recipe, 2)
   draw = lambda key, number: tuple(jax.random.normal(key, (2, number, 2)))
-  batch_fn = critics.with_temperature(
-    game, games.batches(game.turns, 16, draw, jax.random.key(0))
-  )
+  batch_fn = games.batches(game.turns, 16, draw, jax.random.key(0))
   params = game.init(jax.random.key(1), *draw(jax.random.key(2), 16))
   after = [
     games.play(game.turns, params, batch_fn, number, jax.random.key(3)).players
@@ -149,12 +149,12 @@ def test_the_error_is_that_of_the_draws_dependent_or_not():
   truth = lambda x, y: np.std(x.mean(1) - y.mean(1))
   for x, y in ((first, second), (first, first + 0.1 * second)):
     found = np.mean(
-      [distances.standard_error(*each) for each in zip(x, y, strict=True)]
+      [wasserstein.standard_error(*each) for each in zip(x, y, strict=True)]
     )
     np.testing.assert_allclose(found, truth(x, y), rtol=0.1)
-  found = distances.standard_error(first[0], second[0, :1000])
+  found = wasserstein.standard_error(first[0], second[0, :1000])
   np.testing.assert_allclose(found, np.sqrt(1 / 4000 + 1 / 1000), rtol=0.05)
-  assert np.isnan(distances.standard_error(first[0, :1], second[0, :1]))
+  assert np.isnan(wasserstein.standard_error(first[0, :1], second[0, :1]))
 
 
 @pytest.mark.parametrize(
@@ -168,16 +168,18 @@ def test_the_error_is_that_of_the_draws_dependent_or_not():
 def test_the_line_says_what_was_measured(bound, said):
   config = _config("", data="a", other="b", critic="divergence")
   result = dict(value=2.0, standard_error=0.1, clouds=2.5, clouds_size=9)
-  line = distances.line(config, result | dict(bounds_from=bound))
+  line = wasserstein.line(config, result | dict(bounds_from=bound))
   assert re.search(said, line) and "2.5 between 9 of each" in line
 
 
 def test_noise_is_added_and_fresh():
   config = _config("")
-  noised, plain = clouds.load("moons+0.5", config), clouds.load("moons", config)
-  noisy = noised.batches(jax.random.key(0), 4000)
+  noised, plain = (
+    wasserstein.load(config, "data", name) for name in ("moons+0.5", "moons")
+  )
+  noisy = noised.unlabelled(jax.random.key(0), 4000)
   data_key, _ = jax.random.split(jax.random.key(0))
-  clean = plain.batches(data_key, 4000)
+  clean = plain.unlabelled(data_key, 4000)
   first, second = (np.asarray(noisy(n) - clean(n)) for n in (1, 2))
   np.testing.assert_allclose(first.std(), 0.5, rtol=0.05)
   assert abs(np.mean(first * second)) < 0.02
@@ -220,6 +222,6 @@ def test_bad_files_are_one_line(tmp_path, arrays, match):
   path = tmp_path / "points.npz"
   np.savez(path, **arrays)
   with pytest.raises(ValueError, match=match):
-    clouds.load(str(path), _config(""))
+    wasserstein.load(_config(""), "data", str(path))
   with pytest.raises(FileNotFoundError):
-    clouds.load(str(tmp_path / "none.npz"), _config(""))
+    wasserstein.load(_config(""), "data", str(tmp_path / "none.npz"))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from experiments import edm
-from experiments.lib import datasets, report
+from experiments.lib import datasets
+from experiments.pictures import sheets
 from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
 from tests import trees
@@ -131,7 +132,7 @@ def test_the_parameters_and_their_average_moved(toy):
 
 
 def test_the_seed_matters(toy, tmp_path, monkeypatch):
-  monkeypatch.setattr(report, "pictures", lambda *args: [])
+  monkeypatch.setattr(sheets, "common", lambda *args: [])
   directory, _ = toy
   few = _in(tmp_path / "few", TOY, seed=1, num_steps=4, samples_every=100)
   edm.run(few)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from experiments import edm, encode
-from experiments.lib import averages, build, datasets, report, tables
+from experiments.lib import averages, choices, datasets, latents
 from experiments.lib import run as runs
+from experiments.pictures import sheets
+from experiments.recipes import diffusion
 from jaxgen import fields, paths, predictions, samplers
 
 LOW, HIGH = 0.002, 80.0
@@ -23,14 +25,15 @@ def images(tmp_path_factory):
   directory = tmp_path_factory.mktemp("encode") / "digits"
   sizes = dict(num_steps=2, batch_size=4, warmup_steps=1, width=8, num_blocks=1)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "pictures", lambda *args: [])
+    patch.setattr(sheets, "common", lambda *args: [])
     edm.run(edm.Config(run_dir=str(directory), model="mlp", **sizes))
   return directory
 
 
-def _zeros(config, method, **kwargs):
-  like = jax.eval_shape(lambda: build.init(method, jax.random.key(0)))
-  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+def _zeros(ex, **kwargs):
+  like = jax.eval_shape(lambda: ex.players(jax.random.key(0)))
+  zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)
+  return jax.tree.map(zeros, like), {}
 
 
 def _run(directory, **settings):
@@ -50,7 +53,7 @@ def test_spherical_is_the_great_circle():
   a, b = jax.random.normal(jax.random.key(0), (2, 4, 3, 2))
   b *= jnp.linalg.norm(a.ravel()) / jnp.linalg.norm(b.ravel())
   weights = jnp.array([0.0, 0.25, 0.6, 1.0])
-  found = jax.jit(jax.vmap(encode.spherical, (None, None, 0)))(a, b, weights)
+  found = jax.jit(jax.vmap(latents.spherical, (None, None, 0)))(a, b, weights)
   expected = [_slerp(a, b, float(weight)) for weight in weights]
   np.testing.assert_allclose(found, expected, atol=1e-6)
   found = np.asarray(found, np.float64).reshape(4, -1)
@@ -59,20 +62,20 @@ def test_spherical_is_the_great_circle():
   angles = np.arccos(found[1:] @ found[0] / norms[0] ** 2)
   np.testing.assert_allclose(angles / angles[-1], weights[1:], rtol=1e-5)
   for weight, end in ((0.0, a), (1.0, b)):
-    np.testing.assert_array_equal(encode.spherical(a, b, weight), end)
+    np.testing.assert_array_equal(latents.spherical(a, b, weight), end)
 
 
 def test_spherical_of_unequal_norms():
   a, b = jnp.array([3.0, 0.0]), jnp.array([0.0, 0.5])
   half = np.sqrt(0.5) * np.array([3.0, 0.5])
-  np.testing.assert_allclose(encode.spherical(a, b, 0.5), half, rtol=1e-6)
+  np.testing.assert_allclose(latents.spherical(a, b, 0.5), half, rtol=1e-6)
 
 
 def test_spherical_near_and_far():
   """Equal, equal to rounding, near and far ends: the value and its gradient."""
   with jax.enable_x64(True):
     a, step = jax.random.normal(jax.random.key(1), (2, 5), jnp.float64)
-    between = jax.jit(encode.spherical)
+    between = jax.jit(latents.spherical)
     for apart in (0.0, 1e-10, 1e-3, 1.0):
       b, weight = a + apart * step, jnp.array(0.3)
       expected = _slerp(a, b, 0.3) if apart == 1 else 0.7 * a + 0.3 * b
@@ -88,7 +91,7 @@ def test_spherical_has_no_jump_where_it_becomes_linear():
   for angle in (1e-4, 3e-4, 4e-4, 1e-3):
     b = jnp.array([np.cos(angle), np.sin(angle)], jnp.float32)
     expected = [np.cos(0.5 * angle), np.sin(0.5 * angle)]
-    found = encode.spherical(a, b, 0.5)
+    found = latents.spherical(a, b, 0.5)
     np.testing.assert_allclose(found, expected, rtol=3e-7)
 
 
@@ -148,11 +151,11 @@ def test_images_come_back(images):
 def test_labels_are_the_examples_and_the_nearer_ones(images, monkeypatch):
   """Data that are the label: x - label grows in proportion to t."""
 
-  def field(method, params, label):
+  def field(model, params, label):
     predict_fn = lambda x, t: jnp.full_like(x, label)
-    return fields.from_prediction(predict_fn, method.path, predictions.data)
+    return fields.from_prediction(predict_fn, model.path, predictions.data)
 
-  monkeypatch.setattr(build, "make_field", field)
+  monkeypatch.setattr(diffusion.Diffusion, "field", field)
   found = _run(images, number=4, between=4, steps=16)
   labels = np.load(images / "encoded.npz")["labels"]
   assert len(set(labels)) > 1
@@ -175,7 +178,7 @@ def test_solvers_are_those_that_draw_nothing_and_run_up():
   field = fields.from_prediction(data_fn, path, predictions.data)
   times = samplers.grids.karras(path, 5)[::-1]
   found = set()
-  for name, make in tables.SOLVERS.items():
+  for name, make in choices.SOLVERS.items():
     run = functools.partial(samplers.integrate, make(1.0), field)
     try:
       program = jax.make_jaxpr(
@@ -184,7 +187,7 @@ def test_solvers_are_those_that_draw_nothing_and_run_up():
     except ValueError:  # it only runs down
       continue
     found |= set() if "random_bits" in str(program) else {name}
-  assert found == set(tables.FLOW_SOLVERS)
+  assert found == set(choices.FLOW_SOLVERS)
 
 
 @pytest.mark.parametrize(

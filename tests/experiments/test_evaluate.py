@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import edm, evaluate
-from experiments.lib import report
+from experiments.pictures import sheets
 from jaxgen.data import digits
 from jaxgen.metrics import classifier
 
@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
     samples_every=100,
   )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "pictures", lambda *args: [])
+    patch.setattr(sheets, "common", lambda *args: [])
     edm.run(config)
   return directory
 

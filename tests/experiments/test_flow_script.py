@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import encode, evaluate, flow_matching, sample
-from experiments.lib import build, drawing, flows
+from experiments.lib import averages, datasets, samples
+from experiments.recipes import flows
 from jaxgen import samplers
 from tests import trees
 
@@ -42,9 +43,13 @@ def _tiny(**changes):
 
 
 def _method(config):
-  data = build.load_data(config)
-  config = build.resolve(config, data)
-  return data, flow_matching.make_method(config, data)
+  """(data, model, batches) of a configuration that is valid."""
+  ex = flow_matching.experiment(config)
+  config = ex.config
+  source = flow_matching.make_source(config, ex.data)
+  model = flows.make(config, ex.data, source)
+  batches = lambda key: lambda n: ex.batches(key)(n)["model"]
+  return ex.data, model, batches
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
 ):
   """Cut off inside a pool of coupled batches."""
 
-  def cut(*given, real=flows.batches):
+  def cut(*given, real=flow_matching.make_batches):
     batch_fn = real(*given)
 
     def until(step):
@@ -77,9 +82,8 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
     return until
 
   config = _tiny(run_dir=str(tmp_path / "cut"))
-  monkeypatch.setattr(flows, "pictures", lambda *args: [])
   with monkeypatch.context() as patch:
-    patch.setattr(flows, "batches", cut)
+    patch.setattr(flow_matching, "make_batches", cut)
     with pytest.raises(RuntimeError, match="cut off"):
       flow_matching.run(config)
   again = flow_matching.run(config)
@@ -91,14 +95,14 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
 
 
 def test_its_samples_start_at_the_source_and_end_at_time_zero(pair):
-  run = drawing.read(pair[0])
-  assert run.method.times[0] == 1 and run.method.times[-1] == 0
-  assert run.method.num_calls == 3
-  starts, samples = drawing.pairs(run)(jax.random.key(0), None, 256)
-  moons = build.load_data(_tiny(data="moons")).real[0]
+  ex = samples.read(pair[0])
+  assert ex.times.marks[0] == 1 and ex.times.marks[-1] == 0
+  assert ex.num_calls == 3
+  starts, ends = samples.pairs(ex)(jax.random.key(0), None, 256)
+  moons = datasets.load(_tiny(data="moons")).real[0]
   np.testing.assert_allclose(starts.mean(0), moons.mean(0), atol=0.5)
   np.testing.assert_allclose(starts.std(0), moons.std(0), atol=0.4)
-  assert samples.shape == (256, 2) and np.all(np.isfinite(samples))
+  assert ends.shape == (256, 2) and np.all(np.isfinite(ends))
 
 
 def test_subcommands(pair):
@@ -118,46 +122,42 @@ def test_subcommands(pair):
   with pytest.raises(
     ValueError, match=r"^solver, source, bridge: .* got unipc"
   ):
-    drawing.sampler(drawing.read(directory, encode.Config(solver="unipc_2")))(
-      jax.random.key(0), None, 2
-    )
+    samples.read(directory, encode.Config(solver="unipc_2"))
 
 
 def test_reflow_trains_on_the_flow_of_another_run(pair):
   config = _tiny(coupling="independent", reflow=str(pair[0]), reflow_pairs=32)
-  data, _ = _method(config)
-  found, labels, source = flows.batches(config, data, jax.random.key(3))(0)
+  found, labels, source = _method(config)[2](jax.random.key(3))(0)
   assert labels is None and found.shape == source.shape == (16, 2)
-  run = drawing.read(pair[0])
-  field = build.make_field(
-    run.method, drawing.averages.load(run.config, run.method), None
-  )
+  ex = samples.read(pair[0])
+  field = ex.field(*averages.load(ex), None)
+  times = jax.numpy.asarray(ex.times.marks)
   one = lambda x: samplers.integrate(
-    run.method.solver, field, x, run.method.times, jax.random.key(0)
+    samplers.euler(), field, x, times, jax.random.key(0)
   )
   expected = jax.jit(jax.vmap(one))(source)
   np.testing.assert_allclose(found, expected, atol=1e-5)
   other = dataclasses.replace(config, source="s_curve")
   with pytest.raises(ValueError, match="has another source"):
-    flows.batches(other, data, jax.random.key(3))
+    _method(other)[2](jax.random.key(3))(0)
 
 
 def test_an_interpolant_is_sampled_with_and_without_noise():
   for solver, calls in (("euler", 3), ("euler_maruyama", 4)):
     config = _tiny(**INTERPOLANT, solver=solver)
-    _, method = _method(config)
-    params = build.init(method, jax.random.key(0))
-    states, samples = build.make_sampler(method)(
-      params, jax.random.split(jax.random.key(1), 64), None
+    ex = flow_matching.experiment(config)
+    params = ex.players(jax.random.key(0))
+    states, ends = samples.make_sampler(ex)(
+      params, {}, jax.random.split(jax.random.key(1), 64), None
     )
-    assert method.num_calls == calls and np.all(np.isfinite(samples))
+    assert ex.num_calls == calls and np.all(np.isfinite(ends))
     # The network starts at zero: the flow stands still, the SDE does not.
     moved = np.abs(np.asarray(states[:, -1] - states[:, 0])).max()
     assert (moved > 0.5) == (solver == "euler_maruyama")
-  data = build.load_data(config)
-  batch = flows.batches(config, data, jax.random.key(0))(0)
-  loss_fn = flow_matching.make_loss(config, method, data)
-  loss, _ = jax.jit(loss_fn)(params, jax.random.key(1), batch)
+  _, model, batches = _method(config)
+  loss_fn = flow_matching.make_loss(ex.config, model, 0)
+  batch = batches(jax.random.key(0))(0)
+  loss, _ = jax.jit(loss_fn)(params["model"], jax.random.key(1), batch)
   assert np.isfinite(loss) and loss > 0
 
 
@@ -169,9 +169,9 @@ def test_from_noise_any_solver_samples_and_labels_stay_with_their_images():
     model="mlp",
     solver="unipc_2",
   )
-  data, method = _method(config)
-  assert method.num_calls == 4 and method.from_noise
-  images, labels, source = flows.batches(config, data, jax.random.key(0))(1)
+  data, model, batches = _method(config)
+  assert model.num_calls == 4 and model.marks[0] == "noise ratio"
+  images, labels, source = batches(jax.random.key(0))(1)
   train, known = data.split("train")
   for image, label in zip(images, labels, strict=True):
     rows = np.flatnonzero((train == image).all((1, 2, 3)))
@@ -212,8 +212,3 @@ def test_from_noise_any_solver_samples_and_labels_stay_with_their_images():
 def test_what_does_not_go_together_is_refused(changes, match):
   with pytest.raises(ValueError, match=match):
     _method(_tiny(**changes))
-
-
-def test_presets_can_be():
-  for _, config in flow_matching.PRESETS.values():
-    _method(config)

@@ -11,15 +11,8 @@ import pytest
 from scipy import optimize
 
 from experiments import encode, evaluate, sample, transport_map
-from experiments.lib import (
-  averages,
-  build,
-  datasets,
-  drawing,
-  map_settings,
-  maps,
-)
-from experiments.lib import run as runs
+from experiments.experiment import Trained
+from experiments.lib import averages, command_line, datasets, samples
 from jaxgen.data import oracles, toy
 from tests import trees
 
@@ -41,10 +34,19 @@ def _tiny(**changes):
   return dataclasses.replace(TINY, **changes)
 
 
-def _method(config):
-  config = map_settings.resolve(config)
-  data = build.load_data(config)
-  return config, data, transport_map.make_method(config, data)
+def _source(config):
+  if config.source == "gaussian":
+    return datasets.noise((2,))
+  return datasets.load(config, "source")
+
+
+def _game(ex):
+  return transport_map.make_game(ex.config, ex.data)
+
+
+def _map(ex, params):
+  game = _game(ex)
+  return game.of(params[game.player])
 
 
 def _pictures(directory):
@@ -59,7 +61,7 @@ def trained(request, tmp_path_factory):
     run_dir=str(directory), method=request.param, inner_steps=inner
   )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(maps, "NUM_CLOUD", 50)
+    patch.setattr(transport_map, "NUM_CLOUD", 50)
     return directory, config, transport_map.run(config)
 
 
@@ -72,7 +74,7 @@ def test_a_run_leaves_its_files(trained):
 def test_an_interrupted_run_ends_like_the_unbroken_one(
   trained, tmp_path, monkeypatch
 ):
-  def cut(*given, real=maps.batches):
+  def cut(*given, real=transport_map.games.zipped):
     batch_fn = real(*given)
 
     def until(step):
@@ -84,9 +86,8 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
 
   _, config, unbroken = trained
   config = dataclasses.replace(config, run_dir=str(tmp_path / "cut"))
-  monkeypatch.setattr(maps, "pictures", lambda *args: [])
   with monkeypatch.context() as patch:
-    patch.setattr(maps, "batches", cut)
+    patch.setattr(transport_map.games, "zipped", cut)
     with pytest.raises(RuntimeError, match="cut off"):
       transport_map.run(config)
   again = transport_map.run(config)
@@ -95,32 +96,31 @@ def test_an_interrupted_run_ends_like_the_unbroken_one(
 
 
 def test_states_run_straight_from_the_source_to_the_map(trained):
-  run = drawing.read(trained[0])
-  params = averages.load(run.config, run.method)
+  ex = samples.read(trained[0])
+  params, _ = averages.load(ex)
   key = jax.random.key(5)
-  states, samples = build.make_sampler(run.method)(
-    params, jax.random.split(key, 64), None
+  states, ends = samples.make_sampler(ex)(
+    params, {}, jax.random.split(key, 64), None
   )
   states = np.asarray(states)
   assert states.shape == (64, 9, 2)
-  np.testing.assert_array_equal(states[:, -1], samples)
+  np.testing.assert_array_equal(states[:, -1], ends)
   np.testing.assert_allclose(np.diff(states, 2, axis=1), 0, atol=1e-5)
-  mapped = jax.vmap(run.method.game.of(params))(states[:, 0])
-  np.testing.assert_allclose(samples, mapped, atol=1e-5)
+  mapped = jax.vmap(_map(ex, params))(states[:, 0])
+  np.testing.assert_allclose(ends, mapped, atol=1e-5)
   assert np.abs(states[:, -1] - states[:, 0]).max() > 1e-3
-  moons = build.load_data(_tiny(data="moons")).real[0]
+  moons = datasets.load(_tiny(data="moons")).real[0]
   np.testing.assert_allclose(states[:, 0].mean(0), moons.mean(0), atol=1.0)
 
 
 def test_the_result_is_that_of_its_clouds(trained):
   """Against assignments of SciPy's, on distances in NumPy."""
-  run = drawing.read(trained[0])
-  params = averages.load(run.config, run.method)
-  x = np.asarray(maps.held_out(run.config, run.method, 50), np.float64)
-  mapped = np.asarray(
-    jax.vmap(run.method.game.of(params))(np.float32(x)), np.float64
-  )
-  real = np.asarray(run.data.real[0][:50], np.float64)
+  ex = samples.read(trained[0])
+  params, _ = averages.load(ex)
+  source = _source(ex.config)
+  x = np.float64(transport_map.held_out(ex.config, source, 50))
+  mapped = np.float64(jax.vmap(_map(ex, params))(np.float32(x)))
+  real = np.float64(ex.data.real[0][:50])
 
   def squared(a, b):
     cost = ((a[:, None] - b[None]) ** 2).sum(-1)
@@ -146,6 +146,8 @@ def test_subcommands(trained):
   with pytest.raises(ValueError, match="samples by one call"):
     sample.run(directory, sample.Config(solver="heun"))
   with pytest.raises(ValueError, match="samples by one call"):
+    encode.run(directory, encode.Config(number=2, solver="rk4"))
+  with pytest.raises(ValueError, match="has no encoder"):
     encode.run(directory, encode.Config(number=2))
 
 
@@ -163,8 +165,8 @@ def test_images_move_along_film_strips(tmp_path):
 
 
 def test_every_law_has_draws_of_its_own():
-  config, data, _ = _method(_tiny(method="max_min", inner_steps=2))
-  batch_fn = maps.batches(config, data, jax.random.key(0))
+  ex = transport_map.experiment(_tiny(method="max_min", inner_steps=2))
+  batch_fn = ex.batches(jax.random.key(0))
   first, second = batch_fn(0), batch_fn(1)
   assert first["map"][0].shape == (2, 16, 2)
   assert first["potential"][1].shape == (16, 2)
@@ -177,9 +179,10 @@ def test_every_law_has_draws_of_its_own():
 
 @pytest.mark.parametrize("method", ("semi_dual", "makkuva", "w2gn"))
 def test_the_map_is_the_gradient_of_its_potential(method):
-  _, _, made = _method(_tiny(method=method))
-  params = made.players(jax.random.key(0))[made.player]
-  phi, move = made.game.potential(params), made.game.of(params)
+  ex = transport_map.experiment(_tiny(method=method))
+  game, players = _game(ex), ex.players(jax.random.key(0))
+  phi = game.potential(players[game.player])
+  move = game.of(players[game.player])
   x, step = jnp.float32([0.3, -1.2]), 0.01
   difference = [
     (phi(x + e) - phi(x - e)) / (2 * step)
@@ -193,7 +196,6 @@ def test_a_known_map_is_found(tmp_path, monkeypatch):
   mean, std = np.float32([3.0, -1.0]), 0.5
   law = oracles.Mixture(np.ones(1), mean[None], np.array([std]))
   monkeypatch.setitem(datasets.TOYS, "moved", lambda: toy.from_mixture(law))
-  monkeypatch.setattr(maps, "pictures", lambda *args: [])
   config = _tiny(
     run_dir=str(tmp_path / "run"),
     data="moved",
@@ -208,13 +210,13 @@ def test_a_known_map_is_found(tmp_path, monkeypatch):
     samples_every=400,
   )
   now = transport_map.run(config)
-  config, data, made = _method(config)
-  params = averages.sampled(config, made, now)
-  x = maps.held_out(config, made, 500)
-  mapped = jax.vmap(made.game.of(params))(x)
+  ex = transport_map.experiment(config)
+  params, source = averages.sampled(ex, now), _source(config)
+  x = transport_map.held_out(ex.config, source, 500)
+  mapped = jax.vmap(_map(ex, params))(x)
   error = np.mean(np.sum((mapped - (mean + std * x)) ** 2, 1))
   assert error < 0.03 * 2 * std**2  # of the variance; x + m has its whole
-  found = maps.measure(config, params, made, data)
+  found, _ = ex.measure(Trained(params, {}, {}))
   least = float((mean**2).sum() + 2 * (1 - std) ** 2)
   assert found["cost"] == pytest.approx(least, rel=0.05)
   assert found["w2_source_real"] == pytest.approx(least, rel=0.1)
@@ -256,12 +258,9 @@ def test_a_bad_command_line_is_one_line(monkeypatch, capsys, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, "argv", ["transport_map", "smoke", "--epsilon", "0"])
   with pytest.raises(SystemExit) as caught:
-    runs.main(transport_map.MODULE, transport_map.PRESETS, transport_map.run)
+    command_line.main(
+      transport_map.__file__, transport_map.PRESETS, transport_map.run
+    )
   printed = capsys.readouterr().err
   assert caught.value.code == 2 and len(printed.splitlines()) == 1
   assert not any(tmp_path.iterdir())
-
-
-def test_presets_can_be():
-  for _, config in transport_map.PRESETS.values():
-    _method(config)

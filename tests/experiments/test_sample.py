@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import edm, sample
-from experiments.lib import report
+from experiments.pictures import sheets
 from jaxgen.training import checkpoint
 
 SHORT = dict(
@@ -25,7 +25,7 @@ SHORT = dict(
 
 def _train(directory, **settings):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, "pictures", lambda *args: [])
+    patch.setattr(sheets, "common", lambda *args: [])
     edm.run(edm.Config(run_dir=str(directory), **SHORT | settings))
   return directory
 

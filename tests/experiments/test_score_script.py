@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import sample, score_matching
-from experiments.lib import build, tables
+from experiments.lib import choices, datasets
+from experiments.recipes import diffusion
 from jaxgen import predictions
 
 TINY = score_matching.Config(
@@ -34,13 +35,13 @@ def _tiny(**changes):
 
 
 def _method(config):
-  data = build.load_data(config)
-  config = build.resolve(config, data)
-  return config, data, score_matching.make_method(config, data)
+  data = datasets.load(config)
+  config = diffusion.resolve(config, data)
+  return config, data, score_matching.make_model(config, data)
 
 
 def _params(method):
-  params = build.init(method, jax.random.key(0))
+  params = method.init(jax.random.key(0))
   leaves, tree = jax.tree.flatten(params)
   rng = np.random.default_rng(0)
   draws = [rng.normal(size=x.shape).astype(x.dtype) / 3 for x in leaves]
@@ -50,7 +51,7 @@ def _params(method):
 @pytest.mark.parametrize(
   "changes",
   [
-    *(dict(loss=loss) for loss in tables.LOSSES),
+    *(dict(loss=loss) for loss in choices.LOSSES),
     ENERGY,
     dict(loss="sliced_vr", **ENERGY),
   ],
@@ -85,13 +86,13 @@ def test_the_score_of_an_energy_is_its_gradient():
   config, _, method = _method(_tiny(**ENERGY))
   params, t = _params(method), jnp.float32(0.7)
   x = jnp.array([0.4, -1.2])
-  field = build.make_field(method, params, None)
+  field = method.field(params, None)
   jacobian = jax.jit(jax.jacfwd(lambda x: field(x, t).score))(x)
   np.testing.assert_allclose(jacobian, jacobian.T, rtol=1e-3, atol=1e-3)
   # Without a network the denoiser is c_skip x: E = (sigma |x| / S^2)^2 / 2.
-  still = build.init(method, jax.random.key(0))
+  still = method.init(jax.random.key(0))
   scale = predictions.input_scale(method.path, t, config.sigma_data)
-  score = build.make_field(method, still, None)(x, t).score
+  score = method.field(still, None)(x, t).score
   np.testing.assert_allclose(score, -(t**2) / scale**4 * x, rtol=1e-5)
 
 
@@ -131,8 +132,3 @@ def test_a_run_and_its_samples(tmp_path):
 def test_what_does_not_go_together_is_refused(changes, match):
   with pytest.raises(ValueError, match=match):
     _method(_tiny(**changes))
-
-
-def test_presets_can_be():
-  for _, config in score_matching.PRESETS.values():
-    _method(config)
