@@ -253,7 +253,7 @@ def tables(record: dict) -> dict:
   plain = [case["as_command"] for case in cases if "as_command" in case]
   for script in command_draws.SHARES:
     own = [case for case in cases if case["script"] == script]
-    kinds = command_draws.types(script)
+    kinds = {flag for case in own for flag in case["flags"]}
     least = min(sum(name in c["flags"] for c in own) for name in kinds)
     row = [script, len(kinds), least]
     for right in (True, False):
