@@ -22,6 +22,7 @@ import re
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import settings
@@ -190,11 +191,11 @@ def load(config: Config, option: str, name: str | None = None) -> datasets.Data:
 
 def starts(
   data: datasets.Data, other: datasets.Data, key: jax.Array, number: int
-) -> list[np.ndarray]:
+) -> list[jax.Array]:
   """Samples of both datasets that cones start at, [number, *D] each."""
   keys = jax.random.split(jax.random.fold_in(key, 1))
   return [
-    np.float32(side.unlabelled(k, number)(0))
+    jnp.float32(side.unlabelled(k, number)(0))
     for side, k in zip((data, other), keys, strict=True)
   ]
 

@@ -46,7 +46,7 @@ class Script(NamedTuple):
   rejected: dict[str, str] = {}  # noqa: RUF012
 
 
-ONE_CALL = {"encode": "--solver: expected a run that a solver samples"}
+ONE_CALL = {"encode": "has no encoder"}
 
 
 def of_map(method: str, *players: str, **changes: Any) -> Script:
@@ -125,7 +125,7 @@ SCRIPTS = {
     {
       "sample": "a run of this script has no samples",
       "evaluate": "a run of this script has no samples",
-      "encode": "--solver: expected a run that a solver samples",
+      "encode": "has no encoder",
     },
   ),
 }

@@ -100,7 +100,7 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
   config = edm.Config(
     run_dir=str(tmp_path), data="moons", width=8, num_blocks=1, sigma_data=1.5
   )
-  with runs.open_directory(tmp_path, config, "experiments.edm"):
+  with runs.open_directory(config, edm.__file__):
     monkeypatch.setattr(averages, "load", _zeros)
   found = _run(tmp_path, number=5, between=5, sample_path="linear")
   scale = np.hypot(1.5, HIGH) / np.hypot(1.5, LOW) / HIGH

@@ -1,6 +1,5 @@
 """experiments.sample: what it writes, what it refuses."""
 
-import dataclasses
 import json
 import shutil
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import edm, sample
+from experiments.lib import samples
 from experiments.pictures import sheets
 from jaxgen.training import checkpoint
 
@@ -169,7 +169,7 @@ def test_a_run_without_a_checkpoint_is_refused(points, tmp_path):
 @pytest.mark.parametrize(
   "change, message",
   [
-    ({"experiment": "os"}, "experiment 'os' is not known"),
+    ({"experiment": "os"}, "its script 'os' is not in experiments/"),
     ({"new_setting": 1}, "settings differ from this version's: new_setting"),
   ],
 )
@@ -183,10 +183,7 @@ def test_a_run_of_another_version_is_refused(points, tmp_path, change, message):
 def test_a_run_under_way_is_sampled_from_its_last_checkpoint(points, tmp_path):
   """The average of a checkpoint is what is sampled, not the parameters."""
   shutil.copytree(points, tmp_path / "run")
-  record = json.loads((points / "config.json").read_text())
-  del record["experiment"]
-  config = edm.Config(run_dir=str(points), **record)
-  config = dataclasses.replace(config, multipliers=tuple(config.multipliers))
+  config = samples.read(points).config
   before = _run(tmp_path / "run", number=4)
   shutil.rmtree(tmp_path / "run" / "checkpoints")
   directory = tmp_path / "run" / "checkpoints"
