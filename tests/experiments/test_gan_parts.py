@@ -11,6 +11,7 @@ import pytest
 
 from experiments import gan
 from experiments.lib import choices
+from experiments.recipes import adversarial
 from jaxgen.training import state, step
 
 RING = gan.Config(
@@ -65,7 +66,7 @@ def test_batches_have_the_inner_steps_in_front(config, inner):
 
 
 def weights(**changes):
-  return gan.penalty_weights(dataclasses.replace(RING, **changes))
+  return adversarial.penalty_weights(dataclasses.replace(RING, **changes))
 
 
 def test_the_penaltys_weight_is_as_documented():
