@@ -1,6 +1,5 @@
-"""Estimates of log-likelihoods: intervals, and bits per dimension of a run.
-
-Bits per dimension of digits by the probability flow and the diffusion bound.
+"""Estimates of log-likelihoods: their intervals, and bits per dimension of a
+run on digits by the probability flow and the diffusion bound.
 
 The images have 17 levels, and the network was trained on bare levels: its
 density near them has no limit, so that a level's probability is reached by
@@ -29,8 +28,7 @@ from jaxgen.data import oracles
 
 REPETITIONS = 1000
 RATIOS = (0.02, 0.03, 0.04, 0.05, 0.06)
-NUM_STEPS, PROBES = 24, 2
-CHUNK = 60
+NUM_STEPS, PROBES, CHUNK = 24, 2, 60
 
 
 def gaussian(dim: int, low: float, high: float) -> oracles.Mixture:

@@ -28,7 +28,6 @@ from experiments.lib import (  # noqa: F401
 )
 from experiments.pictures import figures, metrics, modes  # noqa: F401
 from experiments.recipes import (  # noqa: F401
-  adversarial,
   critics,
   diffusion,
   maps,

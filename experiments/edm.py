@@ -26,17 +26,7 @@ from jaxgen.training import state
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(
-  settings.Logging,
-  settings.Sampling,
-  settings.Averages,
-  settings.Optimizer,
-  settings.Devices,
-  settings.Network,
-  settings.Noise,
-  settings.Data,
-  settings.Run,
-):
+class Config(settings.Diffusion):
   """Settings of one run; JSON holds them all."""
 
 

@@ -6,7 +6,8 @@ Keys, examples and labels are of one example unless an axis is written; the
 caller applies vmap.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -70,22 +71,6 @@ class Vectors(NamedTuple):
   exact: fields.Field | None = None
 
 
-class Read(NamedTuple):
-  """Another run that this one reads.
-
-  Attributes:
-    name: what it is to this run, "reflow".
-    run_dir: its directory.
-    step: of its checkpoint.
-    digest: of that checkpoint's leaves.
-  """
-
-  name: str
-  run_dir: str
-  step: int
-  digest: str
-
-
 class Trained(NamedTuple):
   """A run at some step, for pictures and measurements.
 
@@ -130,7 +115,11 @@ class Experiment(NamedTuple):
       ones.
     sheet: (path, Trained) -> None, drawn during training; None: the samples.
     measure: Trained -> (record for result.json, text), or None.
-    reads: the runs that this one reads.
+    reads: {name: directory} of the runs that its samples need, such as the
+      first of two stages.
+    learns_from: the same of runs that training alone needs, such as a teacher.
+      Their steps and checksums are recorded, and a run that has changed since
+      is rejected.
   """
 
   config: Any
@@ -152,4 +141,5 @@ class Experiment(NamedTuple):
   pictures: tuple[tuple[str, Callable], ...] = ()
   sheet: Callable | None = None
   measure: Callable | None = None
-  reads: tuple[Read, ...] = ()
+  reads: Mapping[str, str] = MappingProxyType({})
+  learns_from: Mapping[str, str] = MappingProxyType({})

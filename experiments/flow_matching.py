@@ -35,7 +35,6 @@ from experiments.lib import (
   samples,
   training,
 )
-from experiments.lib import run as runs
 from experiments.pictures import figures
 from experiments.recipes import diffusion, flows
 from jaxgen.data import loaders, pairs
@@ -44,17 +43,7 @@ from jaxgen.training import state
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(
-  settings.Logging,
-  settings.Sampling,
-  settings.Averages,
-  settings.Optimizer,
-  settings.Devices,
-  settings.Network,
-  settings.Noise,
-  settings.Data,
-  settings.Run,
-):
+class Config(settings.Diffusion):
   """Settings of one run; JSON holds them all."""
 
   source: str = "gaussian"
@@ -173,14 +162,11 @@ def experiment(config: Config) -> Experiment:
   data = datasets.load(config)
   config = diffusion.resolve(config, data)
   _check(config, data)
-  source = make_source(config, data)
+  source = datasets.load_source(config, data)
   model = flows.make(config, data, source)
   times = np.asarray(model.times)
   draw = lambda path, found: figures.straightness(path, found.states, times)
-  reads: tuple = ()
-  if config.reflow is not None:
-    with checks.naming(config, "reflow"):
-      reads = (runs.read_of("reflow", config.reflow),)
+  learns_from = {} if config.reflow is None else {"reflow": config.reflow}
   return diffusion.experiment_of(
     config,
     data,
@@ -188,17 +174,8 @@ def experiment(config: Config) -> Experiment:
     make_loss(config, model, data.num_classes),
     functools.partial(make_batches, config, data, source),
     pictures=(("straightness.png", draw),),
-    reads=reads,
+    learns_from=learns_from,
   )
-
-
-def make_source(config: Config, data: datasets.Data) -> datasets.Data:
-  """Where the flow starts."""
-  if config.source == "gaussian":
-    return datasets.noise(data.shape)
-  found = datasets.load(config, "source")
-  checks.same_shape(config, "source", found, data)
-  return found
 
 
 def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):

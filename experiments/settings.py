@@ -163,6 +163,21 @@ class Logging:
 
 
 @dataclasses.dataclass(frozen=True)
+class Diffusion(
+  Logging,
+  Sampling,
+  Averages,
+  Optimizer,
+  Devices,
+  Network,
+  Noise,
+  Data,
+  Run,
+):
+  """Every group that a diffusion model, a flow or a score network needs."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Read:
   """Which parameters `sample`, `evaluate` and `encode` read."""
 

@@ -138,10 +138,7 @@ def experiment(config: Config) -> Experiment:
   config = resolve(checks.plain(config))
   data = datasets.load(config)
   _check(config, data)
-  source = datasets.noise(data.shape)
-  if config.source != "gaussian":
-    source = datasets.load(config, "source")
-    checks.same_shape(config, "source", source, data)
+  source = datasets.load_source(config, data)
   game = make_game(config, data)
   times = jnp.linspace(0.0, 1.0, NUM_TIMES)
 
@@ -207,7 +204,7 @@ def held_out(config: Config, source: datasets.Data, number: int) -> np.ndarray:
   Of a set each of its validation split once, at most `number`; of a
   distribution fresh samples.
   """
-  if source.distribution is None and config.source != "gaussian":
+  if source.is_set:
     return np.asarray(source.real[0][:number])
   key = jax.random.fold_in(jax.random.key(config.seed), 1000)
   return np.asarray(

@@ -161,14 +161,14 @@ def resolve(config: Config) -> tuple[Config, critics.Recipe]:
   return config, recipe
 
 
-def load(config: Config, option: str, name: str | None = None) -> datasets.Data:
+def load(config: Config, option: str) -> datasets.Data:
   """The dataset of a setting, or points of a file, with noise where asked.
 
   Raises:
     ValueError: no such data, or not usable.
     OSError: no such file.
   """
-  name = getattr(config, option) if name is None else name
+  name = getattr(config, option)
   noisy = re.fullmatch(r"(.+)\+([0-9.]+)", name)
   if noisy:
     try:
@@ -177,12 +177,13 @@ def load(config: Config, option: str, name: str | None = None) -> datasets.Data:
       raise ValueError(
         f"{option}: expected NAME+STD, got +{noisy[2]}"
       ) from None
-    return datasets.noised(load(config, option, noisy[1]), std)
+    bare = dataclasses.replace(config, **{option: noisy[1]})
+    return datasets.noised(load(bare, option), std)
   if name.endswith(".npz") and ":" not in name:
     with checks.naming(config, option):
       return datasets.points(name)
   try:
-    return datasets.load(config, option, name)
+    return datasets.load(config, option)
   except ValueError as error:
     if str(error).startswith(f"{option}: expected one of "):
       raise ValueError(f"{option}: expected {NAMES}, got {name!r}") from None

@@ -1,9 +1,9 @@
 """The rules of docs/design.md that a program can read from the source.
 
-Who may import whom; no mutable or array state at module level; files under
-300 lines, functions under 60; no base classes. Of experiments/ the same sizes,
-with up to 350 lines for a script, and its own layers. Each check is a function
-of source text, and is itself checked on sources that break its rule.
+Who may import whom; no mutable or array state at module level; sizes and base
+classes as in tests/rules.py. Each check is a function of source text, and is
+itself checked on sources that break its rule. test_house_rules.py has those of
+experiments/ and benchmarks/.
 """
 
 import ast
@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import jaxgen
+from tests import rules
 
 ROOT = pathlib.Path(jaxgen.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-EXPERIMENTS = ROOT.parent / "experiments"
 
 MATHEMATICS = frozenset(
   "paths predictions levels costs couplings bijectors quantizers estimators"
@@ -41,16 +41,6 @@ LAYERS = {
   "data": MATHEMATICS,
   "training": {"keys"},
 }
-# Package of experiments/: what it may import of experiments/, beside jaxgen and
-# itself; `script` is a file that a user runs.
-OWN_LAYERS = {
-  "script": {"recipes", "settings", "lib", "pictures", "experiment"},
-  "recipes": {"lib", "experiment"},
-  "experiment": {"lib.datasets"},
-  "settings": {"lib.choices"},
-  "lib": {"settings", "pictures", "experiment"},
-  "pictures": {"lib.datasets", "lib.quality", "experiment"},
-}
 ANYWHERE = {"jax", "numpy", "jaxtyping", "chex"}
 AT_TOP = {"models": {"flax"}, "training": {"optax", "orbax"}}
 # Inside functions only, so that the core runs without them.
@@ -62,8 +52,6 @@ INSIDE = {
   "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL"},
   "training": {"rich", "tensorboardX"},
 }
-BUILDER = "tfds.core.GeneratorBasedBuilder"
-BASES = {"NamedTuple", "Protocol", "nn.Module", "Exception", BUILDER}
 MUTABLE = (
   ast.List,
   ast.Dict,
@@ -82,29 +70,16 @@ def layer_of(file):
   return file.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imports(node, inside=False):
-  """(imported dotted name, line, whether inside a function), all of them."""
-  for child in ast.iter_child_nodes(node):
-    lazy = inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
-    if isinstance(child, ast.Import):
-      for alias in child.names:
-        yield alias.name, child.lineno, inside
-    elif isinstance(child, ast.ImportFrom):
-      for alias in child.names:
-        name = f"{'.' * child.level}{child.module or ''}.{alias.name}"
-        yield name, child.lineno, inside
-    else:
-      yield from imports(child, lazy)
-
-
 def import_faults(source, layer):
   """Imports that the layer may not have."""
   if layer == "__init__":
-    return [f"line {line}: {n}" for n, line, _ in imports(ast.parse(source))]
+    return [
+      f"line {line}: {n}" for n, line, _ in rules.imports(ast.parse(source))
+    ]
   if layer not in LAYERS:
     return [f"{layer} is not in the table of layers"]
   faults = []
-  for name, line, inside in imports(ast.parse(source)):
+  for name, line, inside in rules.imports(ast.parse(source)):
     top, *rest = name.split(".")
     if top == "jaxgen":
       fine = rest and rest[0] in LAYERS[layer] | {layer}
@@ -118,16 +93,11 @@ def import_faults(source, layer):
   return faults
 
 
-def _called(node):
-  """The dotted name of what is called: jnp.zeros, dict, ..."""
-  return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-
-
 def _builds_state(node):
   """Whether evaluating the expression makes a mutable, an array or a key."""
   if isinstance(node, ast.Lambda):
     return False
-  name = _called(node)
+  name = rules.called(node)
   parts = name.split(".")
   is_array = parts[0] in ARRAYS or name.startswith(("jax.numpy", "jax.random"))
   if isinstance(node, MUTABLE) or parts[-1] in BUILDERS or is_array:
@@ -163,68 +133,11 @@ def state_faults(source):
   return faults
 
 
-def own_layer_of(file):
-  """lib for experiments/lib/run.py, script for experiments/edm.py."""
-  first = file.relative_to(EXPERIMENTS).parts[0].removesuffix(".py")
-  return first if first in OWN_LAYERS else "script"
-
-
-def own_import_faults(source, layer, name=""):
-  """Imports within experiments/ that the layer may not have.
-
-  Args:
-    source: of a file.
-    layer: of OWN_LAYERS.
-    name: of the file; only lib/run.py imports scripts by their names, and
-      evaluate.py a function of the user's.
-  """
-  faults, allowed = [], OWN_LAYERS[layer]
-  for full, line, _ in imports(ast.parse(source)):
-    top, *rest = full.split(".")
-    if top == "benchmarks":
-      faults.append(f"line {line}: {layer} imports {full}")
-    if top != "experiments":
-      continue
-    fine = rest and rest[0] == layer and layer != "script"
-    fine = fine or {".".join(rest[:n]) for n in (1, 2)} & allowed
-    if not fine:
-      faults.append(f"line {line}: {layer} imports {full}")
-  calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
-  for node in calls:
-    dynamic = _called(node) == "__import__" or "importlib" in _called(node)
-    if dynamic and name not in ("lib/run.py", "evaluate.py"):
-      faults.append(f"line {node.lineno}: imports by {_called(node)}")
-  return faults
-
-
-def size_faults(source, most=299):
-  """Files of more lines than that, functions of 60 lines or more."""
-  lines = len(source.splitlines())
-  faults = [f"{lines} lines"] if lines > most else []
-  for node in ast.walk(ast.parse(source)):
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-      length = node.end_lineno - node.lineno + 1
-      if length >= 60:
-        faults.append(f"line {node.lineno}: {node.name} has {length} lines")
-  return faults
-
-
-def class_faults(source):
-  """Classes that inherit from another than a plain shape of data."""
-  return [
-    f"line {node.lineno}: {node.name}({ast.unparse(base)})"
-    for node in ast.walk(ast.parse(source))
-    if isinstance(node, ast.ClassDef)
-    for base in node.bases
-    if ast.unparse(base).removeprefix("typing.").split("[")[0] not in BASES
-  ]
-
-
 CHECKS = {
   "imports": lambda file: import_faults(file.read_text(), layer_of(file)),
   "state": lambda file: state_faults(file.read_text()),
-  "size": lambda file: size_faults(file.read_text()),
-  "classes": lambda file: class_faults(file.read_text()),
+  "size": lambda file: rules.size_faults(file.read_text()),
+  "classes": lambda file: rules.class_faults(file.read_text()),
 }
 
 
@@ -232,18 +145,6 @@ CHECKS = {
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_source(file, check):
   assert CHECKS[check](file) == []
-
-
-@pytest.mark.parametrize(
-  "file",
-  sorted(EXPERIMENTS.rglob("*.py")),
-  ids=lambda f: str(f.relative_to(EXPERIMENTS)),
-)
-def test_source_of_experiments(file):
-  source, layer = file.read_text(), own_layer_of(file)
-  name = str(file.relative_to(EXPERIMENTS))
-  assert own_import_faults(source, layer, name) == []
-  assert size_faults(source, 350 if layer == "script" else 299) == []
 
 
 def live_state(module):
@@ -309,39 +210,6 @@ def test_import_check_accepts(layer, source):
 
 
 @pytest.mark.parametrize(
-  "layer, source",
-  [
-    ("lib", "from experiments import edm"),
-    ("lib", "from experiments.recipes import diffusion"),
-    ("lib", "def f():\n  import experiments.recipes.maps"),
-    ("lib", "import importlib\nimportlib.import_module(name)"),
-    ("recipes", "from experiments.pictures import figures"),
-    ("recipes", "from experiments import gan"),
-    ("pictures", "from experiments.lib import run"),
-    ("pictures", "from experiments.lib import datasets, averages"),
-    ("settings", "from experiments.lib import checks"),
-    ("script", "from experiments import edm"),
-    ("script", "from benchmarks import bits"),
-  ],
-)
-def test_import_check_of_experiments_refuses(layer, source):
-  assert own_import_faults(source, layer)
-
-
-def test_import_check_of_experiments_accepts():
-  for layer, source in [
-    ("script", "from experiments import settings\nimport jaxgen"),
-    ("script", "from experiments.experiment import Read"),
-    ("recipes", "from experiments.lib import averages\nimport jax"),
-    ("pictures", "from experiments.lib.datasets import Data"),
-    ("lib", "from experiments.pictures import sheets"),
-  ]:
-    assert own_import_faults(source, layer) == []
-  source = "importlib.import_module(name)"
-  assert own_import_faults(source, "lib", "lib/run.py") == []
-
-
-@pytest.mark.parametrize(
   "source",
   [
     "CACHE = {}",
@@ -374,16 +242,3 @@ def test_live_check_refuses():
   module = type(sys)("made_up")
   module.table, module.size = {}, 3
   assert live_state(module) == ["table"]
-
-
-def test_size_check():
-  assert size_faults("\n" * 300) and not size_faults("\n" * 299)
-  body = lambda n: "def f():\n" + "  x = 1\n" * (n - 1)
-  assert size_faults(body(60)) and not size_faults(body(59))
-
-
-def test_class_check():
-  for base in ("Solver", "abc.ABC", "dict", "nn.Dense"):
-    assert class_faults(f"class A({base}):\n  pass")
-  for base in ("NamedTuple", "typing.Protocol", "nn.Module", "Exception"):
-    assert not class_faults(f"class A({base}):\n  pass")

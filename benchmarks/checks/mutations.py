@@ -125,7 +125,7 @@ def sites(source: str, file: str) -> list[Site]:
     start = place(left.end_lineno, left.end_col_offset)
     end = place(right.lineno, right.col_offset)
     near = (t for line in range(start[0], end[0] + 1) for t in tokens[line])
-    inside = [t for t in near if start <= t.start and t.end <= end]
+    inside = (t for t in near if start <= t.start and t.end <= end)
     return [t for t in inside if t.string not in "()"]
 
   def read(node, names):
@@ -142,10 +142,8 @@ def sites(source: str, file: str) -> list[Site]:
       case ast.Compare(first, _, others):
         for left, right in itertools.pairwise([first, *others]):
           yield _of(between(left, right), COMPARISONS)
-      case ast.UnaryOp(ast.USub()):
-        yield start, "-", ("",)
-      case ast.UnaryOp(ast.Not()):
-        yield start, "not", ("",)
+      case ast.UnaryOp(ast.USub() | ast.Not() as op):
+        yield start, "-" if isinstance(op, ast.USub) else "not", ("",)
       case ast.Constant(bool() as value):
         yield start, str(value), (str(not value),)
       case ast.Constant(int() | float() as value):

@@ -186,8 +186,8 @@ def measure_digits(cell: runner.Cell, how: dict) -> dict:
   )
   cpu = time.process_time() - cpu
   held_out = script.held_out(data, other)
-  last = {name: player.params for name, player in now.players.items()}
-  last = trained.Trained({}, last, {})
+  players = {name: player.params for name, player in now.players.items()}
+  last = trained.Trained({}, players, {})
   found, _ = script.measure(config, game, held_out, recipe.bound, last)
   return dict(
     value=found["value"],

@@ -167,7 +167,7 @@ def measured_peak(dtype, size):
 
 def accelerated(scale=1):
   """Rows of the accelerator's table; scale divides the sizes, for trials."""
-  unread = None, (None, None), None, None
+  unread = None, None  # batches, one example
   pixels = trained.datasets.Data((32, 32, 3), 10, 0.5, *unread)
   latents = trained.datasets.Data((32, 32, 4), 1000, 0.5, *unread)
   base = dict(model="dit", width=768 // scale, num_blocks=12, num_heads=12)

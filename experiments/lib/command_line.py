@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from experiments.lib import checks
+from experiments.lib import checks, scripts
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, loop
 
@@ -75,7 +75,7 @@ def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
 
 def _command(file):
   """How a script is started: as a module of experiments/, or by its path."""
-  name = runs.script_name(file)
+  name = scripts.name(file)
   inside = name.startswith("experiments.")
   return f"python -m {name}" if inside else f"python {file}"
 

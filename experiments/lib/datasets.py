@@ -33,10 +33,9 @@ TOYS = {
 }
 
 SPLITS = ("train", "validation", "test")
-NUM_POINTS = 4096  # that stand for a split of a law
-# What load_data takes, for its error and for --help.
-FILES = "tfds:NAME, file:PATH.npz, folder:PATH"
-DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}, {FILES}"
+NUM_POINTS = 4096  # that stand for a split of a distribution
+DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}"
+DATA += ", tfds:NAME, file:PATH.npz, folder:PATH"
 
 
 class Data(NamedTuple):
@@ -48,14 +47,14 @@ class Data(NamedTuple):
     std: standard deviation over all coordinates of the training split.
     batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B])), with
       labels None where there are none.
-    real: held-out examples [N, *D] and their labels [N] or None: at most 4096,
-      of validation.
-    split: 'train', 'validation' or 'test' -> all of its examples [N, *D] and
-      labels; of a distribution, samples that stand for them.
     draw: key -> one example [*D] that training does not see: of a distribution
       a fresh sample, of a set one of `real`.
-    levels: number of equally spaced values in [-1, 1] that images are stored
-      at; None for points.
+    is_set: whether there are only so many examples.
+    real: held-out examples [N, *D] and their labels [N] or None: at most 4096,
+      of validation. None of noise.
+    split: 'train', 'validation' or 'test' -> all of its examples [N, *D] and
+      labels; of a distribution, samples that stand for them. None of noise.
+    levels: equally spaced values in [-1, 1] of stored images; None for points.
     distribution: the distribution itself, where it is known.
     mixture: the same where it is a Gaussian mixture.
     classified: examples and labels that the classifier of the metrics learns;
@@ -66,9 +65,10 @@ class Data(NamedTuple):
   num_classes: int
   std: float
   batches: Callable
-  real: tuple[Any, Any]
-  split: Callable
   draw: Callable
+  is_set: bool = True
+  real: Any = None
+  split: Any = None
   levels: int | None = None
   distribution: toy.Toy | None = None
   mixture: Any = None
@@ -80,28 +80,39 @@ class Data(NamedTuple):
     return lambda step: np.asarray(batch_fn(step)[0])
 
 
-def load(config: Any, option: str = "data", name: str | None = None) -> Data:
+def load(config: Any, option: str = "data") -> Data:
   """The dataset of a setting.
 
   Args:
     config: with the group settings.Data.
     option: the setting that names the dataset.
-    name: the dataset; None for the setting's value.
 
   Raises:
     ValueError, OSError: as in load_data, naming the setting.
   """
-  flip = getattr(config, "flip", False) if option == "data" else False
-  name = getattr(config, option) if name is None else name
+  flip = config.flip if option == "data" else False
   names = dict(size="image_size", flip=f"flip, {option}")
   with checks.naming(config, option, **names):
     return load_data(
-      name,
+      getattr(config, option),
       image_size=config.image_size,
       flip=flip,
       data_dir=config.data_dir,
       option=option,
     )
+
+
+def load_source(config: Any, data: Data) -> Data:
+  """Where a flow or a map starts: noise, or a dataset like the data.
+
+  Raises:
+    ValueError, OSError: as in load; examples of another shape.
+  """
+  if config.source == "gaussian":
+    return noise(data.shape)
+  found = load(config, "source")
+  checks.same_shape(config, "source", found, data)
+  return found
 
 
 def load_data(
@@ -112,18 +123,16 @@ def load_data(
   data_dir: str | None = None,
   option: str = "data",
 ) -> Data:
-  """The data set of this name.
+  """The dataset of this name.
 
   Args:
     name: digits, digits:0 to digits:9, photos, a toy, tfds:NAME,
       file:PATH.npz or folder:PATH.
-    image_size: of photos; the others have their own.
-    flip: mirror half of the training images.
-    data_dir: of tfds.
-    option: that gave the name, for the error.
+    image_size, flip, data_dir: as in settings.Data.
+    option: the setting that gave the name, for the error.
 
   Raises:
-    ValueError: no such data set, or one that cannot be trained on.
+    ValueError: no such dataset, or one that cannot be trained on.
     OSError: no such file or folder.
   """
   levels = 256
@@ -142,10 +151,10 @@ def load_data(
       found = files.load_npz(place)
     case ["folder", place] if place:
       found = folders.load(place)
-    case [law] if law in TOYS:
+    case [toy_name] if toy_name in TOYS:
       if flip:
         raise ValueError(f"flip: expected images, got {name}")
-      return toy_data(TOYS[law])
+      return toy_data(TOYS[toy_name])
     case _:
       raise ValueError(f"{option}: expected one of {DATA}, got {name!r}")
   return image_data(*found, levels=levels, flip=flip)
@@ -198,9 +207,9 @@ def image_data(
     num_classes=num_classes,
     std=images.std(sources["train"]),
     batches=batches,
+    draw=_one_of(real[0]),
     real=real,
     split=split,
-    draw=_one_of(real[0]),
     levels=levels,
   )
 
@@ -235,10 +244,9 @@ def toy_data(make: Callable[[], toy.Toy]) -> Data:
     points = many(jax.random.key(SPLITS.index(name)), NUM_POINTS)
     return np.asarray(points), None
 
-  std = float(split("train")[0].std())
-  real = split("validation")
-  more = dict(distribution=known, mixture=known.mixture)
-  return Data((2,), 0, std, batches, real, split, known.sample, **more)
+  std, real = float(split("train")[0].std()), split("validation")
+  own = batches, known.sample, False, real, split
+  return Data((2,), 0, std, *own, None, known, known.mixture)
 
 
 def noise(shape: tuple[int, ...]) -> Data:
@@ -248,15 +256,9 @@ def noise(shape: tuple[int, ...]) -> Data:
   def many(key, step, number):
     return jax.random.normal(jax.random.fold_in(key, step), (number, *shape))
 
-  def split(name):
-    choices.lookup(dict.fromkeys(SPLITS), name, "split")
-    key = jax.random.key(SPLITS.index(name))
-    return np.asarray(many(key, 0, NUM_POINTS)), None
-
   batches = lambda key, number: lambda step: (many(key, step, number), None)
   draw = lambda key: jax.random.normal(key, shape)
-  empty = np.zeros((0, *shape), np.float32), None
-  return Data(shape, 0, 1.0, batches, empty, split, draw)
+  return Data(shape, 0, 1.0, batches, draw, is_set=False)
 
 
 def points(path: str) -> Data:
@@ -271,10 +273,7 @@ def points(path: str) -> Data:
   def split(name):
     return read(choices.lookup(dict.fromkeys(parts, name), name, "split")), None
 
-  real = split("validation")
-  std = float(read("train").std())
-  draw = _one_of(real[0])
-  return Data(real[0].shape[1:], 0, std, batches, real, split, draw)
+  return _set(float(read("train").std()), batches, split)
 
 
 def noised(data: Data, std: float) -> Data:
@@ -284,14 +283,17 @@ def noised(data: Data, std: float) -> Data:
   def batches(key, number):
     data_key, noise_key = jax.random.split(key)
     batch_fn = data.unlabelled(data_key, number)
-    return lambda step: (
-      add(jax.random.fold_in(noise_key, step), batch_fn(step)),
-      None,
-    )
+    of_step = lambda step: jax.random.fold_in(noise_key, step)
+    return lambda step: (add(of_step(step), batch_fn(step)), None)
 
   def split(name):
     return np.asarray(add(jax.random.key(0), data.split(name)[0])), None
 
+  return _set(math.hypot(data.std, std), batches, split)
+
+
+def _set(std, batches, split):
+  """Data without labels, of their batches and splits."""
   real = split("validation")
-  both = math.hypot(data.std, std)
-  return Data(data.shape, 0, both, batches, real, split, _one_of(real[0]))
+  own = batches, _one_of(real[0]), True, real, split
+  return Data(real[0].shape[1:], 0, std, *own)

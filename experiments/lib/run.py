@@ -1,4 +1,4 @@
-"""Run directories, and the scripts that runs belong to.
+"""Run directories: what they hold, to whom they belong, reading them back.
 
   config.json       every setting, and which script it belongs to
   metrics.jsonl     one record a line
@@ -9,39 +9,34 @@
 
 A directory belongs to one configuration: the same one resumes it, another one
 is rejected. It belongs to one process at a time. A run that fails before it has
-recorded anything leaves no directory. What is read back is JSON and arrays; a
-script is imported only from experiments/, or where its path is given.
+recorded anything leaves no directory. What is read back is JSON and arrays.
 """
 
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import importlib
-import importlib.util
 import json
 import os
 import pathlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.experiment import Read
-from experiments.lib import checks
+from experiments.lib import checks, scripts
+from experiments.lib.scripts import DIGEST, SCRIPT
 from jaxgen.training import checkpoint
 
 CONFIG = "config.json"
 LOCK = "lock"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
-# What config.json holds beside the settings.
-SCRIPT, DIGEST, READS = "experiment", "script_digest", "reads"
-HERE = pathlib.Path(__file__).parent.parent
+READS = "reads"  # in config.json, beside the settings and the script
 
 
 @contextlib.contextmanager
 def open_directory(
-  config: Any, script: str | pathlib.Path, reads: Sequence[Read] = ()
+  config: Any,
+  script: str | pathlib.Path,
+  reads: Mapping[str, Any] | None = None,
 ) -> Iterator[pathlib.Path]:
   """Makes the directory of a new run, or finds that of the same run, locked.
 
@@ -53,7 +48,7 @@ def open_directory(
     config: a dataclass of settings that JSON can hold; run_dir, the place of
       the directory, is no part of the configuration.
     script: the file of the script.
-    reads: the runs that this one reads, rejected where they have changed.
+    reads: of `now`, the other runs that this one reads.
 
   Yields:
     The directory, with config.json in it.
@@ -64,7 +59,7 @@ def open_directory(
   """
   run_dir = config.run_dir
   path = pathlib.Path(run_dir)
-  wanted = _record(config, pathlib.Path(script), reads)
+  wanted = _record(config, pathlib.Path(script), reads or {})
   new = _unbegun(path)
   absent = [p for p in (path, *path.parents) if not p.exists()]
   with checks.naming(config, "run_dir"):
@@ -84,7 +79,7 @@ def open_directory(
     if (path / CONFIG).exists():  # as it is now that nobody else writes
       with checks.naming(config, "run_dir"):
         _require_same(path, wanted)
-      warn_if_changed(path, read_config(path), wanted[DIGEST])
+      scripts.warn_if_changed(path, read_config(path), wanted[DIGEST])
     else:
       write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
     try:
@@ -171,85 +166,36 @@ def snapshots(run_dir: str | pathlib.Path) -> pathlib.Path:
   return pathlib.Path(run_dir) / "snapshots"
 
 
-def warn_if_changed(path: Any, record: dict[str, Any], digest: str) -> None:
-  """Prints a line where the script is not the one that the run began with."""
-  if record.get(DIGEST, digest) != digest:
-    print(
-      f"{path}: {record[SCRIPT]} has changed since this run began",
-      file=sys.stderr,
-    )
-
-
-def script_of(
-  record: dict[str, Any], run_dir: Any, path: str | None = None
-) -> Any:
-  """The script that a run belongs to, imported.
-
-  Args:
-    record: config.json.
-    run_dir: for the error.
-    path: the script's file, which a run of a script outside experiments/ needs.
+def now(reads: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+  """{name: directory} of other runs, with the step and checksums they have now.
 
   Raises:
-    ValueError: config.json names no script of experiments/, and no path is
-      given; or another script than the path's.
-    OSError: the path does not exist.
+    FileNotFoundError: one of them has no checkpoint.
+    ValueError: one of them cannot be read.
   """
-  name = str(record.get(SCRIPT))
-  known = {f"experiments.{file.stem}" for file in HERE.glob("[a-z]*.py")}
-  if path is None and name not in known:
-    raise ValueError(
-      f"{run_dir}: its script {name!r} is not in experiments/; give its file,"
-      " --script PATH"
-    )
-  file = pathlib.Path(path or HERE / f"{name.removeprefix('experiments.')}.py")
-  if path is not None and script_name(file) != name:
-    raise ValueError(f"script: expected the file of {name}, got {path}")
-  warn_if_changed(run_dir, record, digest_of(file))
-  if path is None:
-    return importlib.import_module(name)
-  return load_script(file)
-
-
-def load_script(file: pathlib.Path) -> Any:
-  """The module of a file, imported once a process under a name of its own."""
-  name = f"jaxgen_script_{digest_of(file)}"
-  if name not in sys.modules:
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-      raise ValueError(f"script: expected a Python file, got {file}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+  found = {}
+  for name, run_dir in reads.items():
+    directory = checkpoints(run_dir)
     try:
-      spec.loader.exec_module(module)
-    except BaseException:
-      del sys.modules[name]
-      raise
-  return sys.modules[name]
+      digest = checkpoint.digest(directory)
+    except (ValueError, OSError) as error:
+      raise type(error)(f"{name}: {error}") from None
+    step = checkpoint.steps(directory)[-1]
+    found[name] = dict(run_dir=str(run_dir), step=step, digest=digest)
+  return found
 
 
-def script_name(file: str | pathlib.Path) -> str:
-  """What config.json calls a script: experiments.NAME, or its file name."""
-  file = pathlib.Path(file).resolve()
-  inside = file.parent == HERE.resolve()
-  return f"experiments.{file.stem}" if inside else file.name
-
-
-def digest_of(file: str | pathlib.Path) -> str:
-  """A hash of a script's text."""
-  content = pathlib.Path(file).read_bytes()
-  return hashlib.sha256(content).hexdigest()[:16]
-
-
-def read_of(name: str, run_dir: str | pathlib.Path) -> Read:
-  """Another run, as it is now, for Experiment.reads.
-
-  Raises:
-    FileNotFoundError: it has no checkpoint.
-  """
-  directory = checkpoints(run_dir)
-  digest = checkpoint.digest(directory)
-  return Read(name, str(run_dir), checkpoint.steps(directory)[-1], digest)
+def require_unchanged(
+  run_dir: Any, record: dict[str, Any], reads: Mapping[str, str]
+) -> None:
+  """Raises ValueError where a run that is read has changed since training."""
+  known = record.get(READS, {})
+  for name, found in now(reads).items():
+    if known.get(name, found) != found:
+      raise ValueError(
+        f"{run_dir}: {name}: {found['run_dir']} has changed since this run was"
+        f" trained (step {known[name]['step']}, now {found['step']})"
+      )
 
 
 def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
@@ -282,7 +228,7 @@ def _record(config, script, reads):
   """config.json: the settings and what they belong to."""
   values = dataclasses.asdict(config)
   del values["run_dir"]
-  known = {SCRIPT: script_name(script), DIGEST: digest_of(script)}
+  known = {SCRIPT: scripts.name(script), DIGEST: scripts.digest(script)}
   if reads:
-    known[READS] = [read._asdict() for read in reads]
+    known[READS] = dict(reads)
   return json.loads(json.dumps(known | values))

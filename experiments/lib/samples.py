@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import settings
 from experiments.experiment import Experiment
-from experiments.lib import averages, checks
+from experiments.lib import averages, checks, scripts
 from experiments.lib import run as runs
 from jaxgen.training import sharding
 
@@ -32,11 +32,11 @@ def read(
 
   Raises:
     FileNotFoundError: there is no such directory.
-    ValueError: it is no run of a known script, or of another version; or
-      settings that do not go together.
+    ValueError: it is no run of a known script, or of another version; settings
+      that do not go together; or it needs a run that has changed.
   """
   record = runs.read_config(run_dir)
-  module = runs.script_of(record, run_dir, script)
+  module = scripts.of_run(record, run_dir, script)
   config = runs.config_from(record, module.Config, run_dir)
   wanted = {name: getattr(asked, name, None) for name in settings.SAMPLING}
   for name, value in wanted.items():
@@ -47,7 +47,9 @@ def read(
       )
     if value is None and hasattr(config, name):
       wanted[name] = defaults.get(name)
-  return module.experiment(checks.replace(config, **wanted))
+  ex = module.experiment(checks.replace(config, **wanted))
+  runs.require_unchanged(run_dir, record, ex.reads)
+  return ex
 
 
 def make_sampler(ex: Experiment) -> Callable:

@@ -84,7 +84,8 @@ def run(script: str, ex: Experiment) -> state.State:
     else:
       sheets.sheet(path, trained(now).samples, ex.data)
 
-  with runs.open_directory(config, script, ex.reads) as run_dir:
+  reads = runs.now({**ex.reads, **ex.learns_from})
+  with runs.open_directory(config, script, reads) as run_dir:
     now = train(run_dir, ex, start, batch_fn, save_sheet)
     names = finish(run_dir, ex, trained(now))
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)

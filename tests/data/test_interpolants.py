@@ -81,15 +81,3 @@ def test_bad_input():
   turned = LAW._replace(basis=np.eye(2))
   with pytest.raises(ValueError, match="expected mixtures without a basis"):
     interpolants.between(turned, NORMAL, paths.linear(), none)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_that_of_float32_rounded(dtype):
-  field = interpolants.between(LAW, SOURCE, paths.linear(), brownian)
-  x = PLACES[0].astype(dtype)
-  found = jax.jit(lambda x: field(x, 0.9876))(x)
-  wide = jax.jit(lambda x: field(x, 0.9876))(x.astype("float32"))
-  for name in ("velocity", "score", "log_prob"):
-    value, truth = getattr(found, name), getattr(wide, name)
-    assert value.dtype == dtype
-    np.testing.assert_array_equal(value, truth.astype(dtype))

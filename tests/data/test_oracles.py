@@ -295,27 +295,3 @@ def test_wrong_points_and_flow_maps_are_refused():
     three().score(paths.linear(), jnp.ones(3), 0.5)
   with pytest.raises(ValueError, match="one Gaussian, got 3 components"):
     three().flow_map(paths.linear(), jnp.ones(2), 0.5, 0.1)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_that_of_float32_rounded(dtype):
-  """t itself is never rounded: near 1, bfloat16 has steps of 1/128."""
-  path, mixture, t = paths.linear(), three(), 0.9876
-  x = jnp.asarray([0.3, -0.7], dtype)
-  found = jax.jit(lambda x: mixture.estimate(path, x, t))(x)
-  wide = jax.jit(lambda x: mixture.estimate(path, x, t))(x.astype("float32"))
-  for name in ("velocity", "score", "data", "noise", "log_prob"):
-    value, truth = getattr(found, name), getattr(wide, name)
-    assert value.dtype == dtype
-    np.testing.assert_array_equal(value, truth.astype(dtype))
-  for method, name in (("denoise", "data"), ("score", "score")):
-    value = jax.jit(lambda x, m=method: getattr(mixture, m)(path, x, t))(x)
-    assert value.dtype == dtype
-    np.testing.assert_array_equal(value, getattr(found, name))
-  density = mixture.log_prob(path, x, t)
-  assert density.dtype == dtype
-  one = oracles.Mixture(np.ones(1), np.array([[0.4, 1.0]]), np.ones(1))
-  moved = one.flow_map(path, x, t, 0.0123)
-  assert moved.dtype == dtype
-  there = one.flow_map(path, x.astype("float32"), t, 0.0123)
-  np.testing.assert_array_equal(moved, there.astype(dtype))

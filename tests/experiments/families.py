@@ -4,7 +4,6 @@ Each is a toy of its kind on points of the plane, under 40 lines, and nothing
 outside knows which one it runs. Their quality is not the point.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -12,72 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import settings
 from experiments.experiment import Experiment
 from experiments.lib import averages, datasets, samples, training
-from experiments.lib import run as runs
-from jaxgen.models import mlp
 from jaxgen.training import games, step
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(
-  settings.Logging,
-  settings.Averages,
-  settings.Devices,
-  settings.Data,
-  settings.Run,
-):
-  """Settings of one run; JSON holds them all."""
-
-  data: str = "moons"
-  """Dataset of points on the plane."""
-  family: str = "vae"
-  """Name of a function of this file."""
-  first: str | None = None
-  """Directory of the run that this one reads, or None."""
-  num_steps: int = 20
-  """Number of training steps, at least 1."""
-  batch_size: int = 32
-  """Number of examples per step, at least 1."""
-
-
-def net(outputs):
-  """(init, apply) of a small network [D] -> [outputs]."""
-  hidden = mlp.MLP(features=(16,))
-  last = jax.nn.initializers.lecun_normal()
-
-  def init(key, x):
-    first, second = jax.random.split(key)
-    body = hidden.init(first, x, jnp.zeros(()))
-    return body, last(second, (len(x), outputs))
-
-  def apply(params, x):
-    body, out = params
-    return (x + hidden.apply(body, x, jnp.zeros(()))) @ out
-
-  return init, apply
-
-
-def built(config, data, init, loss_fn, **fields):
-  """The Experiment of one player, loss_fn(params, extras, key, x, step)."""
-  turn = step.Turn(
-    "model", loss_fn, optax.adam(1e-2), averages=averages.rules(config)
-  )
-
-  def batches(key):
-    batch_fn = data.unlabelled(key, config.batch_size)
-    return lambda number: {"model": batch_fn(number)}
-
-  return Experiment(
-    config,
-    data,
-    players=lambda key: {"model": init(key)},
-    turns=(turn,),
-    batches=fields.pop("batches", batches),
-    sampled=("model",),
-    **fields,
-  )
+from tests.experiments.family_parts import Config, built, net  # noqa: F401
 
 
 def vae(config, data):
@@ -222,7 +159,7 @@ def two_stages(config, data):
     return None, codec.decode(*trained, z, label)
 
   init = lambda key: dict(mean=jnp.zeros(2), log_std=jnp.zeros(2))
-  reads = (runs.read_of("codec", config.first),)
+  reads = {"codec": config.first}
   return built(config, data, init, loss_fn, sample=sample, reads=reads)
 
 
@@ -246,8 +183,8 @@ def flow_map(config, data):
     return None, apply(p["model"], z / jnp.std(z))
 
   init = lambda key: init_net(key, jnp.zeros(2))
-  reads = (runs.read_of("teacher", config.first),)
-  return built(config, data, init, loss_fn, sample=sample, reads=reads)
+  learns = {"teacher": config.first}
+  return built(config, data, init, loss_fn, sample=sample, learns_from=learns)
 
 
 def latents(config, data):

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import edm, encode, evaluate, sample
 from experiments.lib import run as runs
+from experiments.lib import scripts
 
 ROOT = pathlib.Path(edm.__file__).parents[1]
 OWN = "return diffusion.experiment_of(config, data, model, loss_fn)"
@@ -56,7 +57,7 @@ def test_a_run_belongs_to_the_file(mine):
   script, run_dir = mine
   record = runs.read_config(run_dir)
   assert record["experiment"] == "mine.py"
-  assert record["script_digest"] == runs.digest_of(script)
+  assert record["script_digest"] == scripts.digest(script)
   found = sample.run(str(run_dir), sample.Config(number=3, script=str(script)))
   np.testing.assert_array_equal(found, np.full((3, 2), 7.0))
   how = dict(number=20, draws=1, script=str(script))

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import edm, experiment
-from experiments.lib import checks
+from experiments import edm
+from experiments.lib import checks, scripts
 from experiments.lib import run as runs
 
 CONFIG = edm.Config(run_dir="")
 
 
-def _open(path, reads=(), script=edm.__file__):
+def _open(path, reads=None, script=edm.__file__):
   config = dataclasses.replace(CONFIG, run_dir=str(path))
   return runs.open_directory(config, script, reads)
 
@@ -123,21 +123,27 @@ def test_a_seed_has_32_bits(seed):
 
 def test_a_run_belongs_to_the_runs_that_it_reads(tmp_path):
   """Another checkpoint of theirs is another configuration."""
-  read = experiment.Read("reflow", "runs/a", 10, "one")
+  read = dict(run_dir="runs/a", step=10, digest="one")
   for _ in range(2):
-    with _open(tmp_path, (read,)):
+    with _open(tmp_path, {"reflow": read}):
       pass
-  found = runs.read_config(tmp_path)["reads"]
-  assert found == [read._asdict()]
-  changed = read._replace(digest="other")
+  assert runs.read_config(tmp_path)["reads"] == {"reflow": read}
+  changed = {"reflow": read | dict(digest="other")}
   with pytest.raises(ValueError, match=r"configuration \(reads .*other"):
-    with _open(tmp_path, (changed,)):
+    with _open(tmp_path, changed):
       pass
+
+
+def test_a_command_is_no_script_of_runs(tmp_path):
+  for name in ("sample", "settings", "experiment"):
+    record = {"experiment": f"experiments.{name}"}
+    with pytest.raises(ValueError, match="trains nothing"):
+      scripts.of_run(record, tmp_path)
 
 
 def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):
   script = tmp_path / "mine.py"
-  for text, lines in (("A = 1", 0), ("A = 1", 0), ("A = 2", 1)):
+  for text, lines in (("A = 1", 0), ("A = 1", 0), ("A = experiment = 2", 1)):
     script.write_text(text)
     with _open(tmp_path / "run", script=script):
       pass
@@ -145,10 +151,10 @@ def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):
   record = runs.read_config(tmp_path / "run")
   assert record["experiment"] == "mine.py"
   with pytest.raises(ValueError, match=r"'mine.py' is not in experiments/"):
-    runs.script_of(record, tmp_path / "run")
+    scripts.of_run(record, tmp_path / "run")
   with pytest.raises(ValueError, match=r"script: expected the file of mine.py"):
-    runs.script_of(record, tmp_path / "run", edm.__file__)
-  module = runs.script_of(record, tmp_path / "run", str(script))
-  assert module.A == 2 and runs.load_script(script) is module
+    scripts.of_run(record, tmp_path / "run", edm.__file__)
+  module = scripts.of_run(record, tmp_path / "run", str(script))
+  assert module.A == 2 and scripts.load(script) is module
   own = {"experiment": "experiments.edm"}
-  assert runs.script_of(own, tmp_path) is edm
+  assert scripts.of_run(own, tmp_path) is edm

@@ -1,51 +1,35 @@
-"""experiments.score_matching: its losses, energies, solvers and refusals."""
-
-import dataclasses
+"""experiments.score_matching: its losses, energies, solvers and rejections."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import sample, score_matching
-from experiments.lib import choices, datasets
+from experiments import score_matching
+from experiments.lib import checks, choices, datasets
 from experiments.recipes import diffusion
 from jaxgen import predictions
+from tests.experiments import scripts
 
-TINY = score_matching.Config(
-  run_dir="",
-  data="eight_gaussians",
-  solver="annealed",
-  corrections=2,
-  width=16,
-  num_blocks=1,
-  num_steps=4,
-  batch_size=16,
-  warmup_steps=2,
-  sample_steps=3,
-  log_every=2,
-  save_every=2,
-  samples_every=4,
-)
 ENERGY = dict(energy=True, prediction="score", weight="noise")
 
 
 def _tiny(**changes):
-  return dataclasses.replace(TINY, **changes)
+  return scripts.small("score", "", **{"loss": "denoising"} | changes)
 
 
-def _method(config):
+def _model(config):
   data = datasets.load(config)
   config = diffusion.resolve(config, data)
   return config, data, score_matching.make_model(config, data)
 
 
-def _params(method):
-  params = method.init(jax.random.key(0))
+def _params(model):
+  params = model.init(jax.random.key(0))
   leaves, tree = jax.tree.flatten(params)
   rng = np.random.default_rng(0)
-  draws = [rng.normal(size=x.shape).astype(x.dtype) / 3 for x in leaves]
-  return jax.tree.unflatten(tree, draws)
+  values = [rng.normal(size=x.shape).astype(x.dtype) / 3 for x in leaves]
+  return jax.tree.unflatten(tree, values)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +42,11 @@ def _params(method):
   ids=str,
 )
 def test_a_batch_has_a_finite_loss_and_gradient(changes):
-  config, data, method = _method(_tiny(**changes))
-  loss_fn = score_matching.make_loss(config, method, data)
+  config, data, model = _model(_tiny(**changes))
+  loss_fn = score_matching.make_loss(config, model, data)
   batch = data.batches(jax.random.key(1), config.batch_size)(0)
   both = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
-  (loss, _), grads = both(_params(method), jax.random.key(2), batch)
+  (loss, _), grads = both(_params(model), jax.random.key(2), batch)
   assert np.isfinite(loss)
   for leaf in jax.tree.leaves(grads):
     assert np.all(np.isfinite(leaf)) and np.any(leaf != 0)
@@ -70,29 +54,29 @@ def test_a_batch_has_a_finite_loss_and_gradient(changes):
 
 def test_the_losses_of_a_score_of_zero():
   """Zero without a target; sigma^2 E |score|^2 / D, at most 1, with one."""
-  config, data, method = _method(_tiny(batch_size=4096, prediction="noise"))
-  params = jax.tree.map(jnp.zeros_like, _params(method))
+  config, data, model = _model(_tiny(batch_size=4096, prediction="noise"))
+  params = jax.tree.map(jnp.zeros_like, _params(model))
   batch = data.batches(jax.random.key(1), config.batch_size)(0)
   value = {}
   for loss in ("implicit", "explicit", "sliced"):
-    changed = dataclasses.replace(config, loss=loss)
-    loss_fn = score_matching.make_loss(changed, method, data)
+    changed = checks.replace(config, loss=loss)
+    loss_fn = score_matching.make_loss(changed, model, data)
     value[loss] = jax.jit(loss_fn)(params, jax.random.key(2), batch)[0]
   assert value["implicit"] == value["sliced"] == 0  # the score is zero
   assert 0.1 < value["explicit"] < 1  # sigma^2 E |score|^2 / D, at most 1
 
 
 def test_the_score_of_an_energy_is_its_gradient():
-  config, _, method = _method(_tiny(**ENERGY))
-  params, t = _params(method), jnp.float32(0.7)
+  config, _, model = _model(_tiny(**ENERGY))
+  params, t = _params(model), jnp.float32(0.7)
   x = jnp.array([0.4, -1.2])
-  field = method.field(params, None)
+  field = model.field(params, None)
   jacobian = jax.jit(jax.jacfwd(lambda x: field(x, t).score))(x)
   np.testing.assert_allclose(jacobian, jacobian.T, rtol=1e-3, atol=1e-3)
   # Without a network the denoiser is c_skip x: E = (sigma |x| / S^2)^2 / 2.
-  still = method.init(jax.random.key(0))
-  scale = predictions.input_scale(method.path, t, config.sigma_data)
-  score = method.field(still, None)(x, t).score
+  still = model.init(jax.random.key(0))
+  scale = predictions.input_scale(model.path, t, config.sigma_data)
+  score = model.field(still, None)(x, t).score
   np.testing.assert_allclose(score, -(t**2) / scale**4 * x, rtol=1e-5)
 
 
@@ -102,15 +86,7 @@ def test_calls_are_counted():
     ("predictor_corrector", 3 * (1 + 2) + 1),
     ("heun", 7),
   ):
-    assert _method(_tiny(solver=solver))[2].num_calls == calls
-
-
-def test_a_run_and_its_samples(tmp_path):
-  config = _tiny(run_dir=str(tmp_path / "run"), loss="sliced_vr")
-  score_matching.run(config)
-  drawn = sample.run(config.run_dir, sample.Config(number=5, solver="heun"))
-  assert drawn.shape == (5, 2) and np.all(np.isfinite(drawn))
-  assert (tmp_path / "run" / "fields.png").exists()
+    assert _model(_tiny(solver=solver))[2].num_calls == calls
 
 
 @pytest.mark.parametrize(
@@ -129,6 +105,6 @@ def test_a_run_and_its_samples(tmp_path):
     (dict(snr=0.0), "^snr: expected a positive number, got 0.0"),
   ],
 )
-def test_what_does_not_go_together_is_refused(changes, match):
+def test_what_does_not_go_together_is_rejected(changes, match):
   with pytest.raises(ValueError, match=match):
-    _method(_tiny(**changes))
+    score_matching.experiment(_tiny(**changes))

@@ -148,32 +148,6 @@ def test_what_differs_is_refused(tmp_path):
     assert "start with the configuration" in text and "\n" not in text
 
 
-def test_extras_come_back_alone(tmp_path):
-  _save(tmp_path, _state(at=1), _state(at=4))
-  like = {"mean": jax.ShapeDtypeStruct((), jnp.bfloat16)}
-  for step_, at in ((None, 4), (1, 1)):
-    read = checkpoint.restore_extras(tmp_path, like, step_)
-    trees.assert_equal(read, _state(at=at).extras)
-  with pytest.raises(ValueError, match=r"mean: expected .*, found bfloat16"):
-    checkpoint.restore_extras(tmp_path, {"mean": jnp.zeros(())})
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
-    checkpoint.restore_extras(tmp_path / "none", like)
-
-
-def test_equal_states_alone_have_equal_digests(tmp_path):
-  changed = _state(at=1, mean=jnp.full((), 3, jnp.bfloat16))
-  states = _state(at=1), _state(at=1), _state(at=2), _state(1, at=1), changed
-  for number, each in enumerate(states):
-    _save(tmp_path / str(number), each)
-  digests = [checkpoint.digest(tmp_path / str(i)) for i in range(len(states))]
-  assert digests[0] == digests[1] and len(set(digests)) == len(states) - 1
-  _save(tmp_path / "0", _state(at=2))
-  assert checkpoint.digest(tmp_path / "0") == digests[2]
-  assert checkpoint.digest(tmp_path / "0", step=1) == digests[0]
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
-    checkpoint.digest(tmp_path / "none")
-
-
 def test_an_average_on_one_side_only_is_refused(tmp_path):
   without = lambda s: s._replace(
     players={n: p._replace(ema={}) for n, p in s.players.items()}

@@ -263,46 +263,6 @@ def test_of_several_players_the_one_is_named(tmp_path):
       )
 
 
-@pytest.fixture
-def handlers():
-  """Handlers of this test's own, {signal: function}."""
-  numbers = (signal.SIGINT, signal.SIGTERM)
-  mine = {number: lambda number, frame: None for number in numbers}
-  before = {number: signal.signal(number, mine[number]) for number in numbers}
-  yield mine
-  for number in numbers:
-    signal.signal(number, before[number])
-
-
-@pytest.mark.parametrize("error", [None, loop.Interrupted, LookupError])
-def test_the_handlers_of_signals_come_back(handlers, error):
-  def batch_fn(step):
-    for number, handler in handlers.items():
-      assert signal.getsignal(number) is not handler
-    if error is LookupError:
-      raise error
-    if error is loop.Interrupted:
-      signal.raise_signal(signal.SIGTERM)
-    return _batch(step)
-
-  settings = dict(log_every=1, save_every=1, saver=_saver(id), log=_ignore)
-  with pytest.raises(error) if error else contextlib.nullcontext():
-    loop.run(TRAIN_STEP, _init(), batch_fn, num_steps=1, **settings)
-  assert {number: signal.getsignal(number) for number in handlers} == handlers
-
-
-def test_a_handler_that_is_not_pythons_becomes_the_default(
-  handlers, monkeypatch
-):
-  with monkeypatch.context() as patch:
-    patch.setattr(signal, "getsignal", lambda number: None)
-    with loop._signals() as received:
-      signal.raise_signal(signal.SIGTERM)
-  assert received == [signal.SIGTERM]
-  for number in handlers:
-    assert signal.getsignal(number) is signal.SIG_DFL
-
-
 def test_other_threads_leave_signals_alone():
   handlers, results = [], []
   before = signal.getsignal(signal.SIGINT)
