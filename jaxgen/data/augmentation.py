@@ -20,6 +20,6 @@ def shift(
   """
   move_key, moved_key = jax.random.split(key)
   moved = jax.random.bernoulli(moved_key, probability)
-  first = 1 + moved * jax.random.randint(move_key, (2,), -1, 2)
+  first = jnp.where(moved, jax.random.randint(move_key, (2,), 0, 3), 1)
   wide = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), constant_values=-1.0)
   return jax.lax.dynamic_slice(wide, (first[0], first[1], 0), x.shape)

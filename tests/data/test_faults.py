@@ -17,6 +17,10 @@ KNOWN = ("images", "labels", "train_images", "validation_images")
     ("trainimages", "train_images"),
     ("y", None),
     ("arr_0", None),
+    ("laxyz", "labels"),  # two letters in front are enough
+    ("lxxxx", None),
+    ("xges", "images"),  # a ratio of .6 is enough
+    ("xxges", None),
   ],
 )
 def test_the_nearest_name_is_the_one_that_was_meant(name, expected):
