@@ -194,7 +194,7 @@ def test_solvers_are_those_that_draw_nothing_and_run_up():
   "change, message",
   [
     ({"number": 1}, "number: expected at least 2, got 1"),
-    ({"number": 181}, "number: expected at most 180, which are held out"),
+    ({"number": 181}, "number: expected at most 180, the number of held-out"),
     ({"between": 1}, "between: expected at least 2, got 1"),
     ({"steps": 0}, "steps: expected at least 1, got 0"),
     ({"name": "../up"}, "name: expected a bare file name"),
@@ -218,7 +218,7 @@ def test_bad_settings_are_refused(images, change, message):
   [
     (["missing"], "missing: no such run directory"),
     (["."], "not a run directory"),
-    ([".", "--solver", "ancestral"], "expected one that draws no noise"),
+    ([".", "--solver", "ancestral"], "expected a deterministic solver"),
     ([], "required"),
   ],
 )

@@ -144,7 +144,7 @@ def test_bad_settings_are_refused(images, change, message):
 
 
 def test_a_label_of_a_model_without_labels_is_refused(points):
-  with pytest.raises(ValueError, match="label: expected none"):
+  with pytest.raises(ValueError, match="label: expected None"):
     _run(points, label=3)
 
 
