@@ -62,7 +62,7 @@ class Config(
   critic_steps: int = 1
   """Number of discriminator steps per generator step, at least 1."""
   clip: float | None = None
-  """Largest absolute weight of the discriminator, positive; None does not clip."""
+  """Largest absolute weight of the discriminator, positive; None clips none."""
   shift: float = 0.0
   """Probability, from 0 to 1, of shifting an image by up to a pixel."""
 
