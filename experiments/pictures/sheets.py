@@ -77,7 +77,8 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
 def _frames(times, states, samples, number):
   """(frames, name of the times, marks of all frames but the last).
 
-  Frames [N, T, *D] are some of the states, scaled to be visible, and the samples.
+  Frames [N, T, *D] are some of the states, scaled to be visible, and at last
+  the samples.
   """
   marks = np.asarray(times.marks)
   at = np.unique(np.linspace(0, len(marks) - 1, number).round()).astype(int)
