@@ -133,7 +133,7 @@ def _check(states, times):
   states, times = (np.asarray(a, np.float64) for a in (states, times))
   if states.ndim < 3 or times.shape != states.shape[1:2] or len(times) < 2:
     raise ValueError(
-      "times: expected one of each of two or more states [N, T, *D], got times"
-      f" {list(times.shape)} and states {list(states.shape)}"
+      "times: expected one for each of at least two states [N, T, *D], got"
+      f" times {list(times.shape)} and states {list(states.shape)}"
     )
   return states.reshape(*states.shape[:2], -1), times

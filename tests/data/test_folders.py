@@ -133,8 +133,8 @@ SHARD = "00000/img00000000.png"
     (files("0.png", "a/0.png"), "expected images, or sub-folders, got both"),
     (files("0.png", "train/0.png"), "expected images, or sub-folders, got bo"),
     (files("a/0.png", "b/notes.txt"), "b: expected PNG or JPEG images, got no"),
-    (files("a/0.png", "a/b/0.png"), "a: expected images alone, got .*/a/b$"),
-    (files("train/a/b/0.png"), "train/a: expected images alone, got .*/a/b$"),
+    (files("a/0.png", "a/b/0.png"), "a: expected only images, got .*/a/b$"),
+    (files("train/a/b/0.png"), "train/a: expected only images, got .*/a/b$"),
     (files("a/0.png", "a/1.webp"), "1.webp: expected PNG or JPEG; convert or"),
     (files("0.png", "1.TIFF"), "1.TIFF: expected PNG or JPEG; convert or rem"),
     (

@@ -161,7 +161,7 @@ def test_another_directory_is_refused(tmp_path):
 
 def test_a_run_without_a_checkpoint_is_refused(points, tmp_path):
   shutil.copy(points / "config.json", tmp_path)
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+  with pytest.raises(FileNotFoundError, match="has no checkpoint"):
     _run(tmp_path)
   assert _names(tmp_path) == {"config.json"}
 
