@@ -30,7 +30,7 @@ RESULTS = "results.json"
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Sampled):
-  """What to measure; None keeps the run's own setting."""
+  """Settings of evaluate; None keeps the run's own setting."""
 
   split: Literal["validation", "test"] = "validation"
   """Split of the real data to compare with; training uses neither of them."""

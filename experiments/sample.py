@@ -21,7 +21,7 @@ from experiments.pictures import figures
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Sampled):
-  """What to sample; None keeps the run's own setting."""
+  """Settings of sample; None keeps the run's own setting."""
 
   number: int = 100
   """Number of samples, at least 1."""

@@ -276,12 +276,12 @@ def regularised(
 
 
 def entropic_density(slack: Float[Array, ""], epsilon: float):
-  """The plan's density in `entropic`: exp(s / epsilon)."""
+  """The plan's density in `entropic`: exp(s / epsilon), for the slack s."""
   return jnp.exp(slack / epsilon)
 
 
 def regularised_density(slack: Float[Array, ""], epsilon: float):
-  """The plan's density in `regularised`: max(s, 0) / (2 epsilon)."""
+  """The plan's density in `regularised`: max(s, 0) / (2 epsilon), slack s."""
   return jax.nn.relu(slack) / (2 * epsilon)
 
 

@@ -21,12 +21,12 @@ def wasserstein(
 ) -> float:
   """The exact 2-Wasserstein distance of two clouds.
 
-  Two clouds sampled from one distribution have a positive distance that depends
-  on N; it is the baseline for comparisons.
+  Two clouds sampled from the same distribution have a positive distance that
+  depends on N; compare other distances with it.
 
   Args:
-    x: [N, *D].
-    y: [N, *D], of the same size.
+    x: the points of one cloud, [N, *D].
+    y: the points of the other, [N, *D].
 
   Returns:
     W2, in the points' units.
