@@ -64,11 +64,6 @@ PRESETS = {
   # augmentation pipeline, which contributes to their FID; 49,000 images, as
   # 1000 are held out for validation; gradients clipped at norm 1; those of the
   # U-Net, see jaxgen/models/unet.py.
-  # 8 V100 as they publish; FID 1.79, the lowest of 3 draws of 50,000 samples.
-  # Not trained by us. Differences: flips instead of their augmentation pipe,
-  # to which they owe a part of the score; 49,000 images, as 1000 are held out
-  # for validation; gradients clipped at norm 1; the U-Net's, see
-  # jaxgen/models/unet.py.
   "cifar10": (
     "CIFAR-10 with the published settings of EDM: days on 8 GPUs.",
     Config(

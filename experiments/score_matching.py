@@ -88,7 +88,6 @@ PRESETS = {
       run_dir="runs/score-photos",
       # The prediction is not the score itself: at noise ratio 80 it needs more
       # accuracy than this training reaches, and colours drift.
-      # training teaches: colours drift off.
       weight="noise",
       **settings.PHOTOS,
       solver="predictor_corrector",

@@ -263,7 +263,7 @@ def measure(
 
 
 def run(config: Config) -> state.State:
-  """Trains, samples, draws and measures; resumes the run directory."""
+  """Trains, samples, measures, draws; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 

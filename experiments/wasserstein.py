@@ -268,7 +268,7 @@ def line(config: Any, result: dict[str, Any]) -> str:
 
 
 def run(config: Config) -> state.State:
-  """Trains, measures and draws; resumes the run directory if it has begun."""
+  """Trains, measures and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 
