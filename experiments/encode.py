@@ -135,7 +135,7 @@ def write(path: pathlib.Path, found: Encoded, labels) -> None:
     _points(picture, found)
   error = found.decoded - found.examples
   print(
-    f"{path}.png {path}.npz: {len(error)} examples, decoded to"
+    f"{path}.png {path}.npz: {len(error)} examples, decoding error"
     f" {np.abs(error).max():.1e} at most, {np.sqrt(np.mean(error**2)):.1e} RMS",
     file=sys.stderr,
   )

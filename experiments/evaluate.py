@@ -33,7 +33,7 @@ class Config(settings.Sampled):
   """Settings of evaluate; None keeps the run's own setting."""
 
   split: Literal["validation", "test"] = "validation"
-  """Split of the real data to compare with; training uses neither of them."""
+  """Held-out split of the real data that samples are compared with."""
   draws: int = 5
   """Number of sets of samples; a figure is the mean over the sets."""
   number: int | None = None

@@ -47,7 +47,7 @@ class Config(settings.Diffusion):
   """Settings of one run; config.json stores all of them."""
 
   source: str = "gaussian"
-  """Dataset where the flow starts: gaussian, or any of the data's shape."""
+  """Source of the flow: gaussian, or any dataset of the same shape."""
   coupling: choices.CouplingName = "independent"
   """Coupling of data and source: independent, exact optimal transport of a
   batch, entropic (with --bridge brownian), or conditional (C2OT within each
@@ -81,7 +81,7 @@ class Config(settings.Diffusion):
   grid: choices.GridName = "uniform"
   """Time grid of sampling."""
   sample_steps: int = 50
-  """Number of sampling steps; from noise, the final denoising is one more."""
+  """Number of sampling steps; a Gaussian source needs one more call."""
 
 
 _POINTS = settings.POINTS | dict(

@@ -56,7 +56,7 @@ class Config(
   penalty_weight: float = 1.0
   """Weight of the mean penalty, positive; gamma / 2 for r1 and r1_r2."""
   penalty_last: float | None = None
-  """Weight reached after half of the steps, positive; None keeps the first."""
+  """Penalty weight after half of the steps, positive; None keeps the first."""
   penalty_every: int = 1
   """Number of steps between penalties, each multiplied by this number."""
   critic_steps: int = 1

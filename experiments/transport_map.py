@@ -268,7 +268,7 @@ def run(config: Config) -> state.State:
 
 
 def _pictures(data, game, times):
-  """Pictures of the displacements over time, and for points of the map."""
+  """Pictures of the displacements over time; for points also of the map."""
   marks = list(times[:-1])
 
   def strip(path, found):

@@ -104,8 +104,7 @@ def _recombined(config: Any, like: Any, length: float, step):
   steps = [n for n in checkpoint.steps(directory) if step is None or n <= step]
   if not steps:
     raise FileNotFoundError(
-      f"average: {directory} holds no snapshots to recombine; train with"
-      " --ema-length"
+      f"average: {directory} contains no snapshots; train with --ema-length"
     )
   names = [f"{POWER}{value:g}" for value in config.ema_length]
   means = {player: dict.fromkeys(names, x) for player, x in like.items()}

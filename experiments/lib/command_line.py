@@ -69,7 +69,7 @@ def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
   preset = next(iter(sys.argv[1:]), "-")
   if not preset.startswith("-") and preset not in presets:
     # The error of tyro would list every flag that follows.
-    _fail(f"expected one of {', '.join(presets)}, got {preset!r}")
+    _fail(f"preset: expected one of {', '.join(presets)}, got {preset!r}")
   config = tyro.extras.overridable_config_cli(presets, prog=command)
   with one_line(command, config.run_dir, type(config)):
     run(config)

@@ -192,7 +192,7 @@ def _print_start(run_dir, now):
   for name, player in now.players.items():
     size = sum(leaf.size for leaf in jax.tree.leaves(player.params))
     print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
-  print(f"{run_dir}: from step {int(now.step)}", file=sys.stderr)
+  print(f"{run_dir}: training from step {int(now.step)}", file=sys.stderr)
 
 
 def _place(turns, mesh, batches):

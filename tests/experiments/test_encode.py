@@ -115,7 +115,7 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
       )
   error = np.abs(found.decoded - found.examples)
   line = capsys.readouterr().err.splitlines()[-1]
-  assert f"5 examples, decoded to {error.max():.1e} at most" in line
+  assert f"5 examples, decoding error {error.max():.1e} at most" in line
   assert f"{np.sqrt(np.mean(error**2)):.1e} RMS" in line
   stored = np.load(tmp_path / "encoded.npz")
   assert set(stored.files) == set(encode.Encoded._fields)
