@@ -139,11 +139,11 @@ SHARD = "00000/img00000000.png"
     (files("0.png", "1.TIFF"), "1.TIFF: expected PNG or JPEG; convert or rem"),
     (
       files("train/0.png", "plane/0.png"),
-      "expected the sub-folder train, .*, got plane, train$",
+      "expected only the sub-folder train and .*, got plane, train$",
     ),
     (
       files("test/0.png", "val/0.png"),
-      "the sub-folder train, .* got test, val",
+      "the sub-folder train and .* got test, val",
     ),
     (
       files("train/0.png", "val/0.png", "valid/0.png"),
@@ -165,11 +165,11 @@ SHARD = "00000/img00000000.png"
       files(*(f"train/{i}/0.png" for i in range(9)), "val/x/0.png"),
       r"of train \(0, 1, 2, 3, 4 and 4 more\), got x$",
     ),
-    (files(SHARD, "a/0.png"), "a/0.png: expected shards, 00000/img00000000"),
-    (files(SHARD, "00001/0.png"), "00001/0.png: expected shards, 00000/img"),
-    (files("00001/00000_00001.png"), "expected shards, .* other names$"),
+    (files(SHARD, "a/0.png"), "a/0.png: expected a shard such as 00000"),
+    (files(SHARD, "00001/0.png"), "00001/0.png: expected a shard such as"),
+    (files("00001/00000_00001.png"), "expected a shard .* other names$"),
     (files("00000/00000.png", "00001/00000.png"), "00001/00000.png: expected"),
-    (files("00001/23456.png"), "23456.png: expected shards, .* other names$"),
+    (files("00001/23456.png"), "23456.png: expected a shard .* other names$"),
     (
       files(SHARD, "dataset.json", text='{"labels": [["img", 0]]}'),
       "dataset.json: labels in a file are not read; move the images into",
