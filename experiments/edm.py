@@ -7,8 +7,9 @@
 The preset digits takes one to three minutes on two CPU cores and reaches a
 Frechet distance of about 1.1 on validation, where real digits have .7
 (README.md has the table). DDPM, DDIM, v-prediction, score matching and flow
-matching are flags of the same script. To change the method, copy this file,
-rename it and change its loss: every command works on its runs.
+matching are available by flags of this script. To change the method, copy this
+file, rename it and change its loss: every command works on the runs of the
+copy.
 
 Method: Karras et al. 2022, arXiv:2206.00364.
 """
@@ -27,12 +28,12 @@ from jaxgen.training import state
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Diffusion):
-  """Settings of one run; JSON holds them all."""
+  """Settings of one run; config.json stores all of them."""
 
 
 PRESETS = {
   "smoke": (
-    "Digits in seconds: every part runs, nothing is learned.",
+    "Digits in seconds: runs all code, but does not learn the data.",
     Config(run_dir="runs/smoke", width=8, multipliers=(1, 1), **settings.SMOKE),
   ),
   "digits": (
@@ -40,7 +41,7 @@ PRESETS = {
     Config(run_dir="runs/digits"),
   ),
   "digits-dit": (
-    "The digits by a diffusion transformer: some minutes on two CPU cores.",
+    "The digits with a diffusion transformer: some minutes on two CPU cores.",
     Config(
       run_dir="runs/digits-dit",
       model="dit",
@@ -57,12 +58,12 @@ PRESETS = {
     Config(run_dir="runs/photos", **settings.PHOTOS),
   ),
   # python -m experiments.edm cifar10 --run-dir runs/cifar10
-  # Karras et al. 2022, class-conditional DDPM++: 200 M images, about 2 days on
-  # 8 V100 as they publish; FID 1.79, the lowest of 3 draws of 50,000 samples.
-  # Not trained by us. Differences: flips instead of their augmentation pipe,
-  # to which they owe a part of the score; 49,000 images, as 1000 are held out
-  # for validation; gradients clipped at norm 1; the U-Net's, see
-  # jaxgen/models/unet.py.
+  # Karras et al. 2022, class-conditional DDPM++: they report 200 M images,
+  # about 2 days on 8 V100, and an FID of 1.79, the lowest of 3 sets of 50,000
+  # samples. We have not trained it. Differences: flips instead of their
+  # augmentation pipeline, which contributes to their FID; 49,000 images, as
+  # 1000 are held out for validation; gradients clipped at norm 1; those of the
+  # U-Net, see jaxgen/models/unet.py.
   "cifar10": (
     "CIFAR-10 with the published settings of EDM: days on 8 GPUs.",
     Config(
@@ -91,17 +92,17 @@ PRESETS = {
     ),
   ),
   "toy": (
-    "A distribution on the plane: eight Gaussians unless --data names another.",
+    "A distribution on the plane: eight Gaussians, or another set by --data.",
     Config(run_dir="runs/toy", **settings.POINTS),
   ),
 }
 
 
 def experiment(config: Config) -> Experiment:
-  """What the settings say, as functions.
+  """The experiment that the settings describe.
 
   Raises:
-    ValueError, OSError: settings that do not go together, or no such data.
+    ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = checks.plain(config)
   data = datasets.load(config)
@@ -142,7 +143,7 @@ def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
 
 
 def run(config: Config) -> state.State:
-  """Trains, samples and draws; resumes the run directory if it has begun."""
+  """Trains, samples and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 

@@ -1,18 +1,19 @@
-"""Carries held-out examples up to noise and back, and interpolates there.
+"""Encodes held-out examples as noise, decodes them, and interpolates.
 
   python -m experiments.encode runs/mine --number 10
   python -m experiments.encode runs/mine --solver unipc_3 --steps 96
 
-The probability flow is a bijection: run up the grid it takes an example to its
-latent, run down the same grid it takes the latent back. An example enters as
-x = alpha(t_min) example, without the noise of t_min, and the state at t_min is
-divided by alpha again, without a denoise. The latent is the state at t_max
-divided by sigma: what a draw of standard noise starts a sample with. A model
-of labels is given the example's own.
+The probability flow is a bijection: integrated up the grid, it maps an example
+to its latent, and down the same grid it maps the latent back. The state at
+t_min is x = alpha(t_min) example, without added noise; after decoding it is
+divided by alpha again, without a denoising step. The latent is the state at
+t_max divided by sigma, so that standard noise has the same scale. A model with
+labels gets the label of the example.
 
-In float32 the defaults return each of the 180 held-out digits of the demo's run
-to 2e-4 (--number 180), half the steps to 6e-3; unipc_3 with 64 steps to 3e-3,
-with 96, at three quarters of the defaults' cost, to 3e-4.
+In float32, the defaults recover each of the 180 held-out digits of the demo's
+run to 2e-4 (--number 180), and half the steps to 6e-3. unipc_3 recovers them to
+3e-3 with 64 steps, and to 3e-4 with 96 steps, at three quarters of the
+defaults' cost.
 
 Writes NAME.npz (examples, latents, decoded [N, *D], interpolations
 [N - 1, M, *D] from each example to the next, labels [N]) and NAME.png in the
@@ -42,36 +43,36 @@ from jaxgen.training import sharding
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Read):
-  """What to encode; None keeps the run's own setting."""
+  """Settings of encode; None is the default named in the setting's help."""
 
   number: int = 10
-  """Number of examples, the first of validation, at least 2."""
+  """Number of examples, taken from the start of validation, at least 2."""
   between: int = 10
-  """Number of images of an interpolation, its ends included, at least 2."""
+  """Number of points per interpolation, including its ends, at least 2."""
   name: str = "encoded"
   """Name of the files, without a folder."""
   solver: choices.SolverName | None = None
-  """Solver without noise, which runs in both directions; None is rk4."""
+  """Deterministic solver, which works in both directions; None is rk4."""
   grid: choices.GridName | None = None
-  """Time grid, up and down; None is karras."""
+  """Time grid for encoding and decoding; None is karras."""
   steps: int | None = None
-  """Number of solver steps, up and again down, at least 1; None is 32."""
+  """Number of solver steps in each direction, at least 1; None is 32."""
   sample_path: choices.PathName | None = None
-  """Path to run on, not necessarily that of training; None is the run's."""
+  """Path to integrate on, which may differ from training; None is the run's."""
 
 
-# Of runs that a solver samples.
+# Sampling settings for runs that are sampled by a solver.
 DEFAULTS = dict(solver="rk4", grid="karras", sample_steps=32)
 
 
 class Encoded(NamedTuple):
-  """What is found, on the host.
+  """The results, on the host.
 
   Attributes:
     examples: [N, *D].
     latents: states at t_max in units of its noise, [N, *D].
-    decoded: from the latents, [N, *D].
-    interpolations: decoded from between the latents of each example and the
+    decoded: examples decoded from the latents, [N, *D].
+    interpolations: decoded from interpolated latents of each example and the
       next, ends included, [N - 1, M, *D].
   """
 
@@ -82,7 +83,7 @@ class Encoded(NamedTuple):
 
 
 def run(run_dir: str, config: Config) -> Encoded:
-  """Encodes, decodes, interpolates, writes and returns what is found."""
+  """Encodes, decodes and interpolates; writes the results and returns them."""
   config = checks.plain(config)
   _check(config)
   asked = types.SimpleNamespace(**vars(config), sample_steps=config.steps)
@@ -103,11 +104,11 @@ def run(run_dir: str, config: Config) -> Encoded:
 
 
 def make_coders(ex: Experiment) -> tuple[Callable, Callable]:
-  """(encode, decode) of many: ((params, extras), [N, *D], labels [N] or None)
-  -> [N, *D].
+  """(encode, decode), each for a batch: ((params, extras), [N, *D], labels [N]
+  or None) -> [N, *D].
 
   Raises:
-    ValueError: runs of this script encode nothing.
+    ValueError: runs of this script have no encoder.
   """
   if ex.encode is None or ex.decode is None:
     raise ValueError(
@@ -122,7 +123,7 @@ def make_coders(ex: Experiment) -> tuple[Callable, Callable]:
 
 
 def write(path: pathlib.Path, found: Encoded, labels) -> None:
-  """path.npz and path.png, and how far what is decoded is from the examples."""
+  """Writes path.npz and path.png, and prints the error of the decoding."""
   known = {} if labels is None else {"labels": np.asarray(labels)}
   np.savez(f"{path}.npz", **found._asdict(), **known)
   picture = pathlib.Path(f"{path}.png")
@@ -134,7 +135,7 @@ def write(path: pathlib.Path, found: Encoded, labels) -> None:
     _points(picture, found)
   error = found.decoded - found.examples
   print(
-    f"{path}.png {path}.npz: {len(error)} examples, decoded to"
+    f"{path}.png {path}.npz: {len(error)} examples, decoding error"
     f" {np.abs(error).max():.1e} at most, {np.sqrt(np.mean(error**2)):.1e} RMS",
     file=sys.stderr,
   )
@@ -144,8 +145,8 @@ def _held_out(data, number):
   examples, labels = data.real
   if number > len(examples):
     raise ValueError(
-      f"number: expected at most {len(examples)}, which are held out,"
-      f" got {number}"
+      f"number: expected at most {len(examples)}, the number of held-out"
+      f" examples, got {number}"
     )
   if not data.num_classes:
     return np.asarray(examples[:number]), None
@@ -153,7 +154,7 @@ def _held_out(data, number):
 
 
 def _interpolate(decode, trained, latents, labels, num, line):
-  """Between neighbours, with the label of the nearer one."""
+  """Interpolates between neighbours; each point has the nearer one's label."""
   weights = jnp.linspace(0, 1, num)
   between = jax.jit(jax.vmap(line, (None, None, 0)))
 
@@ -168,18 +169,18 @@ def _interpolate(decode, trained, latents, labels, num, line):
 
 
 def _rows(images, columns):
-  """[N, H, W, K] as [R, columns, H, W, K], what is missing white."""
+  """[N, H, W, K] as [R, columns, H, W, K]; missing images are white."""
   white = np.ones((-len(images) % columns, *images.shape[1:]))
   whole = np.concatenate([images, white])
   return whole.reshape(-1, columns, *images.shape[1:])
 
 
 def _points(path, found):
-  """Latents; examples, decoded and the lines between them."""
+  """Draws the latents, the examples, the decoded points and interpolations."""
   figure, (left, right) = figures.plt.subplots(
     1, 2, figsize=(9, 4.6), layout="constrained"
   )
-  # Who is who: the latent's angle, in a cyclic map of colours.
+  # Points with the same colour belong together: it is the latent's angle.
   shown = dict(c=np.arctan2(*found.latents.T), cmap="twilight_shifted", s=24)
   left.scatter(*found.latents.T, **shown)
   left.set(title="latents", aspect="equal")
@@ -199,7 +200,7 @@ def _check(config):
   checks.known(config)
   if config.solver not in (None, *choices.FLOW_SOLVERS):
     raise ValueError(
-      "solver: expected one that draws no noise and runs both ways"
+      "solver: expected a deterministic solver"
       f" ({', '.join(choices.FLOW_SOLVERS)}), got {config.solver!r}"
     )
 

@@ -1,10 +1,11 @@
-"""Measures a run's samples beside real data and a fitted Gaussian.
+"""Measures a run's samples, compared with real data and a fitted Gaussian.
 
   python -m experiments.evaluate runs/mine
   python -m experiments.evaluate runs/mine --split test --sample-steps 40
 
-Writes results.json (a record a split) and results.png in the run directory.
-Choose on validation, report test once. docs/metrics.md says what is measured.
+Writes results.json (one record per split) and results.png in the run directory.
+Choose settings on validation, report test once. docs/metrics.md describes the
+metrics.
 """
 
 import dataclasses
@@ -29,24 +30,25 @@ RESULTS = "results.json"
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Sampled):
-  """What to measure; None keeps the run's own setting."""
+  """Settings of evaluate; None keeps the run's own setting."""
 
   split: Literal["validation", "test"] = "validation"
-  """Split of real data that was not trained on."""
+  """Held-out split of the real data that samples are compared with."""
   draws: int = 5
-  """Number of sets of samples; a figure is the mean of theirs."""
+  """Number of sets of samples; a figure is the mean over the sets."""
   number: int | None = None
-  """Number of samples of a set, at least 6; None is the number held out."""
+  """Number of samples per set, at least 6; None is the held-out number."""
   seed: int = 0
   """Seed of the samples, the Gaussian and the random splits."""
   features: str | None = None
-  """Features module:function, of images [N, *D]; None is the classifier's."""
+  """Features as module:function, images [N, *D] to [N, K]; None is those of
+  the classifier."""
   step: int | None = None
   """Step of the checkpoint; None is the latest."""
 
 
 def run(run_dir: str, config: Config) -> dict[str, Any]:
-  """Measures, writes and returns the record of one split."""
+  """Measures one split, writes the record and returns it."""
   config = checks.plain(config)
   _check(config)
   features = load_features(config.features)
@@ -78,21 +80,21 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
 
 
 def load_features(place: str | None) -> Callable | None:
-  """The function that module:function names, or None.
+  """Imports module:function; None returns None.
 
   Returns:
-    images [N, *D] -> [N, K], float64; raises ValueError where the function
-    fails or finds other than finite numbers.
+    images [N, *D] -> [N, K], float64; raises ValueError if the function fails
+    or returns values that are not finite.
 
   Raises:
-    ValueError: there is none.
+    ValueError: it cannot be imported, or is not a function.
   """
   if place is None:
     return None
   module, _, name = place.partition(":")
   try:
     fn = getattr(importlib.import_module(module), name)
-  except Exception as error:  # of whatever code is imported
+  except Exception as error:  # imported code may raise anything
     raise ValueError(
       f"features: expected module:function, got {place!r} ({_line(error)})"
     ) from error
@@ -103,7 +105,7 @@ def load_features(place: str | None) -> Callable | None:
     shape = list(np.shape(images))
     try:
       found = np.asarray(fn(images), np.float64)
-    except Exception as error:  # of the user's own code
+    except Exception as error:  # the user's code may raise anything
       raise ValueError(
         f"features: {place} fails on images {shape} ({_line(error)})"
       ) from error
@@ -122,7 +124,7 @@ def _line(error):
 
 
 def table(record: dict[str, Any]) -> str:
-  """The record as lines of text."""
+  """The record as a table of text."""
   lines = [
     f"{'':<14}{'samples':>18}{'real':>18}{'Gaussian':>10}  goal",
   ]
@@ -162,7 +164,10 @@ def write(
   record: dict[str, Any],
   found: quality.Result,
 ) -> None:
-  """results.json, the other split's record kept, results.png, and the table."""
+  """Writes results.json and results.png and prints the table.
+
+  results.json keeps the record of the other split.
+  """
   path = run_dir / RESULTS
   try:
     records = json.loads(path.read_text())
@@ -172,8 +177,8 @@ def write(
   records[split] = record
   runs.write_text(path, json.dumps(records, indent=2) + "\n")
   title = (
-    f"{run_dir}: {record['draws']} draws of {record['number']}"
-    f" beside the {split} data, {record['calls']} network calls each"
+    f"{run_dir}: {record['draws']} sets of {record['number']} samples, {split}"
+    f" data, {record['calls']} network calls per sample"
   )
   metrics.results(run_dir / "results.png", found, title)
   print(f"{title}\n{table(record)}")
@@ -183,7 +188,7 @@ def write(
 def _check(config):
   checks.at_least(config, draws=1, chunk=1)
   if config.number is not None:
-    checks.at_least(config, number=6)  # more than the neighbours of a metric
+    checks.at_least(config, number=6)  # density and coverage use 5 neighbours
   checks.known(config)
 
 

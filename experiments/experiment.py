@@ -1,9 +1,9 @@
-"""Experiment: what a script hands over, and all that anything else asks of it.
+"""Experiment: the interface between a script and everything that uses it.
 
-Training, `sample`, `evaluate`, `encode` and the pictures take an Experiment
-and nothing else. A script has a function `experiment(config) -> Experiment`.
-Keys, examples and labels are of one example unless an axis is written; the
-caller applies vmap.
+Training, `sample`, `evaluate`, `encode` and the pictures only use an
+Experiment. A script has a function `experiment(config) -> Experiment`. Unless
+an axis is written, keys, examples and labels belong to one example; the caller
+applies vmap.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ from jaxgen.training import step
 
 
 class Keys(NamedTuple):
-  """What the seed's keys are for.
+  """Keys derived from the seed, by purpose.
 
   Attributes:
-    players: the first parameters.
-    batches: batches and what belongs to them.
+    players: initial parameters.
+    batches: the order of the batches, their noise and pairing.
     state: dropout, noise and times in the losses.
-    samples: the samples that are shown.
+    samples: the samples shown in pictures.
   """
 
   players: Any
@@ -35,7 +35,7 @@ class Keys(NamedTuple):
 
 
 def split_keys(key: Any) -> Keys:
-  """Four independent keys from that of the seed."""
+  """Four independent keys from the seed's key."""
   return Keys(*jax.random.split(key, 4))
 
 
@@ -43,9 +43,9 @@ class Times(NamedTuple):
   """The times at which a sample's trajectory has states.
 
   Attributes:
-    name: what they are called in pictures, "noise ratio".
+    name: their name in pictures, such as "noise ratio".
     marks: their values, [T].
-    scales: factors that make the states comparable to look at, [T].
+    scales: factors that make the states comparable in pictures, [T].
   """
 
   name: str
@@ -54,14 +54,14 @@ class Times(NamedTuple):
 
 
 class Vectors(NamedTuple):
-  """How the field of a model on the plane is drawn.
+  """What is needed to draw the field of a model on the plane.
 
   Attributes:
     name: the estimate that is learned, "velocity" or "score".
-    times: of the states, [T].
+    times: times of the states, [T].
     ratios: their noise ratios, [T].
     scale: standard deviation of the data.
-    exact: the exact field, where it is known.
+    exact: the exact field, or None if it is not known.
   """
 
   name: str
@@ -72,13 +72,13 @@ class Vectors(NamedTuple):
 
 
 class Trained(NamedTuple):
-  """A run at some step, for pictures and measurements.
+  """A run at one step, for pictures and measurements.
 
   Attributes:
-    params: {player: averaged parameters} of the players that are sampled.
-    players: {player: parameters} of all players as they are.
-    extras: what the losses carry along.
-    states: on the way of the samples, [N, T, *D], or None.
+    params: {player: averaged parameters} of the sampled players.
+    players: {player: parameters} of all players, not averaged.
+    extras: arrays that the losses return and receive again, by name.
+    states: states of the solver on the way to the samples, [N, T, *D], or None.
     samples: [N, *D], or None.
   """
 
@@ -93,33 +93,34 @@ class Experiment(NamedTuple):
   """One method on one dataset, as functions.
 
   Attributes:
-    config: the settings, None resolved where it means "measure".
+    config: the settings; None is replaced where it means "measure".
     data: the dataset.
     players: key -> {player: parameters} that training starts from.
     turns: the game.
     batches: key -> (step -> {player: batch}), on the host.
-    sampled: players whose averages sampling and encoding read; the first one's
-      are stored as snapshots.
+    sampled: players whose averages are used for sampling and encoding; those of
+      the first player are stored as snapshots.
     sample: (params, extras, key, label) -> (states [T, *D] or None, example
-      [*D]); params is {player: averages}. None: the runs have no samples.
-    num_calls: network calls of one sample.
-    times: of the states, where there are any.
-    extras: key -> {name: arrays} that the losses carry from the first step.
-    keys: seed's key -> Keys.
+      [*D]); params is {player: averages}. None if the runs have no samples.
+    num_calls: number of network calls per sample.
+    times: times of the states, or None if there are no states.
+    extras: key -> {name: arrays}, the extras of the losses at the first step.
+    keys: the seed's key -> Keys.
     encode: (params, extras, example, label) -> latent, or None.
     decode: (params, extras, latent, label) -> example, or None.
-    between: (latent, latent, weight []) -> latent on the way.
-    field: (params, extras, label) -> fields.Field, where the model is one.
-    vectors: how the field is drawn, of points on the plane.
-    pictures: ((file name, (path, Trained) -> None), ...) beyond the common
-      ones.
-    sheet: (path, Trained) -> None, drawn during training; None: the samples.
+    between: (latent, latent, weight []) -> interpolated latent.
+    field: (params, extras, label) -> fields.Field, or None.
+    vectors: what is needed to draw the field, for points on the plane.
+    pictures: ((file name, (path, Trained) -> None), ...), in addition to the
+      common ones.
+    sheet: (path, Trained) -> None, the picture during training; None draws the
+      samples.
     measure: Trained -> (record for result.json, text), or None.
-    reads: {name: directory} of the runs that its samples need, such as the
+    reads: {name: directory} of other runs that sampling needs, such as the
       first of two stages.
-    learns_from: the same of runs that training alone needs, such as a teacher.
-      Their steps and checksums are recorded, and a run that has changed since
-      is rejected.
+    learns_from: the same for runs that only training needs, such as a teacher.
+      The steps and checksums of both are recorded, and a run that reads a
+      changed run is rejected.
   """
 
   config: Any

@@ -1,4 +1,4 @@
-"""Flow matching: from noise, or from one data set to another.
+"""Flow matching from noise, or from one dataset to another.
 
   python -m experiments.flow_matching digits --run-dir runs/flow
   python -m experiments.flow_matching pair --run-dir runs/pair --source moons
@@ -6,11 +6,11 @@
   python -m experiments.flow_matching pair --run-dir runs/straight \
     --reflow runs/pair
 
-t = 0 is data and t = 1 the source, paired by --coupling in the thread that
-makes the batches. The flow is sampled from t = 1 down to 0, by the same solvers
-as everything else: any of them where the source is noise, those that ask for
-the velocity alone between data sets; with --interpolant, which learns the
-denoiser too, also euler_maruyama.
+t = 0 is data and t = 1 the source. --coupling pairs them in the thread that
+makes the batches. Samples are integrated from t = 1 down to 0 with the common
+solvers: any solver if the source is noise, and between datasets those that need
+only the velocity. With --interpolant, which also learns the denoiser,
+euler_maruyama works too.
 
 Methods: Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022,
 arXiv:2209.03003; Tong et al. 2023, arXiv:2302.00482; Albergo et al. 2023,
@@ -44,27 +44,29 @@ from jaxgen.training import state
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Diffusion):
-  """Settings of one run; JSON holds them all."""
+  """Settings of one run; config.json stores all of them."""
 
   source: str = "gaussian"
-  """Dataset where the flow starts: gaussian, or any of the data's shape."""
+  """Source of the flow: gaussian, or any dataset of the same shape."""
   coupling: choices.CouplingName = "independent"
-  """Coupling of data and source: exact optimal transport of a batch, entropic
-  (with --bridge brownian), or conditional, which is C2OT within each label."""
+  """Coupling of data and source: independent, exact optimal transport of a
+  batch, entropic (with --bridge brownian), or conditional (C2OT within each
+  label)."""
   coupled_batches: int = 1
-  """Number of batches that are coupled at once, at least 1."""
+  """Number of batches that are coupled together, at least 1."""
   bridge: choices.BridgeName = "none"
-  """Noise added between the ends: none, constant or brownian."""
+  """Noise added between data and source: none, constant or brownian."""
   bridge_std: float = 0.0
-  """Standard deviation of a constant bridge, or brownian diffusion, from 0."""
+  """Standard deviation of a constant bridge, or the diffusion coefficient of a
+  brownian one, at least 0."""
   interpolant: bool = False
-  """Learn the denoiser too, for samplers with noise; needs a bridge."""
+  """Learn the denoiser too, for stochastic solvers; needs a bridge."""
   eps: float = 1.0
-  """Noise rate of euler_maruyama in units of the bridge's gamma, from 0."""
+  """Noise rate of euler_maruyama in units of the bridge's gamma, at least 0."""
   reflow: str | None = None
-  """Run directory whose flow makes the pairs; None trains on data."""
+  """Run directory of the flow that generates the pairs; None uses the data."""
   reflow_pairs: int = 20_000
-  """Number of pairs that the other run makes, at least a batch."""
+  """Number of pairs that this flow generates, at least batch_size."""
 
   path: Literal["linear", "trigonometric"] = "linear"
   """Path x_t = alpha(t) data + sigma(t) source."""
@@ -79,7 +81,7 @@ class Config(settings.Diffusion):
   grid: choices.GridName = "uniform"
   """Time grid of sampling."""
   sample_steps: int = 50
-  """Number of sampling steps; from noise a final denoise is one more call."""
+  """Number of sampling steps; a Gaussian source needs one more call."""
 
 
 _POINTS = settings.POINTS | dict(
@@ -92,7 +94,7 @@ _POINTS = settings.POINTS | dict(
 
 PRESETS = {
   "smoke": (
-    "Moons to eight Gaussians in seconds: every part runs.",
+    "Moons to eight Gaussians in seconds: runs all code.",
     Config(
       run_dir="runs/smoke-flow",
       data="eight_gaussians",
@@ -108,7 +110,7 @@ PRESETS = {
     Config(run_dir="runs/flow-digits", grid="karras"),
   ),
   "zero-to-eight": (
-    "The digit 0 to the digit 8, by optimal transport of each batch.",
+    "The digit 0 to the digit 8, with optimal transport of each batch.",
     Config(
       run_dir="runs/zero-to-eight",
       data="digits:8",
@@ -130,7 +132,7 @@ PRESETS = {
     ),
   ),
   "pair": (
-    "Points of one distribution to another, by optimal transport of batches.",
+    "Points of one distribution to another, with optimal transport of batches.",
     Config(
       run_dir="runs/pair",
       source="moons",
@@ -139,7 +141,7 @@ PRESETS = {
     ),
   ),
   "interpolant": (
-    "A stochastic interpolant: a flow and SDEs of one model.",
+    "A stochastic interpolant: one model for a flow and for SDEs.",
     Config(
       run_dir="runs/interpolant",
       source="moons",
@@ -153,10 +155,10 @@ PRESETS = {
 
 
 def experiment(config: Config) -> Experiment:
-  """What the settings say, as functions.
+  """The experiment that the settings describe.
 
   Raises:
-    ValueError, OSError: settings that do not go together, or no such data.
+    ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = checks.plain(config)
   data = datasets.load(config)
@@ -210,7 +212,7 @@ def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
 def make_batches(
   config: Config, data: datasets.Data, source: datasets.Data, key: jax.Array
 ) -> Callable[[int], tuple]:
-  """step -> (data, labels, source), coupled or from the flow of another run."""
+  """step -> (data, labels, source), coupled or generated by another run."""
   keys = jax.random.split(key, 3)
   if config.reflow is not None:
     flowed = _flowed(config, keys[0])
@@ -232,21 +234,21 @@ def make_batches(
       return make(number)
 
   if name == "entropic":
-    batch_fn(0)  # before anything is written, as Sinkhorn may not converge
+    batch_fn(0)  # Sinkhorn may not converge: fails before anything is written
   return batch_fn
 
 
 def _flowed(config, key):
-  """(data [N, *D], labels [N], source [N, *D]) of another run."""
+  """(data [N, *D], labels [N], source [N, *D]), generated by another run."""
   with checks.naming(config, "reflow"):
     ex = samples.read(config.reflow)
   for name in ("data", "source"):
     if getattr(ex.config, name, None) != getattr(config, name):
       raise ValueError(
         f"reflow, {name}: expected a run from {config.source} to {config.data},"
-        f" {config.reflow} has another {name}"
+        f" but {config.reflow} has another {name}"
       )
-  # Labels are its samples' own, each class in turn.
+  # The samples have labels of their own: the classes in turn.
   number, classes = config.reflow_pairs, ex.data.num_classes
   labels = np.arange(number, dtype=np.int32) % classes if classes else None
   starts, ends = samples.pairs(ex)(key, labels, number)
@@ -254,12 +256,12 @@ def _flowed(config, key):
 
 
 def run(config: Config) -> state.State:
-  """Trains, samples and draws; resumes the run directory if it has begun."""
+  """Trains, samples and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 
 def _check(config: Any, data: datasets.Data) -> None:
-  """Raises ValueError where settings do not go together."""
+  """Raises ValueError for invalid combinations of settings."""
   checks.known(config)
   checks.at_least(config, coupled_batches=1)
   if config.reflow_pairs < config.batch_size:
@@ -270,23 +272,23 @@ def _check(config: Any, data: datasets.Data) -> None:
   checks.nonnegative(config, "bridge_std", "eps")
   if (config.bridge == "none") != (config.bridge_std == 0):
     raise ValueError(
-      "bridge_std, bridge: expected 0 with none and above 0 with another, got"
+      "bridge_std, bridge: expected 0 for none, above 0 for other bridges, got"
       f" {config.bridge_std} and {config.bridge}"
     )
   if config.coupling == "entropic" and config.bridge != "brownian":
     raise ValueError(
-      f"coupling, bridge: expected brownian with entropic, got {config.bridge}"
+      f"coupling, bridge: expected brownian for entropic, got {config.bridge}"
     )
   if config.coupling == "conditional" and not data.num_classes:
     raise ValueError(
-      "coupling, data: expected labels with conditional, got"
-      f" {config.data} without"
+      "coupling, data: expected data with labels for conditional, got"
+      f" {config.data}"
     )
   if config.interpolant and config.bridge == "none":
     raise ValueError("interpolant, bridge: expected a bridge, got none")
   if config.reflow is not None and config.coupling != "independent":
     raise ValueError(
-      "coupling, reflow: expected independent with another run's pairs, got"
+      "coupling, reflow: expected independent with reflow, got"
       f" {config.coupling}"
     )
   draws_noise = config.solver not in choices.FLOW_SOLVERS
@@ -294,29 +296,29 @@ def _check(config: Any, data: datasets.Data) -> None:
     if not (config.interpolant and config.solver == "euler_maruyama"):
       raise ValueError(
         "solver, source, bridge, coupling, reflow, interpolant: expected a"
-        " solver that draws no noise, as the score is known only from"
-        " uncoupled noise or of an interpolant (euler_maruyama), got"
+        " deterministic solver, as the score is known only for uncoupled"
+        " noise or for an interpolant (euler_maruyama), got"
         f" {config.solver}"
       )
   if not draws_noise and not flows.from_noise(config):
     _check_needs(config)
   if not flows.from_noise(config) and config.sample_path is not None:
     raise ValueError(
-      "sample_path, source, bridge: expected no other path between data sets,"
-      f" got {config.sample_path}"
+      "sample_path, source, bridge: expected None between datasets, got"
+      f" {config.sample_path}"
     )
 
 
 def _check_needs(config):
-  """Between data sets there is no path, and without eta the velocity alone."""
+  """Between datasets, only an interpolant gives more than the velocity."""
   solver = choices.lookup(choices.SOLVERS, config.solver, "solver")(
     config.churn
   )
   known = ("velocity", "score", "data") if config.interpolant else ("velocity",)
   if missing := [name for name in solver.needs if name not in known]:
     raise ValueError(
-      "solver, source, bridge: expected one that needs no"
-      f" {' or '.join(missing)} between data sets, got {config.solver}"
+      "solver, source, bridge: expected a solver that needs no"
+      f" {' or '.join(missing)} between datasets, got {config.solver}"
     )
 
 

@@ -5,9 +5,9 @@
   python -m experiments.gan wgan-gp --run-dir runs/wgan-gp
   python -m experiments.gan ring --run-dir runs/hinge --objective hinge
 
---objective says what the players make of the scores of a pair, real and
-generated, --penalty what is added for the discriminator's gradient. A sample is
-one call of the generator.
+--objective chooses the losses, functions of the scores of a real and a
+generated example; --penalty chooses the penalty on the discriminator's
+gradient. A sample is one call of the generator.
 
 Methods: Goodfellow et al. 2014, arXiv:1406.2661; Nowozin et al. 2016,
 arXiv:1606.00709; Mao et al. 2017, arXiv:1611.04076; Gulrajani et al. 2017,
@@ -47,7 +47,7 @@ class Config(
   settings.Data,
   settings.Run,
 ):
-  """Settings of one run; JSON holds them all."""
+  """Settings of one run; config.json stores all of them."""
 
   objective: choices.ObjectiveName = "relativistic"
   """Losses of both players, as functions of the discriminator's scores."""
@@ -56,15 +56,15 @@ class Config(
   penalty_weight: float = 1.0
   """Weight of the mean penalty, positive; gamma / 2 for r1 and r1_r2."""
   penalty_last: float | None = None
-  """Weight that it falls to in the first half, positive; None keeps it."""
+  """Penalty weight after half of the steps, positive; None keeps the first."""
   penalty_every: int = 1
-  """Number of steps per penalty, which then weighs as many times more."""
+  """Number of steps between penalties, each multiplied by this number."""
   critic_steps: int = 1
   """Number of discriminator steps per generator step, at least 1."""
   clip: float | None = None
   """Largest absolute weight of the discriminator, positive; None clips none."""
   shift: float = 0.0
-  """Probability, from 0 to 1, that an image moves by up to a pixel."""
+  """Probability, from 0 to 1, of shifting an image by up to a pixel."""
 
   latent: int = 2
   """Latent dimension, at least 1."""
@@ -78,9 +78,9 @@ class Config(
   batch_size: int = 128
   """Number of examples per step, at least 1."""
   learning_rate: float = 1e-2
-  """Peak learning rate of Adam, positive, after at most 100 warm-up steps."""
+  """Peak learning rate of Adam, positive; the warm-up has at most 100 steps."""
   last_rate: float = 0.02
-  """Fraction of the learning rate at the end, from 0 to below 1."""
+  """Last learning rate as a fraction of the peak, from 0 to below 1."""
   adam_b1: float = 0.0
   """Decay of Adam's first moment, from 0 to below 1."""
   adam_b2: float = 0.9
@@ -107,7 +107,7 @@ _DIGITS = dict(
 )
 PRESETS = {
   "smoke": (
-    "Digits in seconds: every part runs, nothing is learned.",
+    "Digits in seconds: runs all code, but does not learn the data.",
     Config(
       run_dir="runs/smoke-gan",
       data="digits",
@@ -125,7 +125,7 @@ PRESETS = {
     ),
   ),
   "r3gan": (
-    "R3GAN on the digits, a class asked for: minutes on two CPU cores.",
+    "Class-conditional R3GAN on the digits: minutes on two CPU cores.",
     Config(run_dir="runs/r3gan", **_DIGITS),
   ),
   "ring": (
@@ -135,7 +135,7 @@ PRESETS = {
     ),
   ),
   "wgan-gp": (
-    "WGAN with a gradient penalty on the ring, five steps of the critic.",
+    "WGAN with a gradient penalty on the ring and five critic steps.",
     Config(
       run_dir="runs/wgan-gp",
       objective="wasserstein",
@@ -147,7 +147,7 @@ PRESETS = {
     ),
   ),
   "wgan": (
-    "WGAN with clipped weights on the ring: every mode, blurred.",
+    "WGAN with clipped weights on the ring: finds all modes, but blurs them.",
     Config(
       run_dir="runs/wgan",
       objective="wasserstein",
@@ -159,7 +159,7 @@ PRESETS = {
     ),
   ),
   "gan": (
-    "The non-saturating GAN on the ring, with no penalty: modes go missing.",
+    "The non-saturating GAN on the ring without a penalty: misses modes.",
     Config(
       run_dir="runs/gan",
       objective="non_saturating",
@@ -172,10 +172,10 @@ PRESETS = {
 
 
 def experiment(config: Config) -> Experiment:
-  """What the settings say, as functions.
+  """The experiment that the settings describe.
 
   Raises:
-    ValueError, OSError: settings that do not go together, or no such data.
+    ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = checks.plain(config)
   data = datasets.load(config)
@@ -221,7 +221,7 @@ def make_turns(
 
   def discriminator_loss(params, extras, key, batch, step):
     examples, labels = batch
-    # The barrier: what is rounded does not depend on how the weight is made.
+    # The barrier keeps rounding independent of how the weight is computed.
     weight = jax.lax.optimization_barrier(jnp.asarray(weights)[step])
     view_key, mix_key = jax.random.split(key)
     real, made = views(params, view_key, examples, labels)
@@ -271,12 +271,12 @@ def make_turns(
 
 
 def run(config: Config) -> state.State:
-  """Trains, samples and draws; resumes the run directory if it has begun."""
+  """Trains, samples and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 
 def _views(config, model, params, key, examples, labels):
-  """Real and generated examples as the discriminator sees them."""
+  """Real and generated examples, augmented for the discriminator."""
   make_key, real_key, made_key = jax.random.split(key, 3)
   keys = lambda key: jax.random.split(key, len(examples))
   generate = functools.partial(model.generate, params["generator"])

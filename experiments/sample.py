@@ -1,4 +1,4 @@
-"""Samples from a run, finished or under way.
+"""Samples from a run, whether it is finished or still training.
 
   python -m experiments.sample runs/mine --number 100 --label 3 --solver churn
 
@@ -21,14 +21,14 @@ from experiments.pictures import figures
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Sampled):
-  """What to sample; None keeps the run's own setting."""
+  """Settings of sample; None keeps the run's own setting."""
 
   number: int = 100
   """Number of samples, at least 1."""
   seed: int = 0
-  """Seed of the samples; sample i depends on the seed and i alone."""
+  """Seed of the samples; sample i depends only on the seed and i."""
   label: int | None = None
-  """Class of all samples, from 0; None takes each class in turn."""
+  """Class of all samples, from 0; None cycles through the classes."""
   name: str = "drawn"
   """Name of the files, without a folder."""
 
@@ -48,10 +48,10 @@ def run(run_dir: str, config: Config) -> np.ndarray:
 
 
 def pick_labels(config: Config, num_classes: int) -> jax.Array | None:
-  """[N], or None where the model knows no labels."""
+  """Labels [N], or None if the model has no labels."""
   if not num_classes:
     if config.label is not None:
-      raise ValueError("label: expected none, the model was trained without")
+      raise ValueError("label: expected None for a model without labels")
     return None
   if config.label is None:
     return jnp.arange(config.number) % num_classes
@@ -63,7 +63,7 @@ def pick_labels(config: Config, num_classes: int) -> jax.Array | None:
 
 
 def write(path: pathlib.Path, found, labels, data: Data) -> None:
-  """path.npz and path.png."""
+  """Writes path.npz and path.png."""
   known = {} if labels is None else {"labels": np.asarray(labels)}
   np.savez(f"{path}.npz", samples=found, **known)
   picture = pathlib.Path(f"{path}.png")

@@ -5,9 +5,10 @@
   python -m experiments.score_matching toy --run-dir runs/toy --loss sliced_vr
   python -m experiments.score_matching energy --run-dir runs/energy
 
-The score of x_t at every t comes from one network of any --prediction, or is
-the gradient of an energy; --loss says how it is fitted: denoising, or one of
-the losses that need no noise, on x_t. Every solver samples it.
+The score of x_t at every t is computed from one network with any --prediction,
+or is the negative gradient of an energy. --loss chooses how it is trained:
+denoising score matching, or one of the losses that need no noise, applied to
+x_t. Every solver can sample it.
 
 Methods: Hyvarinen 2005, JMLR 6; Song et al. 2019, arXiv:1905.07088; Song and
 Ermon 2019, arXiv:1907.05600; Song et al. 2021, arXiv:2011.13456; Salimans and
@@ -30,24 +31,24 @@ from jaxgen.training import state
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Diffusion):
-  """Settings of one run; JSON holds them all."""
+  """Settings of one run; config.json stores all of them."""
 
   loss: choices.LossName = "denoising"
-  """Loss of the score; implicit takes a Jacobian product for each coordinate,
-  explicit needs data with a known score."""
+  """Loss of the score; implicit needs one Jacobian-vector product per
+  coordinate, explicit needs data with a known score."""
   energy: bool = False
-  """Learn a scalar energy whose negative gradient is the score."""
+  """Whether to learn a scalar energy; its negative gradient is the score."""
   corrections: int = 5
-  """Number of Langevin steps per level, of annealed and predictor_corrector."""
+  """Number of Langevin steps per level of annealed and predictor_corrector."""
   snr: float = 0.25
   """Signal-to-noise ratio of the Langevin steps, positive."""
 
 
-# lambda(sigma) = sigma^2 on the score's error, as NCSN.
+# The weight of NCSN: lambda(sigma) = sigma^2 on the error of the score.
 _NCSN = dict(prediction="score", weight="noise")
 PRESETS = {
   "smoke": (
-    "Eight Gaussians in seconds: every part runs, nothing is learned.",
+    "Eight Gaussians in seconds: runs all code, but does not learn the data.",
     Config(
       run_dir="runs/smoke-score",
       data="eight_gaussians",
@@ -59,7 +60,7 @@ PRESETS = {
     ),
   ),
   "digits": (
-    "NCSN: noise-conditional scores, annealed Langevin; a minute to train.",
+    "NCSN: noise-conditional scores, annealed Langevin; trains in a minute.",
     Config(
       run_dir="runs/score-digits",
       **_NCSN,
@@ -71,7 +72,7 @@ PRESETS = {
     ),
   ),
   "digits-pc": (
-    "The same scores by predictor and corrector.",
+    "The same scores, sampled by a predictor and a corrector.",
     Config(
       run_dir="runs/score-digits-pc",
       **_NCSN,
@@ -85,8 +86,8 @@ PRESETS = {
     "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
     Config(
       run_dir="runs/score-photos",
-      # Not the score itself, which at noise 80 takes more digits than this
-      # training teaches: colours drift off.
+      # The prediction is not the score itself: at noise ratio 80 it needs more
+      # accuracy than this training reaches, and colours drift.
       weight="noise",
       **settings.PHOTOS,
       solver="predictor_corrector",
@@ -96,7 +97,7 @@ PRESETS = {
     ),
   ),
   "toy": (
-    "A distribution on the plane, by Hyvarinen's loss at every level.",
+    "A distribution on the plane, with Hyvarinen's loss at every level.",
     Config(
       run_dir="runs/score-toy",
       loss="implicit",
@@ -108,7 +109,7 @@ PRESETS = {
     ),
   ),
   "energy": (
-    "The same distribution as an energy, its gradient trained by denoising.",
+    "The same distribution by an energy, trained by denoising.",
     Config(
       run_dir="runs/energy",
       energy=True,
@@ -124,10 +125,10 @@ PRESETS = {
 
 
 def experiment(config: Config) -> Experiment:
-  """What the settings say, as functions.
+  """The experiment that the settings describe.
 
   Raises:
-    ValueError, OSError: settings that do not go together, or no such data.
+    ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = checks.plain(config)
   data = datasets.load(config)
@@ -138,7 +139,7 @@ def experiment(config: Config) -> Experiment:
 
 
 def make_model(config: Config, data: datasets.Data) -> diffusion.Diffusion:
-  """The recipe of diffusion, with Langevin solvers and the energy."""
+  """The model of recipes.diffusion with Langevin solvers or an energy."""
   _check(config, data)
   model = diffusion.make(config, data)
   how = dict(num_corrections=config.corrections, snr=config.snr)
@@ -154,7 +155,7 @@ def make_model(config: Config, data: datasets.Data) -> diffusion.Diffusion:
 
 
 def _energy(config, model):
-  """The score of an energy by EDM's denoiser D.
+  """The score of an energy that is computed from EDM's denoiser D.
 
   E(x, t) = |x - alpha D(x, t)|^2 / (2 sigma^2),   score = -grad E
   """
@@ -216,7 +217,7 @@ def make_loss(config: Config, model: diffusion.Diffusion, data: datasets.Data):
 
 
 def run(config: Config) -> state.State:
-  """Trains, samples and draws; resumes the run directory if it has begun."""
+  """Trains, samples and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 
@@ -226,7 +227,7 @@ def _check(config, data):
   checks.positive(config, "snr")
   if config.loss == "explicit" and data.mixture is None:
     raise ValueError(
-      "loss, data: expected data with a known score with explicit, got"
+      "loss, data: expected data with a known score for explicit, got"
       f" {config.data}"
     )
   if config.energy and config.prediction != "score":

@@ -1,9 +1,9 @@
-"""Groups of settings, each said once: a script's Config inherits what it needs.
+"""Groups of settings; the Config of a script inherits the groups that it needs.
 
 A Config is flat: its fields are the flags of the command line and the entries
-of config.json. List the groups so that `Run` is last; fields then appear in
-the opposite order, and a script's own come last. A script that wants another
-default repeats the field.
+of config.json. List the groups with `Run` last: dataclasses order the fields
+from the last base to the first, and the script's own fields follow. A script
+repeats a field to change its default.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-  """The path, what the network predicts, and how its loss draws t."""
+  """The path, the prediction of the network, and the distribution of t."""
 
   path: choices.PathName = "edm"
   """Path x_t = alpha(t) data + sigma(t) noise."""
@@ -94,15 +94,16 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-  """How the state is placed."""
+  """Placement of the state on the devices."""
 
   shard: choices.ShardName = "replicated"
-  """Parameters, optimizers and averages: on every device, or split."""
+  """Placement of parameters, optimizer states and averages: on every device, or
+  split over the devices."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """Adam with a warm-up, gradients clipped."""
+  """Adam with a warm-up and clipped gradients."""
 
   num_steps: int = 2600
   """Number of training steps, at least 1."""
@@ -127,14 +128,15 @@ class Averages:
   ema_decay: tuple[float, ...] = (0.999,)
   """Decays of the averages, each from 0 to 1; the first average is sampled."""
   ema_length: tuple[float, ...] = ()
-  """Lengths of EDM2 averages relative to training, below .3; two recombine."""
+  """Lengths of EDM2's averages relative to training, each below .3; snapshots
+  of two of them can be combined to other lengths."""
   snapshot_every: int = 100
   """Number of steps between snapshots of EDM2's averages."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """How samples are made of a field; `sample` and `evaluate` take the same."""
+  """How a field is sampled; flags of `sample` and `evaluate` too."""
 
   solver: choices.SolverName = "heun"
   """Solver of the sampling ODE or SDE."""
@@ -143,14 +145,14 @@ class Sampling:
   grid: choices.GridName = "karras"
   """Time grid of sampling."""
   sample_steps: int = 17
-  """Number of sampling steps; a final denoise is one more network call."""
+  """Number of sampling steps; the final denoising is one more network call."""
   sample_path: choices.PathName | None = None
   """Path to sample on; None is the path of training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Logging:
-  """What a run writes, and when."""
+  """How often a run writes its files."""
 
   log_every: int = 20
   """Number of steps between records of metrics.jsonl."""
@@ -174,26 +176,26 @@ class Diffusion(
   Data,
   Run,
 ):
-  """Every group that a diffusion model, a flow or a score network needs."""
+  """All groups of a diffusion model, a flow or a score network."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-  """Which parameters `sample`, `evaluate` and `encode` read."""
+  """Which parameters `sample`, `evaluate` and `encode` use."""
 
   script: str | None = None
-  """File of the run's script; one outside experiments/ needs it."""
+  """File of the run's script; required for scripts outside experiments/."""
   average: str | None = None
-  """Name of the average, such as 0.999, or power_LENGTH for EDM2's of any
-  length; None is the run's first."""
+  """Name of the average, such as 0.999, or power_LENGTH for an EDM2 average of
+  any length; None is the run's first average."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampled(Read):
-  """Settings of sampling that may differ from the run's; None keeps them."""
+  """Sampling settings that may differ from the run's; None keeps the run's."""
 
   chunk: int = 500
-  """Number of samples computed at once, which bounds the memory."""
+  """Number of samples computed together, which limits the memory."""
   solver: choices.SolverName | None = None
   """Solver of the sampling ODE or SDE; None is the run's."""
   churn: float | None = None
@@ -203,7 +205,7 @@ class Sampled(Read):
   sample_steps: int | None = None
   """Number of sampling steps; None is the run's number."""
   sample_path: choices.PathName | None = None
-  """Path to sample on, not necessarily that of training; None is the run's."""
+  """Path to sample on, which may differ from training; None is the run's."""
 
 
 SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
@@ -228,7 +230,7 @@ PHOTOS = dict(
 )
 POINTS = dict(
   data="eight_gaussians",
-  level_mean=0.5,  # the points' std is 3.6, where EDM's -1.2 is for .5
+  level_mean=0.5,  # for the points' std of 3.6; EDM's -1.2 is for a std of .5
   width=128,
   num_blocks=3,
   num_steps=5000,

@@ -1,18 +1,20 @@
-"""Transport maps: one data set to another at the least squared distance.
+"""Transport maps from one dataset to another at minimal squared distance.
 
   python -m experiments.transport_map pair --run-dir runs/pair
   python -m experiments.transport_map pair --run-dir runs/moons --source moons
   python -m experiments.transport_map neural-ot --run-dir runs/neural-ot
   python -m experiments.transport_map zero-to-eight --run-dir runs/morph
 
---method says how the map T of --source to --data is learned: semi_dual, w2gn or
-makkuva (T = grad phi of a potential phi), max_min or entropic. Time runs from
-0, the source, to 1, the data: a sample is a draw x of the source moved along
-its displacement, x + t (T(x) - x), by Euler's method in eight steps, all of one
-evaluation of T: the network once, and its gradient where T is one.
+--method chooses how the map T from --source to --data is learned: semi_dual,
+w2gn or makkuva (T = grad phi of a potential phi), max_min or entropic. Time
+runs from 0, the source, to 1, the data. A sample starts at a sample x of the
+source and moves along its displacement, x + t (T(x) - x), in eight Euler steps.
+All of them use one evaluation of T: one call of its network, or of the gradient
+of its potential.
 
-At the end result.json says what the map costs and how far the mapped points lie
-from the data, beside the floor: what as many real ones get.
+At the end, result.json records the cost of the map and the distance of the
+mapped points to the data, with the distance of as many real points as the
+floor.
 
 Methods: Amos 2023, arXiv:2210.12153; Korotin et al. 2023, arXiv:2201.12220;
 Korotin et al. 2021, arXiv:1909.13082; Makkuva et al. 2020, arXiv:1908.10962;
@@ -57,36 +59,39 @@ class Config(
   settings.Data,
   settings.Run,
 ):
-  """Settings of one run; None: as in the method's recipe (recipes.maps)."""
+  """Settings of one run; None uses the method's recipe (recipes.maps)."""
 
   data: str = "eight_gaussians"
-  """Dataset where the map leads, without labels: a toy, digits:LABEL, ..."""
+  """Target of the map, a dataset without labels: a toy, digits:LABEL, ..."""
   source: str = "gaussian"
-  """Dataset where the map starts: gaussian, or any of the data's shape."""
+  """Source of the map: gaussian, or any dataset of the same shape."""
   method: MethodName = "semi_dual"
   """Method that learns the map."""
   epsilon: float = 1.0
   """Regularisation of the entropic plan, in units of |x - y|^2, positive."""
   features: tuple[int, ...] | None = None
-  """Widths of the hidden layers of every network, each at least 1."""
+  """Widths of the hidden layers of all networks, each at least 1; None is the
+  recipe's."""
 
   num_steps: int | None = None
-  """Number of steps of the game; None is the recipe's number."""
+  """Number of steps of the game, at least 1; None is the recipe's number."""
   inner_steps: int | None = None
-  """Number of map steps per step of the game; None is the recipe's number."""
+  """Number of map steps per potential step; None is the recipe's number."""
   batch_size: int | None = None
-  """Number of examples of either dataset per inner step, never paired."""
+  """Number of examples of each dataset per step; None is the recipe's."""
   learning_rate: float | None = None
-  """Peak learning rate of Adam, positive, falling to a hundredth."""
+  """Peak learning rate of Adam, positive, decaying to a hundredth; None is the
+  recipe's."""
   ema_decay: tuple[float, ...] | None = None
-  """Decays of the map's averages, each from 0 to 1; the first is sampled."""
+  """Decays of the map's averages, each from 0 to 1; the first is sampled; None
+  is the recipe's."""
   samples_every: int = 500
   """Number of steps between small sheets of samples."""
 
 
 PRESETS = {
   "smoke": (
-    "A Gaussian to eight in seconds: every part runs, nothing is learned.",
+    "A Gaussian to eight in seconds: runs all code, but does not learn.",
     Config(
       run_dir="runs/smoke-map",
       features=(16,),
@@ -102,19 +107,19 @@ PRESETS = {
     Config(run_dir="runs/map-pair"),
   ),
   "neural-ot": (
-    "The same by a map that plays against a potential.",
+    "The same by a game of a map against a potential.",
     Config(run_dir="runs/neural-ot", method="max_min"),
   ),
   "makkuva": (
-    "The same by two convex potentials that play the conjugate of each other.",
+    "The same by a game of two convex potentials, each the other's conjugate.",
     Config(run_dir="runs/makkuva", method="makkuva"),
   ),
   "w2gn": (
-    "The same by two convex potentials, inverse to one another.",
+    "The same by two convex potentials whose gradients are inverse maps.",
     Config(run_dir="runs/w2gn", method="w2gn"),
   ),
   "entropic": (
-    "The same by the means of an entropic plan, which fall short of the data.",
+    "The same by the means of an entropic plan, which do not reach the data.",
     Config(run_dir="runs/entropic", method="entropic"),
   ),
   "zero-to-eight": (
@@ -130,10 +135,10 @@ PRESETS = {
 
 
 def experiment(config: Config) -> Experiment:
-  """What the settings say, as functions.
+  """The experiment that the settings describe.
 
   Raises:
-    ValueError, OSError: settings that do not go together, or no such data.
+    ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = resolve(checks.plain(config))
   data = datasets.load(config)
@@ -173,7 +178,7 @@ def experiment(config: Config) -> Experiment:
 
 
 def resolve(config: Config) -> Config:
-  """The settings with the method's recipe where they were left open.
+  """The settings, with None replaced by the values of the method's recipe.
 
   Raises:
     ValueError: no such method.
@@ -186,7 +191,7 @@ def resolve(config: Config) -> Config:
 
 
 def make_game(config: Config, data: datasets.Data) -> maps.MapGame:
-  """The game of the method, its map with the run's averages."""
+  """The method's game, with the run's averages for the map."""
   recipe = maps.RECIPES[config.method]
   asked = {n: getattr(config, n) for n in recipe._fields if n != "decay"}
   return maps.make(
@@ -199,10 +204,10 @@ def make_game(config: Config, data: datasets.Data) -> maps.MapGame:
 
 
 def held_out(config: Config, source: datasets.Data, number: int) -> np.ndarray:
-  """Examples of the source that were not trained on, [N, *D].
+  """Held-out examples of the source, [N, *D].
 
-  Of a set each of its validation split once, at most `number`; of a
-  distribution fresh samples.
+  At most `number` examples of the validation split, each once; or new samples
+  if the source is a distribution.
   """
   if source.is_set:
     return np.asarray(source.real[0][:number])
@@ -219,17 +224,17 @@ def measure(
   data: datasets.Data,
   found: Trained,
 ) -> tuple[dict[str, Any], str]:
-  """What the map costs and where it leads, in squared distances.
+  """Cost of the map and distance of the mapped points, in squared distances.
 
   Returns:
-    The record of result.json, and the same as text.
+    The record of result.json, and its text.
 
-    number: N, of the held-out examples of each dataset.
-    cost: mean |x - T(x)|^2 over the source's.
-    w2_source_real: W2^2 of theirs and the data's: what N points say of the
-      least cost.
-    w2_mapped_real: W2^2 of T(x) and the data's; 0 is not to be had, but
-    w2_real_real: W2^2 of training and held-out data, as many.
+    number: N, the number of held-out examples of each dataset.
+    cost: mean |x - T(x)|^2 over the held-out source examples.
+    w2_source_real: W2^2 between these and the held-out data: the minimal cost,
+      estimated with N points.
+    w2_mapped_real: W2^2 between T(x) and the held-out data; compare it with
+    w2_real_real: W2^2 between N training and N held-out data points.
   """
   real = np.asarray(data.real[0])[:NUM_CLOUD]
   x = held_out(config, source, len(real))
@@ -248,7 +253,7 @@ def measure(
     w2_real_real=squared(other, real),
   )
   lines = (
-    f"{record['number']} held-out examples of each, squared distances",
+    f"{record['number']} held-out examples of each dataset, squared distances",
     f"E|x - T(x)|^2      {record['cost']:9.4f}",
     f"W2^2 source, real  {record['w2_source_real']:9.4f}",
     f"W2^2 mapped, real  {record['w2_mapped_real']:9.4f}",
@@ -258,16 +263,16 @@ def measure(
 
 
 def run(config: Config) -> state.State:
-  """Trains, samples, draws and measures; resumes the run directory."""
+  """Trains, samples, measures, draws; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 
 def _pictures(data, game, times):
-  """The displacements in time, and of points the map."""
+  """Pictures of the displacements over time; for points also of the map."""
   marks = list(times[:-1])
 
   def strip(path, found):
-    # Held-out examples are drawn more than once: a row each.
+    # Held-out examples may be sampled repeatedly: each is shown in one row.
     flat = found.states[:, 0].reshape(len(found.states), -1)
     rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])[:10]
     figures.image_trajectory(path, found.states[rows], "t", marks)
@@ -304,13 +309,14 @@ def _check(config, data):
     )
   if config.inner_steps > 1 and config.method not in maps.GAMES:
     raise ValueError(
-      f"inner_steps, method: expected 1 but for {' and '.join(maps.GAMES)},"
-      f" got {config.inner_steps} for {config.method}"
+      "inner_steps, method: expected 1 for methods other than"
+      f" {' and '.join(maps.GAMES)}, got {config.inner_steps} for"
+      f" {config.method}"
     )
   if data.num_classes:
     raise ValueError(
-      f"data: expected none with labels, which a map does not keep, got"
-      f" {config.data} (digits:LABEL is one class)"
+      "data: expected a dataset without labels, such as digits:LABEL, got"
+      f" {config.data}"
     )
 
 

@@ -1,14 +1,15 @@
-"""The 1-Wasserstein distance of two data sets, by a critic that it trains.
+"""The 1-Wasserstein distance between two datasets, estimated by a critic.
 
   python -m experiments.wasserstein points --run-dir runs/w1 --other moons
   python -m experiments.wasserstein points --run-dir runs/w1-files \
     --data mine.npz --other theirs.npz
   python -m experiments.wasserstein digits --run-dir runs/w1-digits
 
-The value is the dual's on draws that were held out, E f(data) - E f(other). Of
-a critic that is 1-Lipschitz by its form it bounds the distance from below; the
-exact distance between the held-out clouds lies above it on average, so that
-the two enclose the truth. The critic's rays say where mass goes.
+The value is the dual objective on held-out samples, E f(data) - E f(other). For
+a critic that is 1-Lipschitz by construction it is a lower bound of the
+distance. The exact distance between the held-out clouds is an upper bound on
+average, so that the two enclose the true distance. The critic's rays show where
+mass is transported.
 
 Methods: Arjovsky et al. 2017, arXiv:1701.07875; Gulrajani et al. 2017,
 arXiv:1704.00028; Anil et al. 2019, arXiv:1811.05381; Korotin et al. 2022,
@@ -40,27 +41,29 @@ MAX_HELD_OUT = 1000  # of each dataset, for the exact distance of the clouds
 
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Logging, settings.Devices, settings.Data, settings.Run):
-  """Settings of one run; JSON holds them all."""
+  """Settings of one run; config.json stores all of them."""
 
   data: str = "eight_gaussians"
-  """First dataset: PATH.npz with an array points [N, D], or any of the other
-  scripts; NAME+STD adds noise of standard deviation STD."""
+  """First dataset: PATH.npz with an array points [N, D], or a dataset of the
+  other scripts; NAME+STD adds noise of standard deviation STD."""
   other: str = "moons"
-  """Second dataset, of examples of the same shape."""
+  """Second dataset, with examples of the same shape."""
   critic: CriticName = "cones"
-  """Critic; cones, features, orthogonal and spectral are 1-Lipschitz and bound
-  from below, gradient, lipschitz and divergence are penalties."""
+  """Critic; cones, features, orthogonal and spectral are 1-Lipschitz and give
+  lower bounds; gradient, lipschitz and divergence use penalties."""
   num_cones: int = 512
   """Number of cones of each of the two families, at least 1."""
   cone_scales: tuple[float, float] = (1.0, 1.0)
-  """Spread of the first cones about the means of data and other, from 0."""
+  """Spread of the first cones about the means of data and of other, as factors
+  of the spread of the samples, each at least 0."""
 
   num_steps: int | None = None
-  """Number of training steps; None is the critic's own number."""
+  """Number of training steps; None is the recipe's number."""
   batch_size: int | None = None
-  """Number of examples of each dataset per step; None is the critic's own."""
+  """Number of examples of each dataset per step; None is the recipe's."""
   learning_rate: float | None = None
-  """Learning rate of Adam, or of clipping's RMSProp, positive."""
+  """Learning rate of Adam, or of RMSProp for clipping, positive; None is the
+  recipe's."""
   log_every: int = 50
   """Number of steps between records of metrics.jsonl."""
   samples_every: int = 500
@@ -69,7 +72,7 @@ class Config(settings.Logging, settings.Devices, settings.Data, settings.Run):
 
 PRESETS = {
   "smoke": (
-    "Two distributions on the plane in seconds: every part runs.",
+    "Two distributions on the plane in seconds: runs all code.",
     Config(
       run_dir="runs/smoke-w1",
       num_cones=16,
@@ -81,11 +84,11 @@ PRESETS = {
     ),
   ),
   "points": (
-    "Points of two distributions, or of two files: half a minute on two cores.",
+    "Points of two distributions or files: half a minute on two cores.",
     Config(run_dir="runs/w1", num_cones=128),
   ),
   "digits": (
-    "Digits against noised digits, through features.",
+    "Digits against digits with noise, in features of a network.",
     Config(
       run_dir="runs/w1-digits",
       data="digits",
@@ -97,10 +100,10 @@ PRESETS = {
 
 
 def experiment(config: Config) -> Experiment:
-  """What the settings say, as functions.
+  """The experiment that the settings describe.
 
   Raises:
-    ValueError, OSError: settings that do not go together, or no such data.
+    ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config, recipe = resolve(checks.plain(config))
   data, other = load(config, "data"), load(config, "other")
@@ -136,10 +139,10 @@ def experiment(config: Config) -> Experiment:
 
 
 def resolve(config: Config) -> tuple[Config, critics.Recipe]:
-  """The settings with the critic's own steps, batch and rate, and its recipe.
+  """The settings with the critic's steps, batch size and rate; and its recipe.
 
   Raises:
-    ValueError: settings that are not valid.
+    ValueError: invalid settings.
   """
   recipe = choices.lookup(critics.RECIPES, config.critic, "critic")
   names = ("num_steps", "batch_size", "learning_rate")
@@ -162,7 +165,7 @@ def resolve(config: Config) -> tuple[Config, critics.Recipe]:
 
 
 def load(config: Config, option: str) -> datasets.Data:
-  """The dataset of a setting, or points of a file, with noise where asked.
+  """The dataset of a setting, or points of a file, with noise for NAME+STD.
 
   Raises:
     ValueError: no such data, or not usable.
@@ -193,7 +196,7 @@ def load(config: Config, option: str) -> datasets.Data:
 def starts(
   data: datasets.Data, other: datasets.Data, key: jax.Array, number: int
 ) -> list[jax.Array]:
-  """Samples of both datasets that cones start at, [number, *D] each."""
+  """Samples of both datasets at which the cones start, [number, *D] each."""
   keys = jax.random.split(jax.random.fold_in(key, 1))
   return [
     jnp.float32(side.unlabelled(k, number)(0))
@@ -202,7 +205,7 @@ def starts(
 
 
 def held_out(data: datasets.Data, other: datasets.Data) -> potential.HeldOut:
-  """What the value is measured on, and the exact pairing of a part of it."""
+  """The held-out examples, and the exact pairing of some of them."""
   rows = np.random.RandomState(0)
   both = [np.asarray(side.split("test")[0]) for side in (data, other)]
   number = min(*map(len, both), MAX_HELD_OUT)
@@ -220,7 +223,7 @@ def measure(
   bound: str,
   now: Trained,
 ) -> tuple[dict[str, Any], str]:
-  """The dual's value, its standard error, and the clouds' own distance."""
+  """The dual's value, its standard error, and the distance of the clouds."""
   values = jax.jit(jax.vmap(critic.of(now.players)))
   data, other = (np.asarray(values(x), np.float64) for x in found[:2])
   record = dict(
@@ -235,10 +238,10 @@ def measure(
 
 
 def standard_error(data: np.ndarray, other: np.ndarray) -> float:
-  """Of mean(data) - mean(other), [N] and [M]; NaN of a single draw.
+  """Standard error of mean(data) - mean(other); NaN for a single sample.
 
-  As many of each are taken for draws of pairs, dependent or not: one set may be
-  the other with noise.
+  Sets of equal size are treated as paired samples, because one set may be the
+  other with noise.
   """
   if min(len(data), len(other)) < 2:
     return math.nan
@@ -249,28 +252,28 @@ def standard_error(data: np.ndarray, other: np.ndarray) -> float:
 
 
 def line(config: Any, result: dict[str, Any]) -> str:
-  """What was found, as a line."""
+  """The result as one line."""
   pair, bound = f"({config.data}, {config.other})", result["bounds_from"]
   head = {
     "below": f"W1{pair} >=",
     "neither side": f"W1{pair} about",
-    "nothing": f"{config.critic}{pair}, another measure than W1:",
+    "nothing": f"{config.critic}{pair}, which is not W1:",
   }[bound]
   return (
     f"{head} {result['value']:.4g} +- {result['standard_error']:.2g} (dual on"
-    f" held-out draws, {config.critic}: bounds from {bound});"
-    f" {result['clouds']:.4g} between {result['clouds_size']} of each, which"
-    " lies above W1 on average"
+    f" held-out samples, {config.critic}: bounds from {bound});"
+    f" {result['clouds']:.4g} between {result['clouds_size']} of each, an upper"
+    " bound of W1 on average"
   )
 
 
 def run(config: Config) -> state.State:
-  """Trains, measures and draws; resumes the run directory if it has begun."""
+  """Trains, measures and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
 
 
 def _split(key):
-  """Batches have a key for each dataset."""
+  """The keys of a run, with one batch key per dataset."""
   keys = jax.random.split(key, 4)
   return Keys(keys[2], keys[:2], keys[3], None)
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgen import keys
 
-_SWEEPS = 20  # of Sinkhorn, at this part of the mean cost: found by trying
+_SWEEPS = 20  # Sinkhorn sweeps; found by trials
 _SMOOTHING = 0.02  # epsilon of Sinkhorn, relative to the mean cost
 _EXACT = 1e-12  # relative error of a total cost that counts as rounding
 _CANCELLED = 1e-6  # |x - y|^2 / (|x|^2 + |y|^2) below which digits are lost
@@ -145,15 +145,15 @@ def entropic(
   """
   keys.require_typed(key)
   if not epsilon > 0:
-    raise ValueError(f"epsilon: expected positive, got {epsilon}")
+    raise ValueError(f"epsilon: expected a positive number, got {epsilon}")
   cost = costs(data, source).astype(np.float32)
   with jax.default_device(jax.local_devices(backend="cpu")[0]):
     plan, converged = _sinkhorn()(cost, np.float32(epsilon))
     uniform = np.asarray(jax.random.uniform(key, (len(cost), 1)))
   if not converged:
     raise ValueError(
-      f"epsilon: expected one at which Sinkhorn converges, got {epsilon} for"
-      f" costs of {cost.mean():.3g} on average"
+      f"epsilon: expected a value at which Sinkhorn converges, got {epsilon}"
+      f" for costs of {cost.mean():.3g} on average"
     )
   heights = np.cumsum(np.asarray(plan, np.float64), 1)
   return (heights < uniform * heights[:, -1:]).sum(1)
@@ -171,8 +171,8 @@ def costs(
   x, y = (np.asarray(a, np.float64) for a in (data, source))
   if x.ndim == 0 or x.shape != y.shape or not x.size:
     raise ValueError(
-      "source: expected as many examples of the data's shape, one at least; got"
-      f" data {list(x.shape)} and source {list(y.shape)}"
+      f"source: expected shape {list(x.shape)}, that of data, with at least one"
+      f" example, got {list(y.shape)}"
     )
   cost = squares(x.reshape(len(x), -1), y.reshape(len(y), -1))
   if not cost.max() < np.inf:  # NaN too
@@ -224,7 +224,7 @@ def assign(cost: Float[np.ndarray, "..."]) -> Int[np.ndarray, "N"]:
     return _solve(cost) if order is None else order
   except ValueError:
     raise ValueError(
-      "cost: expected a permutation of finite costs, and no NaN or -infinity"
+      "cost: expected a permutation with finite costs, and no NaN or -infinity"
     ) from None
 
 
@@ -264,11 +264,11 @@ def _started(cost):
 
 def _check_condition(condition, number):
   if condition is None:
-    raise ValueError("condition: expected one of each example, got None")
+    raise ValueError("condition: expected one value per example, got None")
   condition = np.asarray(condition)
   if condition.ndim == 0 or len(condition) != number:
     raise ValueError(
-      f"condition: expected one of each of {number} examples, got"
+      f"condition: expected one for each of {number} examples, got"
       f" {list(condition.shape)}"
     )
   if condition.dtype.kind in "biu":

@@ -76,7 +76,7 @@ def levels(num_levels: int, num_draws: int = 8) -> Callable:
   """
   for name, value in dict(num_levels=num_levels, num_draws=num_draws).items():
     if value < 2:
-      raise ValueError(f"levels: expected {name} at least 2, got {value}")
+      raise ValueError(f"{name}: expected at least 2, got {value}")
 
   def draws(key, data, path, t):
     def one(key):

@@ -231,7 +231,9 @@ def truncation(
   path = field.path
   if path is None or score is None:
     name = "path" if path is None else "score"
-    raise ValueError(f"field: expected {name}, which truncation needs")
+    raise ValueError(
+      f"field: expected {name}, which truncation needs, got None"
+    )
   field, x = fields.widened(field, x.dtype, wide), x.astype(wide)
   score, rates = trace.estimate(
     lambda x: field(x, t).score, x, trace.draw(key, x)

@@ -195,7 +195,7 @@ def test_an_epsilon_that_is_too_small_or_none_is_refused():
   ):
     couplings.entropic(key, x, 50 * y, epsilon=1e-9)
   for epsilon in (0.0, -1.0, float("nan")):
-    with pytest.raises(ValueError, match="epsilon: expected positive"):
+    with pytest.raises(ValueError, match="epsilon: expected a positive number"):
       couplings.entropic(key, x, y, epsilon=epsilon)
 
 
@@ -216,7 +216,7 @@ def test_bad_clouds_are_refused_by_every_coupling():
       lambda: couplings.conditional(data, source, np.arange(6)),
       lambda: couplings.entropic(jax.random.key(0), data, source, epsilon=1.0),
     ):
-      refused(call, "^source: expected as many examples")
+      refused(call, "^source: expected shape")
   for pair in ((nan, y), (x, np.inf * y), (x, 1e200 * y)):
     refused(lambda: couplings.exact(*pair), "^data, source: expected finite")
 
@@ -226,9 +226,9 @@ def test_bad_conditions_ratios_and_keys_are_refused():
   call = lambda condition, **more: (
     lambda: couplings.conditional(x, y, condition, **more)
   )
-  refused(call(None), "^condition: expected one of each example, got None")
+  refused(call(None), "^condition: expected one value per example, got None")
   for condition in (np.arange(5), np.array(3.0), np.zeros((0, 6))):
-    refused(call(condition), "^condition: expected one of each of 6 examples")
+    refused(call(condition), "^condition: expected one for each of 6 examples")
   refused(call(np.full(6, np.nan)), "^condition: expected finite values")
   for ratio in (0.0, -1.0, 1.1, float("nan")):
     refused(call(np.arange(6.0), ratio=ratio), "^ratio: expected above 0")

@@ -1,1 +1,1 @@
-"""What the scripts share: tables of names, run directories, pictures."""
+"""What scripts share: tables of names, datasets, training, run directories."""

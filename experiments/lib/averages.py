@@ -1,7 +1,7 @@
-"""The averages of a run's parameters: which are kept, and reading them back.
+"""The averages of a run's parameters: their rules, storing and loading them.
 
-A run keeps several at once. Those of EDM2 are also stored as snapshots, from
-which an average of any length is recombined after training.
+A run can keep several averages. Those of EDM2 are also stored as snapshots,
+which can be combined to an average of any length after training.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from experiments.lib import checks
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, ema, state
 
-POWER = "power_"  # before the length in the name of an EDM2 average
+POWER = "power_"  # names of EDM2's averages: power_LENGTH
 
 
 def rules(config: Any) -> dict[str, ema.Rule]:
@@ -31,25 +31,25 @@ def rules(config: Any) -> dict[str, ema.Rule]:
 
 
 def sampled(ex: Experiment, now: state.State) -> dict[str, Any]:
-  """{player: averaged parameters} of the players that are sampled."""
+  """{player: averaged parameters} of the sampled players."""
   first = next(iter(rules(ex.config)))
   return {name: now.players[name].ema[first] for name in ex.sampled}
 
 
 @contextlib.contextmanager
 def snapshots(ex: Experiment) -> Iterator[Callable[[state.State], None]]:
-  """Yields save(state), which stores EDM2's averages, where there are any."""
+  """Yields save(state), which stores EDM2's averages if the run has any."""
   if not getattr(ex.config, "ema_length", ()):
     yield lambda now: None
     return
   directory = runs.snapshots(ex.config.run_dir)
-  how = dict(items=("ema",), wait=True)  # before the next checkpoint is
+  how = dict(items=("ema",), wait=True)  # is on disk before the next checkpoint
   with checkpoint.saver(directory, keep=None, **how) as save:
     yield lambda now: save(_powers(now, ex.sampled))
 
 
 def _powers(now, names):
-  """The state with EDM2's averages of these players alone."""
+  """The state with only EDM2's averages of these players."""
   players = {}
   for name in names:
     player = now.players[name]
@@ -65,13 +65,14 @@ def load(
 
   Args:
     ex: the experiment of the run.
-    step: of the checkpoint; None for the latest.
-    average: which of the run's averages ("0.999"), or power_LENGTH for EDM2's
-      of any length, recombined from the run's snapshots; None for the first.
+    step: step of the checkpoint; None for the latest.
+    average: name of one of the run's averages ("0.999"), or power_LENGTH for an
+      EDM2 average of any length, combined from the run's snapshots; None for
+      the first.
 
   Raises:
     FileNotFoundError: no checkpoint, or no snapshot.
-    ValueError: no such average, or files that do not fit the configuration.
+    ValueError: no such average, or files that do not match the configuration.
   """
   config = ex.config
   keys = ex.keys(jax.random.key(0))
@@ -98,13 +99,12 @@ def load(
 
 
 def _recombined(config: Any, like: Any, length: float, step):
-  """EDM2's average of any length, from the run's snapshots up to a step."""
+  """An EDM2 average of any length, from the run's snapshots up to a step."""
   directory = runs.snapshots(config.run_dir)
   steps = [n for n in checkpoint.steps(directory) if step is None or n <= step]
   if not steps:
     raise FileNotFoundError(
-      f"average: {directory} holds no snapshots to recombine; train with"
-      " --ema-length"
+      f"average: {directory} contains no snapshots; train with --ema-length"
     )
   names = [f"{POWER}{value:g}" for value in config.ema_length]
   means = {player: dict.fromkeys(names, x) for player, x in like.items()}

@@ -1,8 +1,8 @@
 """Checks of settings, and errors that name the setting.
 
 An error about settings reads "name: expected X, got Y", or "name, other: ..."
-where they do not fit together. In Python a name is the configuration's field;
-on the command line it is the flag.
+for an invalid combination. In Python a name is a field of the configuration; on
+the command line it is the flag.
 """
 
 import contextlib
@@ -16,27 +16,27 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-MAX_SEED = 2**32 - 1  # JAX drops the bits above, NumPy rejects them
-MAX_COUNT = 2**31 - 1  # steps, examples and samples are counted in int32
+MAX_SEED = 2**32 - 1  # JAX drops higher bits, NumPy rejects them
+MAX_COUNT = 2**31 - 1  # largest int32: steps, examples and samples
 
 
 @contextlib.contextmanager
 def naming(
   config: Any, owner: str | None = None, **names: str
 ) -> Iterator[None]:
-  """Lets errors of inner functions name settings, not their own arguments.
+  """Renames the arguments in errors of inner functions to settings.
 
     "decay: expected ..." -> "ema_decay: expected ..."   with decay="ema_decay"
     "a.npz: no such file" -> "data: a.npz: no such file" with the owner "data"
 
   Args:
-    config: the configuration, whose own settings are left as they are.
-    owner: the setting that is named where an error names none.
-    names: for each argument the setting that it was given, or several settings
-      that decide it together, "path, ratio_min".
+    config: the configuration; names of its own settings are kept.
+    owner: the setting that is named if the error names none.
+    names: for each argument the setting that determines it, or several of them,
+      "path, ratio_min".
 
   Raises:
-    ValueError, OSError: those of the block.
+    ValueError, OSError: the errors of the block, renamed.
   """
   try:
     yield
@@ -54,7 +54,7 @@ def naming(
 
 
 def as_flags(error: Exception, kind: type) -> str:
-  """The error's text, settings of the dataclass `kind` spelled as flags."""
+  """The error's text, with settings of the dataclass `kind` as flags."""
   known = {field.name for field in dataclasses.fields(kind)}
   heads, rest = _split(error)
   if known.isdisjoint(heads):
@@ -64,13 +64,13 @@ def as_flags(error: Exception, kind: type) -> str:
 
 
 def _split(error):
-  """The names before the colon, and what is said of them."""
+  """The names before the colon, and the text after it."""
   head, colon, rest = str(error).partition(": ")
   return head.split(", ") if colon else [""], rest
 
 
 def known(config: Any) -> None:
-  """Raises ValueError where a setting is none of the names of its type."""
+  """Raises ValueError if a setting's value is not in its type's Literal."""
   for field in dataclasses.fields(config):
     parts = (field.type, *typing.get_args(field.type))
     literals = [p for p in parts if typing.get_origin(p) is Literal]
@@ -84,7 +84,7 @@ def known(config: Any) -> None:
 
 
 def positive(config: Any, *names: str) -> None:
-  """Raises ValueError where a setting is no positive number, nor None."""
+  """Raises ValueError if a setting is not a positive finite number or None."""
   for name in names:
     value = getattr(config, name)
     if value is not None and not 0 < value < math.inf:
@@ -92,7 +92,7 @@ def positive(config: Any, *names: str) -> None:
 
 
 def nonnegative(config: Any, *names: str) -> None:
-  """Raises ValueError where a setting is no finite number of at least 0."""
+  """Raises ValueError if a setting is not a finite number of at least 0."""
   for name in names:
     value = getattr(config, name)
     if not 0 <= value < math.inf:
@@ -100,7 +100,7 @@ def nonnegative(config: Any, *names: str) -> None:
 
 
 def same_shape(config: Any, option: str, found: Any, data: Any) -> None:
-  """Raises ValueError where a second dataset has examples of another shape."""
+  """Raises ValueError if the examples of a second dataset differ in shape."""
   if found.shape != data.shape:
     raise ValueError(
       f"{option}, data: expected examples {list(data.shape)} as in"
@@ -109,7 +109,7 @@ def same_shape(config: Any, option: str, found: Any, data: Any) -> None:
 
 
 def fraction(config: Any, *names: str) -> None:
-  """Raises ValueError where a setting is not from 0 to below 1."""
+  """Raises ValueError if a setting is not in [0, 1)."""
   for name in names:
     value = getattr(config, name)
     if not 0 <= value < 1:
@@ -117,8 +117,8 @@ def fraction(config: Any, *names: str) -> None:
 
 
 def at_least(config: Any, **least: int) -> None:
-  """Raises ValueError where one of the settings, which are counts, lies below
-  its least value or above MAX_COUNT.
+  """Raises ValueError if one of the settings, which are counts, is below its
+  minimum or above MAX_COUNT.
   """
   for name, low in least.items():
     value = getattr(config, name)
@@ -129,22 +129,22 @@ def at_least(config: Any, **least: int) -> None:
 
 
 def bare_name(name: str) -> None:
-  """Raises ValueError where a name of files says a folder too, or nothing."""
+  """Raises ValueError if a file name is empty or contains a folder."""
   if not name or pathlib.Path(name).name != name:
     raise ValueError(f"name: expected a bare file name, got {name!r}")
 
 
 def replace(config: Any, **values: Any) -> Any:
-  """The settings with other values, those of None left as they are."""
+  """The settings with other values; values of None are ignored."""
   asked = {name: value for name, value in values.items() if value is not None}
   return dataclasses.replace(config, **asked)
 
 
 def plain(config: Any) -> Any:
-  """The configuration with Python's numbers for NumPy's and JAX's scalars.
+  """The configuration with NumPy's and JAX's scalars as Python numbers.
 
   Raises:
-    ValueError: a seed of more than 32 bits, or below 0.
+    ValueError: the seed is negative or has more than 32 bits.
   """
   fields = dataclasses.fields(config)
   values = {field.name: _plain(getattr(config, field.name)) for field in fields}

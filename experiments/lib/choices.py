@@ -1,7 +1,7 @@
-"""The only tables of name and function: what a flag's value means.
+"""Tables from names to functions, for the values of flags.
 
-Library code takes functions; a command line takes names. Everything that is
-asked of a table by name fails with a ValueError that lists the names.
+Library code takes functions; only the command line uses names. A lookup of an
+unknown name raises a ValueError that lists the known names.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from jaxgen.losses import (
 )
 from jaxgen.training import sharding
 
-# (ratio_min, ratio_max) -> path; only EDM's domain is set by its ratios.
+# (ratio_min, ratio_max) -> path; only EDM's path depends on the ratios.
 PATHS: dict[str, Callable[[float, float], paths.Path]] = {
   "edm": paths.edm,
   "vp": lambda low, high: paths.vp(),
@@ -25,7 +25,7 @@ PATHS: dict[str, Callable[[float, float], paths.Path]] = {
   "trigonometric": lambda low, high: paths.trigonometric(),
 }
 
-# sigma_data -> row; all but EDM's do not depend on it.
+# sigma_data -> prediction; only EDM's depends on sigma_data.
 PREDICTIONS: dict[str, Callable] = {
   "edm": predictions.edm,
   "data": lambda sigma_data: predictions.data,
@@ -37,11 +37,11 @@ PREDICTIONS: dict[str, Callable] = {
 
 
 class Draw(NamedTuple):
-  """A draw of t and its density over t."""
+  """A distribution of t: its sampler and its density."""
 
   sample: Callable  # (key, path, shape, *settings, ratio_min, ratio_max) -> t
   density: Callable  # (path, *settings, ratio_min, ratio_max) -> (t -> [])
-  settings: bool  # whether it takes mean and std of the log noise ratio
+  settings: bool  # whether it has the mean and std of the log noise ratio
 
 
 DRAWS = {
@@ -50,8 +50,8 @@ DRAWS = {
   "normal": Draw(levels.logit_normal, levels.logit_normal_density, True),
 }
 
-# (path, sigma_data, density) -> the weight, and whose squared error it is on;
-# None: of what the network predicts.
+# (path, sigma_data, density) -> weight, and the prediction whose squared error
+# it multiplies; None is the network's own prediction.
 WEIGHTS: dict[str, tuple[Callable, Callable | None]] = {
   "uniform": (lambda path, sd, p: levels.uniform_weight, None),
   "edm": (lambda path, sd, p: levels.edm_weight(path, sd), predictions.data),
@@ -67,7 +67,7 @@ WEIGHTS: dict[str, tuple[Callable, Callable | None]] = {
   "elbo": (lambda path, sd, p: levels.elbo_weight(path, p), predictions.data),
 }
 
-# Of the probability flow: no noise, both directions of time.
+# Deterministic solvers of the probability flow, for both directions of time.
 FLOW_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "euler": samplers.euler,
   "heun": samplers.heun,
@@ -85,7 +85,7 @@ FLOW_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "unipc_3": lambda: samplers.unipc(3),
 }
 
-# Those that draw noise.
+# Stochastic solvers.
 NOISE_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "euler_maruyama": samplers.euler_maruyama,
   "ancestral": samplers.ancestral,
@@ -96,7 +96,7 @@ NOISE_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
   "annealed": lambda: samplers.annealed(num_corrections=5),
 }
 
-# churn's amount -> solver; only churn reads it.
+# amount of churn -> solver; only the solver churn uses the amount.
 SOLVERS: dict[str, Callable[[float], samplers.Solver]] = {
   name: lambda churn, make=make: make()
   for name, make in (FLOW_SOLVERS | NOISE_SOLVERS).items()
@@ -111,8 +111,8 @@ GRIDS = {
   "shifted": samplers.grids.shifted,
 }
 
-# config -> how a pool of examples and sources is paired: None, as they come,
-# or (key, data, source, labels) -> order.
+# config -> coupling of a pool of examples and sources: None for independent
+# pairs, or (key, data, source, labels) -> order.
 COUPLINGS: dict[str, Callable] = {
   "independent": lambda config: None,
   "exact": lambda config: lambda key, x, y, labels: couplings.exact(x, y),
@@ -133,7 +133,7 @@ BRIDGES: dict[str, Callable] = {
   "brownian": flow_matching.brownian,
 }
 
-# (score_fn, x, direction) -> loss, of scores without a target.
+# (score_fn, x, direction) -> loss, for scores without a target.
 SCORE_LOSSES: dict[str, Callable] = {
   "implicit": lambda score_fn, x, _: score_matching.implicit(score_fn, x),
   "sliced": score_matching.sliced,
@@ -141,7 +141,7 @@ SCORE_LOSSES: dict[str, Callable] = {
 }
 LOSSES = dict.fromkeys(("denoising", "explicit", *SCORE_LOSSES))
 
-# What two players make of the scores of a pair.
+# Losses of two players, as functions of the scores of a pair.
 OBJECTIVES: dict[str, adversarial.Objective] = {
   "original": adversarial.original(),
   "non_saturating": adversarial.non_saturating(),
@@ -180,7 +180,7 @@ PENALTIES: dict[str, Callable] = {
   ),
 }
 
-# Which axis of a leaf of the state is split over the devices.
+# The axis of each leaf of the state that is split over the devices.
 SHARDS: dict[str, sharding.Rule] = {
   "replicated": sharding.replicate,
   "full": sharding.longest_axis(),
@@ -204,7 +204,7 @@ def lookup(table: dict[str, Any], name: str, flag: str) -> Any:
   """table[name].
 
   Raises:
-    ValueError: there is no such name; lists those that there are.
+    ValueError: no such name; the error lists the known names.
   """
   if name not in table:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Command lines: settings from flags, errors in one line."""
+"""Command lines: settings from flags, and errors as one line."""
 
 import contextlib
 import errno
@@ -17,9 +17,11 @@ from jaxgen.training import checkpoint, loop
 
 @contextlib.contextmanager
 def one_line(command: str, run_dir: str, kind: type) -> Iterator[None]:
-  """Turns bad input, a full disk, too little memory and a diverged run into one
-  line and exit code 2, an interrupted run into how to resume it (128 + the
-  signal's number). Settings, the fields of `kind`, are named by their flags.
+  """Prints expected failures as one line instead of a traceback.
+
+  Invalid input, a full disk, too little memory and a diverged run exit with
+  code 2; an interrupted run exits with 128 + the signal's number and says how
+  to resume it. Settings, the fields of `kind`, are shown as flags.
   """
   try:
     yield
@@ -45,7 +47,7 @@ def one_line(command: str, run_dir: str, kind: type) -> Iterator[None]:
     said = str(error).partition("\n")[0]
     if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in said:
       raise
-    _fail(f"out of memory ({said}); lower the sizes among the flags")
+    _fail(f"out of memory ({said}); lower the sizes that the flags set")
 
 
 def _fail(said):
@@ -54,11 +56,11 @@ def _fail(said):
 
 
 def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
-  """COMMAND PRESET --flag value ..., typed by the class of the presets.
+  """Runs COMMAND PRESET --flag value ..., with the flags of the presets' class.
 
   Args:
     file: the script's __file__.
-    presets: {name: (a sentence, settings)}.
+    presets: {name: (sentence for --help, settings)}.
     run: settings -> anything.
   """
   import tyro
@@ -66,26 +68,26 @@ def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
   command = _command(file)
   preset = next(iter(sys.argv[1:]), "-")
   if not preset.startswith("-") and preset not in presets:
-    # Of tyro it would be a page about every flag that follows.
-    _fail(f"expected one of {', '.join(presets)}, got {preset!r}")
+    # The error of tyro would list every flag that follows.
+    _fail(f"preset: expected one of {', '.join(presets)}, got {preset!r}")
   config = tyro.extras.overridable_config_cli(presets, prog=command)
   with one_line(command, config.run_dir, type(config)):
     run(config)
 
 
 def _command(file):
-  """How a script is started: as a module of experiments/, or by its path."""
+  """The command that starts a script: by its module, or by its path."""
   name = scripts.name(file)
   inside = name.startswith("experiments.")
   return f"python -m {name}" if inside else f"python {file}"
 
 
 def main_of_run(file: str, page: str | None, kind: type, run: Callable) -> None:
-  """COMMAND RUN_DIR --flag value ..., typed by the class.
+  """Runs COMMAND RUN_DIR --flag value ..., with the flags of a class.
 
   Args:
     file: the command's __file__.
-    page: what --help says first.
+    page: first text of --help.
     kind: the class of its settings.
     run: (run directory, settings) -> anything.
   """

@@ -1,4 +1,4 @@
-"""Datasets by name: their batches, their splits, one example."""
+"""Datasets by name: batches, splits and single examples."""
 
 import functools
 import math
@@ -33,32 +33,32 @@ TOYS = {
 }
 
 SPLITS = ("train", "validation", "test")
-NUM_POINTS = 4096  # that stand for a split of a distribution
+NUM_POINTS = 4096  # samples that represent a split of a distribution
 DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}"
 DATA += ", tfds:NAME, file:PATH.npz, folder:PATH"
 
 
 class Data(NamedTuple):
-  """A dataset, as training, pictures and metrics need it.
+  """A dataset, for training, pictures and metrics.
 
   Attributes:
-    shape: of one example, *D.
-    num_classes: number of labels; 0 where there are none.
+    shape: shape of one example, *D.
+    num_classes: number of classes; 0 without labels.
     std: standard deviation over all coordinates of the training split.
-    batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B])), with
-      labels None where there are none.
-    draw: key -> one example [*D] that training does not see: of a distribution
-      a fresh sample, of a set one of `real`.
-    is_set: whether there are only so many examples.
-    real: held-out examples [N, *D] and their labels [N] or None: at most 4096,
-      of validation. None of noise.
-    split: 'train', 'validation' or 'test' -> all of its examples [N, *D] and
-      labels; of a distribution, samples that stand for them. None of noise.
-    levels: equally spaced values in [-1, 1] of stored images; None for points.
-    distribution: the distribution itself, where it is known.
-    mixture: the same where it is a Gaussian mixture.
-    classified: examples and labels that the classifier of the metrics learns;
-      None for the training split, where that has labels.
+    batches: (key, batch_size) -> (step -> (examples [B, *D], labels [B] or
+      None)).
+    draw: key -> one example [*D] not used in training: a new sample of a
+      distribution, or one of `real` for a set.
+    is_set: whether the number of examples is finite.
+    real: held-out examples [N, *D] of validation, at most 4096, and their
+      labels [N] or None. None for noise.
+    split: 'train', 'validation' or 'test' -> all its examples [N, *D] and
+      labels; samples, for a distribution. None for noise.
+    levels: number of equally spaced stored values in [-1, 1]; None for points.
+    distribution: the distribution, or None if it is not known.
+    mixture: the distribution as a Gaussian mixture, or None.
+    classified: examples and labels for the metrics' classifier; None for the
+      training split if that has labels.
   """
 
   shape: tuple[int, ...]
@@ -75,7 +75,7 @@ class Data(NamedTuple):
   classified: tuple[Any, Any] | None = None
 
   def unlabelled(self, key: Any, number: int) -> Callable:
-    """step -> examples [number, *D] alone, on the host."""
+    """step -> examples [number, *D] without labels, on the host."""
     batch_fn = self.batches(key, number)
     return lambda step: np.asarray(batch_fn(step)[0])
 
@@ -84,11 +84,11 @@ def load(config: Any, option: str = "data") -> Data:
   """The dataset of a setting.
 
   Args:
-    config: with the group settings.Data.
+    config: settings that include the group settings.Data.
     option: the setting that names the dataset.
 
   Raises:
-    ValueError, OSError: as in load_data, naming the setting.
+    ValueError, OSError: as in load_data; the error names the setting.
   """
   flip = config.flip if option == "data" else False
   names = dict(size="image_size", flip=f"flip, {option}")
@@ -103,10 +103,10 @@ def load(config: Any, option: str = "data") -> Data:
 
 
 def load_source(config: Any, data: Data) -> Data:
-  """Where a flow or a map starts: noise, or a dataset like the data.
+  """The source of a flow or a map: noise, or a dataset of the same shape.
 
   Raises:
-    ValueError, OSError: as in load; examples of another shape.
+    ValueError, OSError: as in load, or the shapes differ.
   """
   if config.source == "gaussian":
     return noise(data.shape)
@@ -123,17 +123,16 @@ def load_data(
   data_dir: str | None = None,
   option: str = "data",
 ) -> Data:
-  """The dataset of this name.
+  """The dataset with a name.
 
   Args:
     name: digits, digits:0 to digits:9, photos, a toy, tfds:NAME,
       file:PATH.npz or folder:PATH.
     image_size, flip, data_dir: as in settings.Data.
-    option: the setting that gave the name, for the error.
+    option: the setting that contains the name, for the error.
 
   Raises:
-    ValueError: no such dataset, or one that cannot be trained on.
-    OSError: no such file or folder.
+    ValueError: no such dataset, or it cannot be used for training.
   """
   levels = 256
   match name.split(":", 1):
@@ -177,7 +176,7 @@ def image_data(
   levels: int = 256,
   flip: bool = False,
 ) -> Data:
-  """Data of images: a source of (images, labels) for each of SPLITS."""
+  """Data of images, from a source of (images, labels) for each of SPLITS."""
 
   def read(split, rows):
     pixels, labels = sources[split].read(rows)
@@ -226,14 +225,14 @@ def _one_of(examples):
 
 @functools.cache
 def _sampler(make):
-  """The distribution and (key, N) -> [N, 2], compiled once a process."""
+  """The distribution and (key, N) -> [N, 2], compiled once per process."""
   known = make()
   many = lambda key, n: jax.vmap(known.sample)(jax.random.split(key, n))
   return known, jax.jit(many, static_argnums=1)
 
 
 def toy_data(make: Callable[[], toy.Toy]) -> Data:
-  """Data of a distribution on the plane, fresh samples at every step."""
+  """Data of a distribution on the plane, with new samples in every step."""
   known, many = _sampler(make)
 
   def batches(key, batch_size):
@@ -250,7 +249,7 @@ def toy_data(make: Callable[[], toy.Toy]) -> Data:
 
 
 def noise(shape: tuple[int, ...]) -> Data:
-  """Standard normal noise of a shape, fresh at every step."""
+  """Standard normal noise of a shape, new in every step."""
 
   @functools.partial(jax.jit, static_argnums=2)
   def many(key, step, number):
@@ -277,7 +276,7 @@ def points(path: str) -> Data:
 
 
 def noised(data: Data, std: float) -> Data:
-  """x + std z, with fresh noise at every step and fixed noise on splits."""
+  """x + std z, with new noise in every step and fixed noise for splits."""
   add = jax.jit(lambda key, x: x + std * jax.random.normal(key, x.shape))
 
   def batches(key, number):
@@ -293,7 +292,7 @@ def noised(data: Data, std: float) -> Data:
 
 
 def _set(std, batches, split):
-  """Data without labels, of their batches and splits."""
+  """Data without labels, from their batches and splits."""
   real = split("validation")
   own = batches, _one_of(real[0]), True, real, split
   return Data(real[0].shape[1:], 0, std, *own)

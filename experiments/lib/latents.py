@@ -1,4 +1,4 @@
-"""Paths between two latents."""
+"""Interpolation of two latents."""
 
 from typing import Any
 
@@ -7,24 +7,24 @@ import jax.numpy as jnp
 
 
 def spherical(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
-  """From a to b along the great circle, where a straight line is shorter.
+  """Interpolates from a to b along a great circle.
 
     (sin((1 - w) angle) a + sin(w angle) b) / sin(angle)
     angle = 2 atan2(| |b| a - |a| b |, | |b| a + |a| b |)
 
-  Between two samples of noise it keeps the norm, which the middle of a straight
-  line loses (a factor sqrt 2). Where the angle is 0 to rounding it is linear;
-  the ends are exact. It overshoots between unequal norms at wide angles, which
-  points of the plane have and images do not.
+  For two samples of noise it keeps the norm, which would be lower by a factor
+  sqrt 2 in the middle of a straight line. If the angle is 0 up to rounding, it
+  is linear; the ends are exact. For unequal norms and wide angles, which occur
+  for points on the plane but not for images, it overshoots.
 
   Args:
-    a: latent at weight 0, [*D]; not opposite to b, where no circle is the
-      shortest.
+    a: latent at weight 0, [*D]; not opposite to b, where the circle is not
+      unique.
     b: latent at weight 1, [*D].
     weight: w, [], from 0 to 1.
 
   Returns:
-    The point between, [*D].
+    The interpolated latent, [*D].
 
   Reference: Shoemake 1985, SIGGRAPH, section 3.3; Kahan 2006, "How futile are
   mindless assessments of roundoff", section 12 (the angle).
@@ -33,7 +33,7 @@ def spherical(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
   to_a, to_b = jnp.sqrt(square(b)) * a, jnp.sqrt(square(a)) * b
   apart, along = square(to_a - to_b), square(to_a + to_b)
   near = apart <= jnp.finfo(apart.dtype).eps / 4 * along
-  # Where it is not used it is a right angle, so that no gradient is NaN.
+  # An unused angle is set to a right angle, so that no gradient is NaN.
   root = lambda x: jnp.sqrt(jnp.where(near, 1, x))
   angle = 2 * jnp.arctan2(root(apart), root(along))
   share = lambda w: jnp.where(near, w, jnp.sin(w * angle) / jnp.sin(angle))
@@ -41,5 +41,5 @@ def spherical(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
 
 
 def straight(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
-  """From a to b along the line, for latents that are not noise."""
+  """Interpolates along a straight line, for latents that are not noise."""
   return (1 - weight) * a + weight * b

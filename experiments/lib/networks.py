@@ -10,10 +10,10 @@ from jaxgen.models import dit, mlp, unet
 
 
 def make(config: Any, data: datasets.Data) -> Any:
-  """The configuration's network, of one example.
+  """The configuration's network, for one example.
 
   Raises:
-    ValueError: it is no network for this data, or for this machine.
+    ValueError: the network does not fit the data or this machine.
   """
   points = len(data.shape) == 1
   name = config.model
@@ -63,12 +63,12 @@ def make(config: Any, data: datasets.Data) -> Any:
 
 
 def _num_groups(width):
-  """Of the U-Net's channels."""
+  """Number of groups of the U-Net's normalisation."""
   groups = min(32, width // 4)
   if not groups or width % groups:
     raise ValueError(
-      "width: expected a multiple of 4, of 32 above 128, for the U-Net's "
-      f"groups of channels, got {width}"
+      "width: expected a multiple of 4, and of 32 above 128, for the U-Net's"
+      f" groups of channels, got {width}"
     )
   return groups
 
@@ -79,6 +79,6 @@ def _check_attention(config):
   if jax.default_backend() != "gpu" or config.dtype != "bfloat16":
     raise ValueError(
       "attention_implementation, dtype: expected xla, as cudnn needs an NVIDIA"
-      f" GPU and bfloat16; got cudnn, {jax.default_backend()} and"
+      f" GPU and bfloat16, got cudnn on {jax.default_backend()} with"
       f" {config.dtype}"
     )

@@ -1,14 +1,15 @@
-"""Every metric of a set of samples, beside real data and a fitted Gaussian.
+"""All metrics of samples, compared with real data and a fitted Gaussian.
 
   frechet              features of the samples to those of all training data
   kid                  unbiased, to the held-out data
-  density, coverage    among as many training examples, drawn anew each time
-  accuracy             of the asked labels, by the classifier
+  density, coverage    among as many random training examples
+  accuracy             share of samples whose label the classifier predicts
   nearest_10, _50, _90 quantiles of the distance to the nearest training example
   copies               samples that equal a training example
 
-The floor is what the held-out data get in the samples' place; for kid, whose
-floor would compare them with themselves, the interval of real against real.
+The floor is the value of the held-out data in place of the samples. For kid,
+this would compare the held-out data with themselves, so the floor is the
+interval of values between two sets of real data.
 """
 
 import math
@@ -22,21 +23,20 @@ from jaxgen.metrics import classifier, frechet, kernel, neighbours
 
 QUANTILES = (10, 50, 90)
 NUM_PAIRS = 8  # samples shown beside their nearest training example
-MAX_HELD_OUT = 2000  # examples; larger splits are cut
-MAX_POOL = 6000  # real data that are split anew for kid's interval
-RARE = 20  # examples of a class, below which kid's interval joins classes
+MAX_HELD_OUT = 2000  # examples; larger splits are truncated
+MAX_POOL = 6000  # real examples that are split randomly for kid's interval
+RARE = 20  # for kid's interval, classes are merged up to this many examples
 
 
 class Reference(NamedTuple):
-  """What samples are measured against.
+  """The real data that samples are compared with.
 
   Attributes:
     train: examples [N, *D] and labels [N] or None.
-    held_out: the same of a split that was not trained on.
-    features: a set of examples -> [., K].
-    predict: a set of examples -> labels; None without two classes of them.
-    levels: equally spaced values in [-1, 1] that examples are stored at; None
-      for points.
+    held_out: the same for a split that was not used in training.
+    features: N examples -> [N, K].
+    predict: N examples -> labels; None without labels of two classes.
+    levels: number of equally spaced stored values in [-1, 1]; None for points.
     train_features: [N, K].
     held_out_features: [M, K].
   """
@@ -51,15 +51,15 @@ class Reference(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What evaluate finds.
+  """The result of evaluate.
 
   Attributes:
-    rows: {metric: {samples, spread, floor, gaussian, goal, met}}; the means
-      over draws, the standard deviation between draws, [low, high] of the
-      goal with None for no bound; None where a metric does not apply.
-    draws: {'samples', 'held out', 'Gaussian': {metric: [draws]}}.
-    nearest: {same: distances to the nearest training example, of one draw}.
-    pairs: the samples nearest to training and those neighbours, [P, 2, *D].
+    rows: {metric: {samples, spread, floor, gaussian, goal, met}}: means over
+      the sets, their standard deviation, and the goal as [low, high] with None
+      for no bound; None if a metric does not apply.
+    draws: {'samples', 'held out', 'Gaussian': {metric: [value per set]}}.
+    nearest: {same keys: distances to the nearest training example, one set}.
+    pairs: the samples closest to a training example, with it, [P, 2, *D].
   """
 
   rows: dict[str, dict[str, Any]]
@@ -73,24 +73,24 @@ def reference(
   split: str,
   features: Callable | None = None,
 ) -> Reference:
-  """What samples of a data set are measured against.
+  """The reference of a dataset, for evaluate.
 
   Args:
-    data: the data set.
+    data: the dataset.
     split: 'validation' or 'test'.
-    features: a set of examples -> [N, K]; None for the pinned classifier's, or
+    features: N examples -> [N, K]; None for those of the fixed classifier, or
       the points themselves.
 
   Raises:
-    ValueError: images without labels of two classes, and no features; or a
-      split of 5 examples or fewer.
+    ValueError: images without labels of two classes and without features, or a
+      split of at most 5 examples.
   """
   train, held_out = data.split("train"), data.split(split)
   if len(held_out[0]) <= 5:
     raise ValueError(
-      f"split: expected more than 5 examples, got {len(held_out[0])} of {split}"
+      f"split: expected more than 5 examples, got {len(held_out[0])} in {split}"
     )
-  # In random order: a part of them is a fair part.
+  # In random order, so that any part of them is a random part.
   rows = np.random.RandomState(0).permutation(len(held_out[0]))[:MAX_HELD_OUT]
   held_out = tuple(x if x is None else x[rows] for x in held_out)
   predict = None
@@ -104,15 +104,15 @@ def reference(
     features = features or _flat
   elif features is None:
     raise ValueError(
-      "features: the classifier needs labels of two classes, which the training"
-      " data have not; give a function, --features module:function"
+      "features: expected module:function, as the training data lack labels of"
+      " two classes for the classifier, got None"
     )
   found = []
   for name, (examples, _) in (("train", train), ("held out", held_out)):
     found.append(np.asarray(features(examples), np.float64))
     if found[-1].ndim != 2 or len(found[-1]) != len(examples):
       raise ValueError(
-        f"features: expected [{len(examples)}, K] of the {name} examples, "
+        f"features: expected [{len(examples)}, K] for the {name} examples, "
         f"got {list(found[-1].shape)}"
       )
   return Reference(train, held_out, features, predict, data.levels, *found)
@@ -129,21 +129,22 @@ def evaluate(
   """Measures a sampler, the held-out data and a Gaussian in the same way.
 
   Args:
-    draw: (number of the draw, labels [N] or None, N) -> samples [N, *D]. The
-      labels are those of the held-out data, over again if N is larger.
-    ref: of reference().
-    number: N of a draw; None for as many as are held out, which is what the
-      floor can be compared with: most metrics depend on the size of the set.
-    num_draws: what a figure is the mean of.
-    seed: of the Gaussian and of the random subsets and splits.
+    draw: (number of the set, labels [N] or None, N) -> samples [N, *D]. The
+      labels are those of the held-out data, repeated if N is larger.
+    ref: the result of `reference`.
+    number: number N of samples per set; None for that of the held-out data.
+      Only then the floor is comparable: most metrics depend on the size of the
+      set.
+    num_draws: number of sets; a figure is the mean over them.
+    seed: seed of the Gaussian and of the random subsets and splits.
 
   Raises:
-    ValueError: fewer real data than the comparison needs.
+    ValueError: there are fewer real data than the comparison needs.
   """
   held_out, labels = ref.held_out
   number = len(held_out) if number is None else number
   if number <= 5:
-    raise ValueError(f"number: expected more than 5 a draw, got {number}")
+    raise ValueError(f"number: expected more than 5, got {number}")
   wanted = None if labels is None else np.resize(labels, number)
   interval = _kid_interval(ref, number, num_draws, seed)
   law = _gaussian(ref.train[0])
@@ -161,7 +162,7 @@ def evaluate(
     }
     for name, (examples, asked) in sets.items():
       if not np.all(np.isfinite(examples)):
-        raise ValueError(f"{name}: expected finite values in draw {i}")
+        raise ValueError(f"{name}: expected finite values in set {i}")
       found, near = _measure(examples, asked, ref, whole, subset)
       for metric, value in found.items():
         draws.setdefault(name, {}).setdefault(metric, []).append(value)
@@ -193,7 +194,7 @@ def _measure(examples, labels, ref, whole, subset):
 
 
 def _rows(draws, interval):
-  """A row a metric: means, spread, floor, Gaussian, goal and whether met."""
+  """One row per metric: mean, spread, floor, Gaussian, goal, whether met."""
   rows = {}
   for metric, values in draws["samples"].items():
     mean = {k: _mean(v[metric]) for k, v in draws.items()}
@@ -219,7 +220,7 @@ def _rows(draws, interval):
 
 
 def _goal(metric, floor):
-  """(low, high) that a metric should lie in; None for no bound."""
+  """(low, high) in which a metric should lie; None for no bound."""
   match metric:
     case "frechet":
       return None, floor + 0.05
@@ -237,7 +238,7 @@ def _goal(metric, floor):
 
 
 def _kid_interval(ref, number, num_draws, seed):
-  """Of real against real: the training and the held-out data split anew."""
+  """The interval for random splits of the training and held-out data."""
   real = np.concatenate([ref.train_features, ref.held_out_features])
   rows = np.random.RandomState(seed).permutation(len(real))[:MAX_POOL]
   labels = None
@@ -255,9 +256,9 @@ def _kid_interval(ref, number, num_draws, seed):
 
 
 def _without_rare(labels):
-  """The rarest classes as one that has RARE examples, for sets to match in.
+  """Labels with the rarest classes merged until they have RARE examples.
 
-  Random sets need not have as many of a class that has few: none, of one.
+  A random split may contain too few examples of a class that has only a few.
   """
   classes, counts = np.unique(labels, return_counts=True)
   order = np.argsort(counts, kind="stable")
@@ -267,7 +268,7 @@ def _without_rare(labels):
 
 
 def _gaussian(train):
-  """(random, N) -> draws [N, *D] of the Gaussian fitted to training data."""
+  """(random, N) -> samples [N, *D] of the Gaussian fitted to training data."""
   flat = _flat(train)
   mean = flat.mean(0)
   factor = (flat - mean) / math.sqrt(len(flat) - 1)  # covariance F^T F
@@ -280,7 +281,7 @@ def _gaussian(train):
 
 
 def _closest(best, samples, train, near):
-  """The NUM_PAIRS closest pairs of those so far and one more draw."""
+  """The NUM_PAIRS closest pairs, of those so far and of one more set."""
   distances = np.concatenate([best[0], near[0]])
   order = np.argsort(distances, kind="stable")[:NUM_PAIRS]
   pairs = np.concatenate([best[1], np.stack([samples, train[near[1]]], 1)])

@@ -1,15 +1,16 @@
-"""Run directories: what they hold, to whom they belong, reading them back.
+"""Run directories: their contents, their locks, and reading them.
 
-  config.json       every setting, and which script it belongs to
-  metrics.jsonl     one record a line
-  checkpoints/      everything that a resumed run needs
-  snapshots/        averages alone, at many steps
-  lock              held by the process that trains
+  config.json       every setting, and the name of the script
+  metrics.jsonl     one record per line
+  checkpoints/      everything needed to resume the run
+  snapshots/        only averages, at many steps
+  lock              locked by the process that trains
   *.png             pictures
 
-A directory belongs to one configuration: the same one resumes it, another one
-is rejected. It belongs to one process at a time. A run that fails before it has
-recorded anything leaves no directory. What is read back is JSON and arrays.
+A directory belongs to one configuration: the same configuration resumes the
+run, another one is rejected. Only one process can use it at a time. A run that
+fails before it has recorded anything removes its directory. Only JSON and
+arrays are read from it.
 """
 
 import contextlib
@@ -38,24 +39,24 @@ def open_directory(
   script: str | pathlib.Path,
   reads: Mapping[str, Any] | None = None,
 ) -> Iterator[pathlib.Path]:
-  """Makes the directory of a new run, or finds that of the same run, locked.
+  """Creates or reopens the directory of a run, and locks it.
 
-  The lock is the kernel's (flock): it goes when the process does, however
-  that ends. Where the context fails and has recorded nothing in a new
-  directory, the directory is removed.
+  The kernel releases the lock (flock) when the process ends, for whatever
+  reason. If the context fails and nothing was recorded in a new directory, the
+  directory is removed.
 
   Args:
-    config: a dataclass of settings that JSON can hold; run_dir, the place of
-      the directory, is no part of the configuration.
+    config: a dataclass of settings that JSON can store; run_dir, the path of
+      the directory, is not part of the configuration.
     script: the file of the script.
-    reads: of `now`, the other runs that this one reads.
+    reads: the other runs that this one reads, from `now`.
 
   Yields:
-    The directory, with config.json in it.
+    The directory, which contains config.json.
 
   Raises:
-    ValueError: it is a file, holds something else, another configuration, or
-      a run that is going on.
+    ValueError: it is a file, contains other files or another configuration, or
+      is locked.
   """
   run_dir = config.run_dir
   path = pathlib.Path(run_dir)
@@ -73,10 +74,10 @@ def open_directory(
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f"run_dir: {path}: another process is training here;"
-        " wait for it or give another"
+        f"run_dir: {path}: another process is training in it; wait for it or"
+        " choose another directory"
       ) from None
-    if (path / CONFIG).exists():  # as it is now that nobody else writes
+    if (path / CONFIG).exists():  # checked again, now that it is locked
       with checks.naming(config, "run_dir"):
         _require_same(path, wanted)
       scripts.warn_if_changed(path, read_config(path), wanted[DIGEST])
@@ -91,7 +92,7 @@ def open_directory(
 
 
 def _unbegun(path):
-  """Whether nothing is there but what a run leaves that died at once."""
+  """Whether the path holds at most the files of a run that failed at once."""
   if not path.exists():
     return True
   left = {LOCK, f"{CONFIG}.part"}
@@ -99,7 +100,7 @@ def _unbegun(path):
 
 
 def _remove_unrecorded(path, absent):
-  """Removes a run that has recorded nothing, and the folders made for it."""
+  """Removes a run without records, and the folders created for it."""
   with contextlib.suppress(OSError):  # not empty: something was recorded
     for folder in (checkpoints(path), snapshots(path)):
       if folder.exists():
@@ -130,13 +131,13 @@ def _require_same(path, wanted):
       for name in differing
     )
     raise ValueError(
-      f"{path}: holds a run with another configuration ({changes});"
-      " give another"
+      f"{path}: contains a run with another configuration ({changes});"
+      " choose another directory"
     )
 
 
 def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
-  """config.json of a run, as written.
+  """The contents of a run's config.json.
 
   Raises:
     FileNotFoundError: there is no such directory.
@@ -152,22 +153,22 @@ def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
   except (json.JSONDecodeError, UnicodeDecodeError):
     record = None
   if not isinstance(record, dict):
-    raise ValueError(f"{path / CONFIG}: damaged; give another run directory")
+    raise ValueError(f"{path / CONFIG}: damaged; choose another directory")
   return record
 
 
 def checkpoints(run_dir: str | pathlib.Path) -> pathlib.Path:
-  """Where a run keeps them."""
+  """The directory of a run's checkpoints."""
   return pathlib.Path(run_dir) / "checkpoints"
 
 
 def snapshots(run_dir: str | pathlib.Path) -> pathlib.Path:
-  """Where a run keeps averages to be recombined."""
+  """The directory of a run's snapshots of averages."""
   return pathlib.Path(run_dir) / "snapshots"
 
 
 def now(reads: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-  """{name: directory} of other runs, with the step and checksums they have now.
+  """{name: directory} of other runs, with their current steps and checksums.
 
   Raises:
     FileNotFoundError: one of them has no checkpoint.
@@ -188,7 +189,7 @@ def now(reads: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 def require_unchanged(
   run_dir: Any, record: dict[str, Any], reads: Mapping[str, str]
 ) -> None:
-  """Raises ValueError where a run that is read has changed since training."""
+  """Raises ValueError if a run that is read has changed since training."""
   known = record.get(READS, {})
   for name, found in now(reads).items():
     if known.get(name, found) != found:
@@ -199,10 +200,10 @@ def require_unchanged(
 
 
 def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
-  """The dataclass `kind` from the record of config.json.
+  """The dataclass `kind`, from the record of config.json.
 
   Raises:
-    ValueError: the record has other settings than this version's.
+    ValueError: the record's settings are not those of this version.
   """
   own = {SCRIPT, DIGEST, READS}
   found = {k: v for k, v in record.items() if k not in own}
@@ -218,14 +219,14 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all."""
+  """Writes a file atomically."""
   part = path.with_name(path.name + ".part")
   part.write_text(text)
   os.replace(part, path)
 
 
 def _record(config, script, reads):
-  """config.json: the settings and what they belong to."""
+  """The contents of config.json."""
   values = dataclasses.asdict(config)
   del values["run_dir"]
   known = {SCRIPT: scripts.name(script), DIGEST: scripts.digest(script)}

@@ -1,4 +1,4 @@
-"""Samples of a run, for whoever draws, shows or measures them."""
+"""Samples of a run, for commands, pictures and metrics."""
 
 import os
 from collections.abc import Callable
@@ -21,19 +21,19 @@ def read(
   script: str | None = None,
   **defaults: Any,
 ) -> Experiment:
-  """The experiment of a run, with other settings of sampling.
+  """The experiment of a run, with optional other sampling settings.
 
   Args:
-    run_dir: the run.
-    asked: has some of settings.SAMPLING; None keeps the run's own.
+    run_dir: the run directory.
+    asked: has some attributes of settings.SAMPLING; None keeps the run's.
     script: the file of a script outside experiments/.
-    defaults: settings that replace the run's own, where it has them and no
-      others are asked for.
+    defaults: settings that replace the run's own, if it has them and `asked`
+      has no value.
 
   Raises:
     FileNotFoundError: there is no such directory.
-    ValueError: it is no run of a known script, or of another version; settings
-      that do not go together; or it needs a run that has changed.
+    ValueError: it is not a run of a known script and this version; invalid
+      settings; or a run that it needs has changed.
   """
   record = runs.read_config(run_dir)
   module = scripts.of_run(record, run_dir, script)
@@ -42,8 +42,8 @@ def read(
   for name, value in wanted.items():
     if value is not None and not hasattr(config, name):
       raise ValueError(
-        f"{name}: expected a run that a solver samples, {run_dir} samples by"
-        " one call"
+        f"{name}: expected a run that is sampled by a solver, but {run_dir}"
+        " is sampled by one call"
       )
     if value is None and hasattr(config, name):
       wanted[name] = defaults.get(name)
@@ -56,8 +56,8 @@ def make_sampler(ex: Experiment) -> Callable:
   """(params, extras, keys [N], labels [N]) -> (states [N, T, *D] or None, data
   [N, *D]).
 
-  A sample depends on its own key alone (keys of JAX's default kind, see
-  jaxgen.keys); each device computes a share of them.
+  A sample depends only on its own key (for JAX's default kind of keys, see
+  jaxgen.keys). Each device computes an equal share.
 
   Raises:
     ValueError: the experiment has no samples.
@@ -80,17 +80,17 @@ def sampler(
 ) -> Callable:
   """(key, labels [N] or None, N) -> samples [N, *D], on the host.
 
-  Sample i depends on the key and i alone (and on label i).
+  Sample i depends only on the key, i and label i.
 
   Args:
-    ex: of `read`.
-    step: of the checkpoint; None for the latest.
-    average: which of the run's averages; None for the first.
-    chunk: number of samples computed at once, which bounds the memory.
+    ex: the experiment, from `read`.
+    step: step of the checkpoint; None for the latest.
+    average: name of one of the run's averages; None for the first.
+    chunk: number of samples computed together, which limits the memory.
 
   Raises:
     FileNotFoundError: no such checkpoint.
-    ValueError: files that do not fit the configuration; or no samples.
+    ValueError: files that do not match the configuration, or no samples.
   """
   draw = pairs(ex, step=step, average=average, chunk=chunk)
   return lambda key, labels, number: draw(key, labels, number)[1]
@@ -103,7 +103,7 @@ def pairs(
   average: str | None = None,
   chunk: int = 500,
 ) -> Callable:
-  """As `sampler`, and where each starts: (starts, samples), both [N, *D]."""
+  """As `sampler`, but returns (starts, samples), both [N, *D]."""
   compute = make_sampler(ex)
   params, extras = averages.load(ex, step, average)
   return from_params(compute, params, extras, chunk)
@@ -112,20 +112,20 @@ def pairs(
 def from_params(
   compute: Callable, params: Any, extras: Any = None, chunk: int = 500
 ) -> Callable:
-  """`pairs` of parameters that are at hand.
+  """As `pairs`, from given parameters.
 
   Args:
-    compute: of make_sampler.
+    compute: the result of make_sampler.
     params: {player: parameters}.
-    extras: what the losses carry along; None for nothing.
-    chunk: number of samples computed at once.
+    extras: extras of the losses; None for none.
+    chunk: number of samples computed together.
   """
   extras = {} if extras is None else extras
 
   def many(key, labels, number):
     size, chunks = min(chunk, number), []
     for first in range(0, number, size):
-      # One size, one compilation: what is beyond the last is dropped.
+      # All chunks have the same size, so one compilation; the surplus is cut.
       index = jnp.arange(first, first + size)
       keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
       part = None if labels is None else jnp.asarray(labels)[index % number]

@@ -1,6 +1,6 @@
-"""The scripts that runs belong to: their names, their texts, importing them.
+"""The scripts of runs: names, digests of their texts, and importing them.
 
-A script is imported only from experiments/, or where its path is given.
+A script is imported only from experiments/ or from a given path.
 """
 
 import hashlib
@@ -10,13 +10,13 @@ import pathlib
 import sys
 from typing import Any
 
-# What config.json calls them.
+# Names in config.json.
 SCRIPT, DIGEST = "experiment", "script_digest"
 HERE = pathlib.Path(__file__).parent.parent
 
 
 def warn_if_changed(path: Any, record: dict[str, Any], found: str) -> None:
-  """Prints a line where the script is not the one that the run began with."""
+  """Prints a line if the script has changed since the run began."""
   if record.get(DIGEST, found) != found:
     print(
       f"{path}: {record[SCRIPT]} has changed since this run began",
@@ -27,23 +27,22 @@ def warn_if_changed(path: Any, record: dict[str, Any], found: str) -> None:
 def of_run(
   record: dict[str, Any], run_dir: Any, path: str | None = None
 ) -> Any:
-  """The script that a run belongs to, imported.
+  """Imports the script of a run.
 
   Args:
-    record: config.json.
-    run_dir: for the error.
-    path: the script's file, which a run of a script outside experiments/ needs.
+    record: the contents of config.json.
+    run_dir: the run directory, for errors.
+    path: the script's file, required for scripts outside experiments/.
 
   Raises:
-    ValueError: config.json names no script of experiments/, and no path is
-      given; or another script than the path's.
-    OSError: the path does not exist.
+    ValueError: the script is not in experiments/ and no path is given; or the
+      path is another script.
   """
   known = str(record.get(SCRIPT))
   ours = {f"experiments.{file.stem}" for file in HERE.glob("[a-z]*.py")}
   if path is None and known not in ours:
     raise ValueError(
-      f"{run_dir}: its script {known!r} is not in experiments/; give its file,"
+      f"{run_dir}: its script {known!r} is not in experiments/; give its path,"
       " --script PATH"
     )
   file = pathlib.Path(path or HERE / f"{known.removeprefix('experiments.')}.py")
@@ -52,12 +51,12 @@ def of_run(
   warn_if_changed(run_dir, record, digest(file))
   module = importlib.import_module(known) if path is None else load(file)
   if not hasattr(module, "experiment"):
-    raise ValueError(f"{run_dir}: its script {known!r} trains nothing")
+    raise ValueError(f"{run_dir}: its script {known!r} trains no model")
   return module
 
 
 def load(file: pathlib.Path) -> Any:
-  """The module of a file, imported once a process under a name of its own."""
+  """The module of a file, imported once per process under a unique name."""
   own = f"jaxgen_script_{digest(file)}"
   if own not in sys.modules:
     spec = importlib.util.spec_from_file_location(own, file)
@@ -74,7 +73,7 @@ def load(file: pathlib.Path) -> Any:
 
 
 def name(file: str | pathlib.Path) -> str:
-  """What config.json calls a script: experiments.NAME, or its file name."""
+  """The name of a script in config.json: experiments.NAME, or the file name."""
   file = pathlib.Path(file).resolve()
   inside = file.parent == HERE.resolve()
   return f"experiments.{file.stem}" if inside else file.name

@@ -1,6 +1,6 @@
-"""What every script does with its Experiment: the state and its batches on the
-mesh, the last checkpoint, the loop with its records, sheets and snapshots, and
-the pictures and measurements at its end.
+"""Trains an Experiment: places its state and batches on the devices, resumes
+from the last checkpoint, runs the loop with its records, sheets and snapshots,
+and draws the pictures and measures at the end.
 """
 
 import functools
@@ -23,9 +23,9 @@ from jaxgen.training import checkpoint, logging, loop, sharding, state, step
 
 
 def adam(config: Any) -> optax.GradientTransformation:
-  """Adam with a warm-up, gradients clipped, as settings.Optimizer says."""
+  """Adam with a warm-up and clipped gradients, from settings.Optimizer."""
   rate, warmup = config.learning_rate, config.warmup_steps
-  # Without steps to warm up in, optax stays at the first rate for ever.
+  # For zero warm-up steps, optax would keep the first rate for ever.
   first = 0.0 if warmup else rate
   if config.schedule == "cosine":
     schedule = optax.warmup_cosine_decay_schedule(
@@ -38,16 +38,16 @@ def adam(config: Any) -> optax.GradientTransformation:
 
 
 def one_player(config: Any, loss_fn: Callable) -> tuple[step.Turn, ...]:
-  """The game of one loss (params, key, batch) -> (loss, metrics)."""
+  """The game with one loss (params, key, batch) -> (loss, metrics)."""
   return step.single(loss_fn, adam(config), averages.rules(config))
 
 
 def run(script: str, ex: Experiment) -> state.State:
-  """Trains, samples and draws; resumes the run directory if it has begun.
+  """Trains, samples and draws pictures; resumes an existing run directory.
 
   Args:
     script: the script's __file__.
-    ex: what it trains.
+    ex: the experiment.
 
   Returns:
     The state at the last step.
@@ -60,7 +60,7 @@ def run(script: str, ex: Experiment) -> state.State:
     keys.state, ex.players(keys.players), ex.turns, ex.extras(extras_key)
   )
   check(config, start, ex.turns)
-  if ex.sample is not None:  # not every solver can run on every field
+  if ex.sample is not None:  # fails early if the solver does not fit the field
     now = jax.eval_shape(start)
     sampler = samples.make_sampler(ex)
     shown = sheets.keys_and_labels(ex.data, keys.samples)
@@ -93,7 +93,7 @@ def run(script: str, ex: Experiment) -> state.State:
 
 
 def finish(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
-  """Draws the pictures and measures; returns the names of the files."""
+  """Draws the pictures and measures; returns the file names."""
   names = []
   if ex.sample is not None:
     names += sheets.common(run_dir, ex, found)
@@ -114,7 +114,7 @@ def check(
   """Validates devices, model and players before any file is written.
 
   Raises:
-    ValueError: the batch size, a name, or more steps than int32 counts.
+    ValueError: an invalid batch size or name, or more steps than int32 counts.
   """
   most = checks.MAX_COUNT // max(turn.num_steps for turn in turns)
   if config.num_steps > most:
@@ -134,12 +134,12 @@ def train(
   batch_fn: Callable[[int], Any],
   save_sheet: Callable[[pathlib.Path, state.State], object],
 ) -> state.State:
-  """Trains in a run directory, on from its last checkpoint if it has one.
+  """Trains in a run directory, from its last checkpoint if it has one.
 
   Args:
-    run_dir: of runs.open_directory.
-    ex: its settings hold num_steps, shard, keep and the periods *_every.
-    start: the state at step 0; traced.
+    run_dir: the directory, from runs.open_directory.
+    ex: the experiment; its settings include num_steps, shard, keep and *_every.
+    start: () -> the state at step 0; it is traced.
     batch_fn: step -> {player: batch}, on the host.
     save_sheet: (run_dir, state) -> None, draws small pictures.
 
@@ -147,14 +147,14 @@ def train(
     The state at the last step. metrics.jsonl and curves.png are written.
   """
   config = ex.config
-  # The mesh, and everything's place on it.
+  # The mesh, and the placement of the state.
   mesh = sharding.mesh()
   rule = choices.lookup(choices.SHARDS, config.shard, "shard")
   places = sharding.shardings(jax.eval_shape(start), mesh, rule)
   train_step = step.make_train_step(tuple(ex.turns), places)
   place = functools.partial(_place, ex.turns, mesh)
 
-  # The state that it starts from: new, or the run's last.
+  # The first state: a new one, or that of the last checkpoint.
   now = jax.jit(start, out_shardings=places)()
   checkpoints = runs.checkpoints(run_dir)
   if checkpoint.steps(checkpoints):
@@ -188,18 +188,19 @@ def train(
 
 
 def _print_start(run_dir, now):
-  """The size of every player, and the step that training starts from."""
+  """Prints the size of every player and the first step."""
   for name, player in now.players.items():
     size = sum(leaf.size for leaf in jax.tree.leaves(player.params))
     print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)
-  print(f"{run_dir}: from step {int(now.step)}", file=sys.stderr)
+  print(f"{run_dir}: training from step {int(now.step)}", file=sys.stderr)
 
 
 def _place(turns, mesh, batches):
-  """Batches on the mesh: their examples split, what has no axis of them whole.
+  """Places batches on the mesh: shards arrays along the batch axis and
+  replicates arrays without one.
 
-  Their numbers are in float32, as parameters are, with JAX_ENABLE_X64 too.
-  A turn of several inner steps has an axis of these before the examples'.
+  They are float32, as parameters are, also with JAX_ENABLE_X64. The batch axis
+  of a turn with several inner steps is the second axis.
   """
   placed = {}
   for turn in turns:

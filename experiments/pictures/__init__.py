@@ -1,1 +1,1 @@
-"""Pictures: arrays in, a PNG file out."""
+"""Pictures: functions from arrays to a PNG file."""

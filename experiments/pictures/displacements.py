@@ -1,4 +1,4 @@
-"""Transport maps on the plane: displacements and the potential they climb."""
+"""Pictures of transport maps on the plane: displacements and the potential."""
 
 import pathlib
 from collections.abc import Callable
@@ -20,15 +20,16 @@ def draw(
   real: np.ndarray,
   potential: Callable | None,
 ) -> None:
-  """Displacements of source points, over the potential that they climb where
-  the map is the gradient of one; and the mapped points on the real ones.
+  """Draws displacements of source points and, on the right, the mapped points
+  over the real points. If the map is the gradient of a potential phi, the
+  displacements are shown over the potential that they ascend:
 
     T(x) - x = grad (phi(x) - |x|^2 / 2)
 
   Args:
     path: the file.
     starts: points of the source, [N, 2].
-    ends: T of them, [N, 2].
+    ends: T(starts), [N, 2].
     real: points of the data, [M, 2].
     potential: phi, [2] -> [], or None.
   """
@@ -63,7 +64,7 @@ def draw(
 
 
 def _contours(axis, potential, starts, limit):
-  """Of phi(x) - |x|^2 / 2, at equal steps over the source's points."""
+  """Contours of phi(x) - |x|^2 / 2, equally spaced over its source values."""
   level = jax.jit(jax.vmap(lambda x: potential(x) - jnp.vdot(x, x) / 2))
   side = np.linspace(-limit, limit, 161, dtype=np.float32)
   grid = np.stack(np.meshgrid(side, side), -1)

@@ -1,4 +1,4 @@
-"""Pictures of a run: samples, a film strip from noise to data, curves."""
+"""Pictures of a run: samples, trajectories from noise to data, and curves."""
 
 import pathlib
 from typing import Any
@@ -16,7 +16,7 @@ _GAP = 1  # pixels between the images of a sheet
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-  """Images [R, C, H, W, K] in [-1, 1] as one image [., ., 3], gaps white."""
+  """Images [R, C, H, W, K] in [-1, 1] as one image [., ., 3], white gaps."""
   rows, columns, height, width, channels = images.shape
   pixels = np.clip((np.asarray(images, np.float32) + 1) / 2, 0, 1)
   pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], max(channels, 3)))
@@ -29,7 +29,7 @@ def sheet(images: np.ndarray) -> np.ndarray:
 
 
 def in_rows(images: np.ndarray, columns: int = 10) -> np.ndarray:
-  """[N, H, W, K] as [R, columns, H, W, K], what is missing white."""
+  """[N, H, W, K] as [R, columns, H, W, K]; missing images are white."""
   columns = min(columns, len(images))
   missing = np.ones((-len(images) % columns, *images.shape[1:]))
   whole = np.concatenate([images, missing])
@@ -37,7 +37,7 @@ def in_rows(images: np.ndarray, columns: int = 10) -> np.ndarray:
 
 
 def save_sheet(path: pathlib.Path, images: np.ndarray) -> None:
-  """A bare sheet of images [R, C, H, W, K], enlarged to 600 pixels or so."""
+  """Writes a sheet of images [R, C, H, W, K], enlarged to about 600 pixels."""
   pixels = sheet(images)
   scale = max(1, round(600 / pixels.shape[1]))
   plt.imsave(path, pixels.repeat(scale, 0).repeat(scale, 1))
@@ -49,7 +49,7 @@ def image_samples(
   real: np.ndarray,
   labels: list[str] | None,
 ) -> None:
-  """Samples [R, C, H, W, K] and real images beside them, one row a class."""
+  """Draws samples [R, C, H, W, K] beside real images, one row per class."""
   left, right = sheet(samples), sheet(real)
   aisle = samples.shape[3] // 2
   whole = np.concatenate([left, np.ones((len(left), aisle, 3)), right], axis=1)
@@ -75,13 +75,13 @@ def image_samples(
 def image_trajectory(
   path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
-  """A film strip: frames [R, T, H, W, K], noise at the left, data at the right.
+  """Draws trajectories [R, T, H, W, K], one per row, with data at the right.
 
   Args:
     path: the file.
-    frames: states scaled to be seen, and the final denoise last.
-    name: of what a frame is marked with, "noise ratio".
-    marks: its value at each frame but the last.
+    frames: states, scaled to be visible; the last is the final denoising.
+    name: name of the marks, such as "noise ratio".
+    marks: value at each frame except the last.
   """
   rows, columns, _, width, _ = frames.shape
   figure, axis = plt.subplots(
@@ -100,7 +100,7 @@ def image_trajectory(
 def point_samples(
   path: pathlib.Path, samples: np.ndarray, real: np.ndarray
 ) -> None:
-  """Points [N, 2] and real ones, side by side on the same axes."""
+  """Draws points [N, 2] and real points, side by side on the same axes."""
   figure, axes = plt.subplots(
     1, 2, figsize=(9, 4.9), sharex=True, sharey=True, layout="constrained"
   )
@@ -118,7 +118,7 @@ def point_samples(
 def point_trajectory(
   path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
-  """Panels of points [T, N, 2] from noise to data, each on its own scale."""
+  """Draws a panel of points for each of [T, N, 2], each on its own scale."""
   columns = len(frames)
   figure, axes = plt.subplots(
     1, columns, figsize=(2.1 * columns, 2.5), layout="constrained"
@@ -137,13 +137,13 @@ def point_trajectory(
 def point_paths(
   path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
-  """Trajectories [N, T, 2], coloured by time.
+  """Draws trajectories [N, T, 2], coloured by time.
 
   Args:
     path: the file.
-    frames: states scaled to be seen, data last.
-    name: of what a state is marked with.
-    marks: its value at each state but the last.
+    frames: states, scaled to be visible, and the data last.
+    name: name of the marks.
+    marks: value at each state except the last.
   """
   figure, axis = plt.subplots(figsize=(5.6, 4.9), layout="constrained")
   shown = frames[:200]
@@ -166,7 +166,7 @@ def point_paths(
 def straightness(
   path: pathlib.Path, states: np.ndarray, times: np.ndarray
 ) -> None:
-  """How far each step of the paths is from their straight lines, over t.
+  """Draws the deviation of the velocity from that of a straight line, over t.
 
   Args:
     path: the file.
@@ -183,7 +183,7 @@ def straightness(
   axis.set(xlabel="t, data at 0", ylim=(0, None))
   axis.set_ylabel("|velocity - line's|^2 / |line's|^2")
   axis.set_title(
-    f"energy {transport.energy(states, times):.4g}, of it not straight"
+    f"energy {transport.energy(states, times):.4g}, excess over straight"
     f" {transport.straightness(states, times):.3g}",
     fontsize=10,
   )
@@ -191,9 +191,9 @@ def straightness(
 
 
 def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
-  """Each player's loss, as logged and smoothed, and the speed, over the steps.
+  """Draws each player's loss, as logged and smoothed, and the speed, by step.
 
-  Records hold "loss", or "PLAYER/loss" for every player of a game.
+  Records contain "loss", or "PLAYER/loss" for every player of a game.
   """
   steps = np.array([record["step"] for record in records])
   seconds = np.array([record["seconds"] for record in records])

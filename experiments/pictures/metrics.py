@@ -1,4 +1,4 @@
-"""Pictures of measurements: one run's metrics, and metrics over training."""
+"""Pictures of metrics: for one run, and by training step."""
 
 import pathlib
 from typing import Any
@@ -26,7 +26,7 @@ PANELS = ("frechet", "kid", "density", "coverage", "accuracy")
 
 
 def results(path: pathlib.Path, found: quality.Result, title: str) -> None:
-  """Each metric's draws with its floor, and the samples nearest to training."""
+  """Draws each metric's values with floor and goal, and the closest samples."""
   rows = found.rows
   shown = [name for name in PANELS if rows[name]["samples"] is not None]
   images = found.pairs.ndim == 5
@@ -45,7 +45,7 @@ def results(path: pathlib.Path, found: quality.Result, title: str) -> None:
 
 
 def _metric(axis, name, row, draws):
-  """The draws of samples and Gaussian over the floor and the goal."""
+  """Draws the values of samples and Gaussian over the floor and the goal."""
   low, high = row["goal"]
   if low is not None or high is not None:
     bottom = -1e9 if low is None else low
@@ -74,7 +74,7 @@ def _metric(axis, name, row, draws):
 
 
 def _distances(axis, nearest):
-  """Part of each set within a distance of a training example."""
+  """Draws the share of each set within a distance of a training example."""
   for kind, values in nearest.items():
     part = np.arange(1, len(values) + 1) / len(values)
     axis.step(
@@ -82,7 +82,7 @@ def _distances(axis, nearest):
     )
   axis.set(
     xlabel="distance to the nearest training example",
-    ylabel="part of the set",
+    ylabel="share of the set",
     xlim=(0, None),
     ylim=(0, 1),
   )
@@ -90,25 +90,25 @@ def _distances(axis, nearest):
 
 
 def _pairs(axis, pairs):
-  """The samples nearest to a training image, above those images."""
+  """Draws the samples closest to a training image above those images."""
   axis.imshow(figures.sheet(pairs.swapaxes(0, 1)), interpolation="nearest")
   height = pairs.shape[2]
   axis.set_yticks([height / 2, 1.5 * height + 1], ["sample", "training"])
   axis.set_xticks([])
   axis.tick_params(length=0)
   axis.spines[:].set_visible(False)
-  axis.set_title("the closest pairs of all draws")
+  axis.set_title("the closest pairs of all sets")
 
 
 def over_training(
   path: pathlib.Path, steps: list[int], records: list[dict[str, Any]]
 ) -> None:
-  """A panel a metric: its mean and spread by training step, and its floor.
+  """Draws a panel per metric: mean and spread by training step, and floor.
 
   Args:
     path: the file.
-    steps: of the checkpoints.
-    records: the rows of quality.Result for each.
+    steps: steps of the checkpoints.
+    records: quality.Result.rows for each step.
   """
   shown = [name for name in NAMES if records[0][name]["samples"] is not None]
   figure, axes = plt.subplots(
@@ -125,7 +125,7 @@ def over_training(
 
 
 def _over_steps(axis, name, steps, rows):
-  """One metric by step, on the floor, the Gaussian's and the goal's lines."""
+  """Draws one metric by step, with the floor, the Gaussian and the goal."""
   mean = np.array([row["samples"] for row in rows])
   spread = np.array([row["spread"] or 0.0 for row in rows])
   axis.plot(steps, mean, "o-", markersize=3, label="samples")

@@ -1,4 +1,4 @@
-"""Which modes of a mixture on the plane generated points reach."""
+"""Pictures of the modes of a mixture that generated points cover."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ plt = figures.plt
 
 
 def shares(points: np.ndarray, mixture: Any) -> np.ndarray:
-  """The share of the points that lies within 3 std of each mode, [K].
+  """The share of the points within 3 std of each mode, [K].
 
   Args:
     points: [N, 2].
-    mixture: of isotropic Gaussians, means [K, 2] and stds [K].
+    mixture: a mixture of isotropic Gaussians, means [K, 2] and stds [K].
   """
   apart = np.linalg.norm(points[:, None] - mixture.means, axis=-1)
   nearest = apart.argmin(1)
@@ -25,12 +25,12 @@ def shares(points: np.ndarray, mixture: Any) -> np.ndarray:
 
 
 def draw(path: Any, critic_fn: Any, points: np.ndarray, mixture: Any) -> None:
-  """The share of each mode, and where the discriminator would have more.
+  """Draws the share of each mode, and the discriminator with its gradient.
 
   Args:
     path: the file.
     critic_fn: the discriminator, [2] -> [].
-    points: generated, [N, 2].
+    points: generated points, [N, 2].
     mixture: as in `shares`.
   """
   found = shares(points, mixture)

@@ -1,4 +1,4 @@
-"""A critic between two datasets, and the rays along which it falls."""
+"""Pictures of a critic between two datasets, and of its transport rays."""
 
 import pathlib
 from collections.abc import Callable
@@ -16,12 +16,12 @@ NUM_FRAMES = 8
 
 
 class HeldOut(NamedTuple):
-  """Examples that were not trained on.
+  """Held-out examples of two datasets.
 
   Attributes:
-    data, other: all of them, [N, *D] and [M, *D].
-    pairs: as many of each as the exact distance takes, other's in the order of
-      the data's that they go to, [K, *D] both.
+    data, other: all held-out examples, [N, *D] and [M, *D].
+    pairs: examples of data and of other, paired by the exact optimal transport,
+      [K, *D] each.
     lengths: |x - y| of the pairs, [K].
   """
 
@@ -32,12 +32,14 @@ class HeldOut(NamedTuple):
 
 
 def rays(critic_fn: Callable, found: HeldOut, number: int) -> np.ndarray:
-  """From other along the critic's rays, its partner's distance: [N, T, *D]."""
+  """Rays from `other` along the critic's gradient, with the pairs' lengths:
+  [N, T, *D].
+  """
   field, solver = fields.from_critic(critic_fn), samplers.euler()
   unit = np.linspace(0, 1, NUM_FRAMES, dtype=np.float32)
 
   def one(x, length):
-    key = jax.random.key(0)  # no noise is drawn
+    key = jax.random.key(0)  # not used, as the solver is deterministic
     return samplers.trajectory(solver, field, x, length * unit, key)
 
   start = np.float32(found.pairs[1][:number])
@@ -46,7 +48,7 @@ def rays(critic_fn: Callable, found: HeldOut, number: int) -> np.ndarray:
 
 
 def draw(path: pathlib.Path, critic_fn: Callable, found: HeldOut) -> None:
-  """The critic and its rays on the plane, or a film strip of images."""
+  """Draws the critic and its rays on the plane, or trajectories of images."""
   shape = found.data.shape[1:]
   if len(shape) == 3:
     states = rays(critic_fn, found, 10)
@@ -80,11 +82,11 @@ def _contours(path, critic_fn, found):
 
 
 def _along(path, critic_fn, found):
-  """In other dimensions: values on both datasets, as two histograms."""
+  """Draws histograms of the critic's values, for other dimensions."""
   values = jax.jit(jax.vmap(critic_fn))
   figure, axis = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
   for name, points in (("data", found.data), ("other", found.other)):
     axis.hist(np.asarray(values(points)), 40, alpha=0.6, label=name)
-  axis.set(xlabel="critic f", ylabel="held-out draws")
+  axis.set(xlabel="critic f", ylabel="held-out examples")
   axis.legend(frameon=False)
   figures.save(figure, path)

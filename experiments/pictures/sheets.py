@@ -1,4 +1,4 @@
-"""What is drawn of every run with samples: images or points on the plane."""
+"""Pictures of every run with samples: images, or points on the plane."""
 
 import pathlib
 
@@ -11,16 +11,16 @@ from experiments.experiment import Experiment, Trained
 from experiments.lib.datasets import Data
 from experiments.pictures import figures, vectors
 
-NUM_CLASSES = 20  # the first ones, of more
+NUM_CLASSES = 20  # largest number of classes shown
 NUM_COLUMNS = 12  # samples of each class
 NUM_REAL = 6  # real images beside them
 NUM_POINTS = 2048
 
 
 def keys_and_labels(data: Data, key: Array) -> tuple[Array, Array | None]:
-  """Keys and labels of what is shown: some of each class, or many points.
+  """Keys and labels of the samples shown: some of each class, or many points.
 
-  They are the same at every call, so that sheets show the same samples.
+  They are the same in every call, so that all sheets show the same samples.
   """
   number, labels = NUM_POINTS, None
   if data.num_classes:
@@ -34,7 +34,7 @@ def keys_and_labels(data: Data, key: Array) -> tuple[Array, Array | None]:
 
 
 def sheet(path: pathlib.Path, samples: np.ndarray, data: Data) -> None:
-  """A small picture of samples [N, *D], for watching a run."""
+  """Draws a small picture of samples [N, *D], to monitor a run."""
   if len(data.shape) == 3:
     figures.save_sheet(path, samples.reshape(-1, NUM_COLUMNS, *data.shape))
   else:
@@ -42,9 +42,9 @@ def sheet(path: pathlib.Path, samples: np.ndarray, data: Data) -> None:
 
 
 def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
-  """samples.png beside real data; where samples have states on the way, also
-  trajectory.png from noise to data; of points on the plane also paths.png, and
-  fields.png where the model is a field.
+  """Draws samples.png beside real data. If samples have states, also draws
+  trajectory.png from noise to data; for points on the plane also paths.png, and
+  fields.png if the model is a field.
 
   Returns:
     The names of the files.
@@ -75,8 +75,10 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
 
 
 def _frames(times, states, samples, number):
-  """Some of the states, scaled to be seen, and the samples last: [N, T, *D];
-  the name of the times; and the marks of all but the last.
+  """(frames, name of the times, marks of all frames but the last).
+
+  Frames [N, T, *D] are some of the states, scaled to be visible, and at last
+  the samples.
   """
   marks = np.asarray(times.marks)
   at = np.unique(np.linspace(0, len(marks) - 1, number).round()).astype(int)
@@ -88,7 +90,7 @@ def _frames(times, states, samples, number):
 def image_samples(
   run_dir: pathlib.Path, samples: np.ndarray, data: Data
 ) -> None:
-  """samples.png: samples [N, *D] beside real images."""
+  """Draws samples.png: samples [N, *D] beside real images."""
   rows = samples.reshape(-1, NUM_COLUMNS, *data.shape)
   figures.image_samples(
     run_dir / "samples.png",
@@ -106,9 +108,9 @@ def _image_trajectory(run_dir, ex, found):
 
 
 def _real(data, rows):
-  """Held-out images [rows, NUM_REAL, *D], a row a class where there are any.
+  """Held-out images [rows, NUM_REAL, *D], one row per class if there are any.
 
-  What is missing is white.
+  Missing images are white.
   """
   images, labels = data.real
   whole = np.ones((rows, NUM_REAL, *data.shape), np.float32)

@@ -1,4 +1,4 @@
-"""Vector fields on the plane: a model's beside the exact one."""
+"""Pictures of vector fields on the plane: learned and exact."""
 
 import pathlib
 
@@ -15,8 +15,8 @@ SPREADS = (
   2.0,
   0.5,
   0.1,
-)  # noise ratios of the pictures, in units of the data's
-NUM_ARROWS = 17  # a side
+)  # noise ratios of the pictures, in units of the data's standard deviation
+NUM_ARROWS = 17  # per side
 
 
 def draw(
@@ -26,7 +26,7 @@ def draw(
   shown: Times,
   states: np.ndarray,
 ) -> None:
-  """The learned estimate at three times, and the exact one.
+  """Draws the learned estimate at three times, and the exact one if known.
 
   The captions give the relative error over the states,
   sqrt(E|f - f*|^2 / E|f*|^2).
@@ -34,9 +34,9 @@ def draw(
   Args:
     path: the file.
     field: the trained model.
-    how: which estimate is drawn, and the exact field, where it is known.
-    shown: how times are called.
-    states: of samples at how.times, [N, T, 2].
+    how: the estimate to draw and, if known, the exact field.
+    shown: name and marks of the times.
+    states: states of samples at how.times, [N, T, 2].
   """
   aims = np.array(SPREADS) * how.scale
   at = [int(np.abs(np.log(how.ratios / aim)).argmin()) for aim in aims]

@@ -1,1 +1,1 @@
-"""Games and models that scripts and benchmarks share, without files."""
+"""Models and games that scripts and benchmarks share; none writes files."""

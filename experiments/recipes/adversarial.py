@@ -1,4 +1,4 @@
-"""A generator and a discriminator: their parameters, batches and schedules."""
+"""A generator and a discriminator: parameters, batches and learning rates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,17 +11,17 @@ import optax
 from experiments.lib import datasets
 from jaxgen.training import games, step
 
-WARMUP = 100  # steps, at most
+WARMUP = 100  # largest number of warm-up steps
 
 
 class Model(NamedTuple):
-  """A generator, which samples by one call, and its discriminator.
+  """A generator, which makes a sample in one call, and its discriminator.
 
   Attributes:
     generator, discriminator: Flax modules of one example.
     latent: dimension of the generator's input.
-    shape: of an example, *D.
-    num_classes: number of labels; 0 where there are none.
+    shape: shape of an example, *D.
+    num_classes: number of classes; 0 without labels.
   """
 
   generator: Any
@@ -31,7 +31,7 @@ class Model(NamedTuple):
   num_classes: int
 
   def players(self, key: jax.Array) -> dict[str, Any]:
-    """{player: parameters} that training starts from."""
+    """Initial {player: parameters}."""
     generator_key, discriminator_key = jax.random.split(key)
     label = 0 if self.num_classes else None
     z, x = jnp.zeros(self.latent), jnp.zeros(self.shape)
@@ -41,7 +41,7 @@ class Model(NamedTuple):
     }
 
   def generate(self, params: Any, key: jax.Array, label: Any) -> jax.Array:
-    """One example of a key, [*D]."""
+    """One generated example, [*D]."""
     z = jax.random.normal(key, (self.latent,))
     return self.generator.apply(params, z, label)
 
@@ -51,7 +51,7 @@ class Model(NamedTuple):
 
 
 def penalty_weights(config: Any) -> np.ndarray:
-  """The penalty's weight at each step, 0 where it is left out, [num_steps]."""
+  """The penalty's weight at each step, 0 in steps without it, [num_steps]."""
   first, last = config.penalty_weight, config.penalty_last
 
   def weight(number):
@@ -81,7 +81,7 @@ def make_batches(
 
 
 def make_optimizer(config: Any, steps: int) -> optax.GradientTransformation:
-  """Adam along a cosine of so many steps."""
+  """Adam with a warm-up and a cosine decay over a number of steps."""
   rate = config.learning_rate
   schedule = optax.warmup_cosine_decay_schedule(
     0.0, rate, min(WARMUP, steps // 10), steps, config.last_rate * rate

@@ -1,16 +1,17 @@
-"""Critics that measure W1 between two distributions, each a small game.
+"""Critics that measure W1 between two distributions; each is a small game.
 
-  kind                 what keeps the critic's slope at 1, where it bounds from
+  kind                 what bounds the critic's slope, and the kind of bound
   cones, features,
-  orthogonal, spectral its form: below (features: cones on an orthogonal net's)
+  orthogonal, spectral the network: a lower bound (features: cones on the
+                       features of an orthogonal network)
   gradient, lipschitz  a penalty: no bound
   clipping, divergence, quadratic
-                       another measure than W1
-  c_transform          the conjugate over the batch: no bound beyond the batch
-  max_min, reversed    a map that plays the conjugate (MM, MM-R): no bound
+                       measure other quantities than W1
+  c_transform          the conjugate over the batch: a bound only for the batch
+  max_min, reversed    a map that computes the conjugate (MM, MM-R): no bound
 
-A kind's RECIPE has the steps, batch and rates that it is run with, WEIGHTS
-what its penalty is multiplied by.
+RECIPES has the number of steps, the batch size and the learning rate of each
+kind, WEIGHTS the weight of its penalty.
 """
 
 import functools
@@ -32,17 +33,17 @@ relu = jax.nn.relu
 
 
 class Recipe(NamedTuple):
-  """What a kind of critic is trained with.
+  """Training settings of a kind of critic.
 
   Attributes:
-    num_steps: of the game; a map moves inner_steps times in each.
-    batch_size: draws of each law, never paired.
-    learning_rate: of every player's Adam, falling to 0 along a cosine; of
-      clipping's RMSProp, where it stays.
-    betas: of Adam.
-    inner_steps: of the map, where there is one.
-    bound: the side that the value bounds W1 from, on fresh draws: below,
-      neither side, or nothing where it measures something else.
+    num_steps: number of steps of the game; each has inner_steps map steps.
+    batch_size: number of unpaired samples of each distribution.
+    learning_rate: initial rate of each player's Adam, with a cosine decay to 0;
+      constant rate of RMSProp for clipping.
+    betas: decays of Adam's moments.
+    inner_steps: number of map steps per step, if there is a map.
+    bound: "below" if the value on new samples is a lower bound of W1, "neither
+      side" if it is no bound, "nothing" if it measures something else.
   """
 
   num_steps: int
@@ -67,10 +68,10 @@ RECIPES = {
   "max_min": Recipe(2000, inner_steps=10),
   "reversed": Recipe(2000, inner_steps=10),
 }
-FEATURES = (128, 128, 64)  # of the network that cones may look through
-# Of the cones in the first step, and over sqrt(D) in the last.
+FEATURES = (128, 128, 64)  # layer widths of the network of kind features
+# Temperature of the cones in the first step, and over sqrt(D) in the last.
 TEMPERATURES = (0.3, 0.003)
-PART = 128  # examples that `mean` takes at once
+PART = 128  # number of examples that `mean` computes together
 WEIGHTS = {"gradient": 10.0, "lipschitz": 10.0, "divergence": 2.0}
 
 
@@ -78,7 +79,7 @@ class Critic(NamedTuple):
   """A game whose critic measures W1.
 
   Attributes:
-    turns: the players, "critic" and where there is one "map".
+    turns: the players "critic" and, for some kinds, "map".
     init: (key, data [K, D], other [K, D]) -> {player: params}.
     of: params of all players -> f, [D] -> [], high on data.
   """
@@ -99,12 +100,12 @@ def make(
   """The game of a kind of critic; its batches are (data, other), [B, D] each.
 
   Args:
-    kind: of RECIPES.
-    recipe: how it is trained.
+    kind: a name of RECIPES.
+    recipe: its training settings.
     dim: D.
-    num_cones: of each of the two families.
-    cone_scales: of the draws of data that falling cones start at, and of those
-      of other that rising ones do, about their means.
+    num_cones: number of cones of each of the two families.
+    cone_scales: factors on the spread about the mean of the samples at which
+      cones start: of data for falling, of other for rising cones.
 
   Raises:
     ValueError: no such kind.
@@ -165,7 +166,7 @@ def _optimizer(kind, recipe):
 
 
 def _cones(kind, recipe, dim, num_cones, scales):
-  """Cones on the points, or on what a 1-Lipschitz network makes of them."""
+  """Cones on the points, or on their features from a 1-Lipschitz network."""
   seen_dim = FEATURES[-1] if kind == "features" else dim
   schedule = temperatures(recipe.num_steps, seen_dim)
   last = TEMPERATURES[1] * seen_dim**0.5
@@ -199,7 +200,7 @@ def _cones(kind, recipe, dim, num_cones, scales):
 
 
 def _max_min(recipe, dim, reverse):
-  """A map from other to data against a critic that is high on data, or, in
+  """A map from other to data against a critic that is high on data; or, in
   reverse, from data to other against one that is high on other.
   """
   features = (max(2 * dim, 128),) * 2
@@ -246,15 +247,15 @@ def temperatures(num_steps: int, dim: int) -> np.ndarray:
 
 
 def mean(fn: Callable, *batch: Any) -> Any:
-  """mean_i fn(x_i, y_i, ...) [], a part of the batch at a time.
+  """mean_i fn(x_i, y_i, ...), [], computed in parts of the batch.
 
-  The memory is that of PART examples, forth and back; on a CPU, where a part
-  then fits the cache, cones take a third of the time. A part has examples of
-  every device's share of the batch.
+  The memory of the forward and backward pass is that of PART examples. On a CPU
+  a part then fits in the cache, and cones take a third of the time. Each part
+  has examples of every device's share of the batch.
 
   Args:
     fn: (x, y, ...) of one example each -> [].
-    batch: arrays [B, ...]; all at once if PART does not divide B.
+    batch: arrays [B, ...]; not split if B is not a multiple of PART.
   """
   number = len(batch[0])
   size = number if number % PART else PART

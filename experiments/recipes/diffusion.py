@@ -1,8 +1,8 @@
 """A network, its Gaussian path and its sampler, from a script's settings.
 
-The recipe of experiments.edm, flow_matching and score_matching, and of the
-benchmarks that train such models: `make` looks the names up, `experiment`
-hands the pieces over.
+experiments.edm, flow_matching and score_matching use this recipe, and so do
+benchmarks. `make` builds the parts from their names, `experiment_of` builds the
+Experiment from the parts.
 """
 
 import functools
@@ -31,25 +31,26 @@ POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
 
 
 class Diffusion(NamedTuple):
-  """What the settings say, as objects.
+  """The parts that the settings name.
 
   Attributes:
-    net: a Flax module of one example.
-    input_shape: what it takes, [*D] unless `predict` widens it.
-    path, draw, prediction, weight: of training; draw is (key, shape) -> t.
-    predict: net (scaled x, conditioning) -> [*D] to predict_fn (x, t) -> what
-      `prediction` says.
+    net: a Flax module for one example.
+    input_shape: shape of its input, [*D] unless `predict` widens it.
+    path, draw, prediction, weight: parts of training; draw is (key, shape) ->
+      t.
+    predict: net, a function (scaled x, conditioning) -> [*D], -> predict_fn,
+      (x, t) -> [*D] in the units of `prediction`.
     to_field: predict_fn -> a field on sample_path.
-    sample_path, solver, times: of sampling, times [N + 1] decreasing.
+    sample_path, solver, times: parts of sampling; times [N + 1] decrease.
     start: key -> the state at times[0], [*D].
     finish: (field, state at times[-1]) -> data, [*D].
-    num_calls: network calls of one sample.
-    scales: factors that make the states comparable to look at, [N + 1].
+    num_calls: number of network calls per sample.
+    scales: factors that make the states comparable in pictures, [N + 1].
     marks: name and values [N + 1] of the times in pictures.
     scale: standard deviation of the data.
-    learned: the estimate that is learned: velocity, score ...
-    exact: the exact field on sample_path, of distributions that have one.
-    between: (latent, latent, weight []) -> latent on the way.
+    learned: name of the learned estimate, such as velocity or score.
+    exact: the exact field on sample_path, or None if it is not known.
+    between: (latent, latent, weight []) -> interpolated latent.
   """
 
   net: Any
@@ -74,16 +75,16 @@ class Diffusion(NamedTuple):
   between: Callable
 
   def init(self, key: jax.Array) -> Any:
-    """The parameters that training starts from."""
+    """Initial parameters."""
     return self.net.init(key, jnp.zeros(self.input_shape), jnp.zeros(()))
 
   def field(self, params: Any, label: Any) -> fields.Field:
-    """The trained model of one label (None: of all) as a field."""
+    """The trained model for one label (None: for all) as a field."""
     net = lambda x, c: self.net.apply(params, x, c, label)
     return self.to_field(self.predict(net))
 
   def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
-    """The states at all times [T, *D] and the data [*D] of one key."""
+    """The states at all times [T, *D] and the data [*D], for one key."""
     start_key, solver_key = jax.random.split(key)
     field = self.field(params, label)
     states = samplers.trajectory(
@@ -92,12 +93,12 @@ class Diffusion(NamedTuple):
     return states, self.finish(field, states[-1])
 
   def encode(self, params: Any, x: jax.Array, label: Any) -> jax.Array:
-    """The state at t_max over sigma, from alpha x at t_min."""
+    """The latent: the state at t_max over sigma, from alpha x at t_min."""
     alpha, sigma = self._ends()
     return self._flow(params, self.times[::-1], alpha * x, label) / sigma
 
   def decode(self, params: Any, latent: jax.Array, label: Any) -> jax.Array:
-    """The inverse of `encode`, along the same grid."""
+    """The inverse of `encode`, on the same grid."""
     alpha, sigma = self._ends()
     return self._flow(params, self.times, sigma * latent, label) / alpha
 
@@ -107,35 +108,35 @@ class Diffusion(NamedTuple):
       return path.alpha(times[-1]), path.sigma(times[0])
 
   def _flow(self, params, times, x, label):
-    key = jax.random.key(0)  # nothing is sampled with it
+    key = jax.random.key(0)  # not used, as the solver is deterministic
     field = self.field(params, label)
     return samplers.integrate(self.solver, field, x, times, key)
 
 
 def resolve(config: Any, data: datasets.Data) -> Any:
-  """The settings with sigma_data measured where it was left open.
+  """The settings, with the measured sigma_data if it was None.
 
   Raises:
-    ValueError: data that do not vary.
+    ValueError: the data do not vary.
   """
   if config.sigma_data is not None:
     return config
   std = round(data.std, 3)
   if not std > 0:
     raise ValueError(
-      f"data: expected examples that differ, got {config.data} of standard"
+      f"data: expected examples that differ, got {config.data} with standard"
       f" deviation {data.std:.3g}; give sigma_data"
     )
   return checks.replace(config, sigma_data=std)
 
 
 def make(config: Any, data: datasets.Data) -> Diffusion:
-  """Looks every name up and validates the settings.
+  """Validates the settings and builds the parts that they name.
 
   The path leads from standard noise to data.
 
   Raises:
-    ValueError: no such name, or settings that do not go together.
+    ValueError: no such name, or invalid settings.
   """
   _check(config)
   path = make_path(config, config.path, "path")
@@ -200,10 +201,10 @@ def experiment_of(
   Args:
     config: the script's settings.
     data: the dataset.
-    model: what `make` returns, as the script changed it.
+    model: the parts from `make`, possibly changed by the script.
     loss_fn: (params, key, batch) -> (loss [], metrics).
-    batches: key -> (step -> batch); None: (examples, labels) of the data.
-    more: further fields of the Experiment.
+    batches: key -> (step -> batch); None for (examples, labels) of the data.
+    more: other fields of the Experiment.
   """
   if batches is None:
     batches = lambda key: data.batches(key, config.batch_size)
@@ -212,7 +213,7 @@ def experiment_of(
     batch_fn = batches(key)
     return lambda number: {"model": batch_fn(number)}
 
-  # At its ends a path's ratio may be 0 or infinite.
+  # At the ends of a path the noise ratio may be 0 or infinite.
   ratios = np.asarray(model.sample_path.ratio(model.times)).clip(1e-9, 1e9)
   drawn = experiment.Vectors(
     model.learned, model.times, ratios, model.scale, model.exact
@@ -237,7 +238,7 @@ def experiment_of(
 
 
 def make_path(config: Any, name: str, flag: str) -> paths.Path:
-  """The path of this name, over the noise ratios of the settings."""
+  """The path with a name, for the noise ratios of the settings."""
   constructor = choices.lookup(choices.PATHS, name, flag)
   return constructor(config.ratio_min, config.ratio_max)
 
@@ -260,7 +261,7 @@ def _ends(config):
 
 
 def _draw_and_weight(config, path, prediction):
-  """How t is drawn, (key, shape) -> t, and weighted."""
+  """The sampler of t, (key, shape) -> t, and the weight."""
   draw = choices.lookup(choices.DRAWS, config.draw, "draw")
   values = _ends(config)
   ends = {name: f"path, {name}" for name in values}
@@ -282,7 +283,7 @@ def _check(config):
   checks.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
   checks.positive(config, *POSITIVE)
   checks.fraction(config, "adam_b2", "dropout")
-  # The linear path reaches every ratio, so this rejects only what none can.
+  # Every ratio exists on the linear path: this rejects only invalid ratios.
   paths.linear().ends(config.ratio_min, config.ratio_max)
   if not math.isfinite(config.level_mean):
     raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
@@ -293,7 +294,6 @@ def _check(config):
     )
   if not 0 <= config.warmup_steps < config.num_steps:
     raise ValueError(
-      "warmup_steps, num_steps: expected a warm-up of at least 0 steps that"
-      f" ends before training does, got {config.warmup_steps} of"
-      f" {config.num_steps}"
+      "warmup_steps, num_steps: expected 0 <= warmup_steps < num_steps, got"
+      f" {config.warmup_steps} and {config.num_steps}"
     )

@@ -1,7 +1,8 @@
-"""A velocity between two datasets, by the recipe of diffusion.
+"""A velocity field between two datasets, based on recipes.diffusion.
 
-t = 0 is data and t = 1 the source. Where the source is noise and there is no
-bridge, the flow is that of a Gaussian path and the recipe is diffusion's own.
+t = 0 is data and t = 1 the source. If the source is noise and there is no
+bridge, the flow is that of a Gaussian path, and the model is that of
+recipes.diffusion.
 """
 
 import math
@@ -37,9 +38,9 @@ def make_bridge(config: Any) -> flow_matching.Bridge:
 def make(
   config: Any, data: datasets.Data, source: datasets.Data
 ) -> diffusion.Diffusion:
-  """The recipe of diffusion, with a velocity between two datasets."""
+  """The model of recipes.diffusion, with a velocity between two datasets."""
   base, bridge = diffusion.make(config, data), make_bridge(config)
-  if from_noise(config):  # coupled, the flow is not known in closed form
+  if from_noise(config):  # the exact flow is not known for coupled pairs
     return base._replace(exact=None) if coupled(config) else base
   path = base.path
   spread = lambda t: jnp.sqrt(
@@ -54,7 +55,7 @@ def make(
       scaled = x / spread(t)
       if not config.interpolant:
         return speed * net(scaled, path.conditioning(t))
-      # Twice the channels in, twice out: velocity and denoiser.
+      # Twice the input and output channels: velocity and denoiser.
       both = net(jnp.concatenate([scaled, scaled], -1), path.conditioning(t))
       velocity, eta = jnp.split(both, 2, -1)
       return speed * velocity, eta
@@ -68,14 +69,14 @@ def make(
 
   shape = base.input_shape
   doubled = (*shape[:-1], 2 * shape[-1])
-  # To the ends themselves, where the velocity is finite.
+  # The grid includes the ends, where the velocity is finite.
   times = base.times.at[0].set(path.t_max).at[-1].set(path.t_min)
   solver, calls = base.solver, base.solver.num_calls(config.sample_steps)
   finish = lambda field, x: x
   if config.interpolant and config.solver == "euler_maruyama":
     solver = samplers.euler_maruyama(lambda t: config.eps * bridge(t))
     times, calls = base.times, calls + 1
-    finish = base.finish  # the mean of the data there
+    finish = base.finish  # the mean of the data given the last state
   exact = None
   if data.mixture is not None and source.mixture is not None:
     exact = interpolants.between(data.mixture, source.mixture, path, bridge)

@@ -1,13 +1,13 @@
-"""Maps of one distribution to another at the least squared distance, as games.
+"""Transport maps between distributions at minimal squared distance, as games.
 
   kind       how the map is learned
   semi_dual  grad phi of a smooth potential, conjugates by Newton's method
   max_min    a network that pays |x - T(x)|^2 / 2 against a potential
-  makkuva    the same game of two convex potentials, T = grad psi
-  w2gn       grad phi of two convex potentials, inverse to one another
+  makkuva    the same game with two convex potentials, T = grad psi
+  w2gn       grad phi of two convex potentials with inverse gradients
   entropic   the conditional mean of the entropic plan, from two potentials
 
-A kind's RECIPE has the steps, batch and rates that it is run with.
+RECIPES has the number of steps, the batch size and the rates of each kind.
 """
 
 import functools
@@ -26,15 +26,15 @@ from jaxgen.training import ema, step
 
 
 class Recipe(NamedTuple):
-  """What a kind of map is trained with.
+  """Training settings of a kind of map.
 
   Attributes:
-    num_steps: of the game; a map moves inner_steps times in each.
-    batch_size: draws of each law, never paired.
-    learning_rate: of Adam, falling to a hundredth along a cosine.
+    num_steps: number of steps of the game; each has inner_steps map steps.
+    batch_size: number of unpaired samples of each distribution.
+    learning_rate: initial rate of Adam, with a cosine decay to a hundredth.
     features: widths of the hidden layers.
-    decay: of the average that is used, where no others are asked for.
-    inner_steps: of the map's player, where the potential is another.
+    decay: decay of the default average.
+    inner_steps: number of map steps per step, if the map is another player.
   """
 
   num_steps: int
@@ -52,7 +52,7 @@ RECIPES = {
   "w2gn": Recipe(3000, 512, 1e-2, (64, 64, 64)),
   "entropic": Recipe(2000, 512, 3e-3, (128, 128)),
 }
-# Whose map is a player of its own.
+# Kinds whose map is a separate player.
 GAMES = [name for name, recipe in RECIPES.items() if recipe.inner_steps > 1]
 NEWTON_STEPS = 4
 NEGATIVITY = 0.1  # weight of makkuva's penalty on psi
@@ -62,11 +62,12 @@ class MapGame(NamedTuple):
   """A game that learns a map.
 
   Attributes:
-    turns: the players; batches are (source [B, *D], target [B, *D]).
+    turns: the turns of the players; batches are (source [B, *D], target [B,
+      *D]).
     init: (key, x [*D]) -> {player: params}.
     of: params of the map's player -> T, [*D] -> [*D].
-    player: which one that is.
-    potential: params of the same -> phi, [*D] -> [], where T is grad phi.
+    player: name of the map's player.
+    potential: params of the map's player -> phi, [*D] -> [], if T is grad phi.
   """
 
   turns: tuple[step.Turn, ...]
@@ -92,11 +93,12 @@ def make(
   """The game of a kind of map.
 
   Args:
-    kind: of RECIPES.
-    recipe: how it is trained.
+    kind: a name of RECIPES.
+    recipe: its training settings.
     dim: D.
-    epsilon: of the entropic plan, in the units of |x - y|^2.
-    averages: of the map's player, by name; None: "mean", of the recipe's decay.
+    epsilon: regularisation of the entropic plan, in units of |x - y|^2.
+    averages: averages of the map's player, by name; None for "mean", with the
+      recipe's decay.
 
   Raises:
     ValueError: no such kind.
@@ -120,7 +122,7 @@ def make(
 
 
 def _turn(player, recipe, loss, *, inner=1, project=None):
-  """A turn of Adam."""
+  """A turn with Adam."""
   steps = inner * recipe.num_steps
   rate = optax.cosine_decay_schedule(recipe.learning_rate, steps, 0.01)
 

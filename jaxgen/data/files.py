@@ -54,7 +54,7 @@ def load_npz(
   for name in arrays:
     beside = name.replace("labels", "images")
     if beside not in arrays:
-      raise ValueError(f"{path}: expected an array {beside} beside {name}")
+      raise ValueError(f"{path}: expected an array {beside} as well as {name}")
   if whole:
     parts = {"train": (arrays["images"], arrays.get("labels"))}
   else:
@@ -105,7 +105,7 @@ def _arrays(path, known):
   with pathlib.Path(path).open("rb") as file:
     try:
       archive = np.load(file, allow_pickle=False)
-    except Exception:  # of many types, none of which names the file's format
+    except Exception:  # NumPy raises many types, none of which names the format
       archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
       raise ValueError(
@@ -126,7 +126,7 @@ def _arrays(path, known):
 def _array(archive, name, path):
   try:
     array = archive[name]
-  except Exception as error:  # from zipfile, zlib, tokenize, NumPy ...
+  except Exception as error:  # zipfile, NumPy ... raise many
     cause = faults.cause(error)
     raise ValueError(f"{path}: array {name} is not readable: {cause}") from None
   if not isinstance(array, np.ndarray):

@@ -80,8 +80,8 @@ def _parts(folder):
   found = dict(zip(parts, entries, strict=True))
   if None in found or len(found) < len(parts) or "train" not in found:
     raise ValueError(
-      f"{folder}: expected the sub-folder train, and perhaps validation and"
-      " test, alone, or none of these names, got"
+      f"{folder}: expected only the sub-folder train and perhaps validation"
+      " and test, or none of these names, got"
       f" {faults.listed([entry.name for entry in entries])}"
     )
   if _pictures(folder):
@@ -110,7 +110,7 @@ def _classes(folder):
   found = {entry.name: _pictures(entry) for entry in entries}
   for entry in entries:
     if deeper := _folders(entry):
-      raise ValueError(f"{entry}: expected images alone, got {deeper[0]}")
+      raise ValueError(f"{entry}: expected only images, got {deeper[0]}")
   found = found or {None: flat}
   for name, files in found.items():
     if not files:
@@ -130,7 +130,7 @@ def _checked_shards(found, folder):
       ffhq = re.fullmatch(r"\d{5}", file.stem) and name == f"{file.stem[:2]}000"
       if not (re.fullmatch(r"\d{5}", name) and (edm or ffhq)):
         raise ValueError(
-          f"{file}: expected shards, 00000/img00000000.png say, as another"
+          f"{file}: expected a shard such as 00000/img00000000.png, as another"
           " folder is named by five digits; give classes other names"
         )
   _require_no_labels(folder / "dataset.json")
@@ -150,7 +150,7 @@ def _require_no_labels(path):
   if labels is not None:
     raise ValueError(
       f"{path}: labels in a file are not read; move the images into one"
-      " sub-folder a class, or remove this file to train without labels"
+      " sub-folder per class, or remove this file to train without labels"
     )
 
 

@@ -211,7 +211,7 @@ def checked_labels(
   """Validates labels as `checked` does, for a known number of images."""
   if labels.shape != (size,):
     raise ValueError(
-      f"{where}: labels: expected [{size}], one an image, got shape"
+      f"{where}: labels: expected [{size}], one per image, got shape"
       f" {list(labels.shape)}"
     )
   if not np.issubdtype(labels.dtype, np.integer):
@@ -229,7 +229,7 @@ def checked_labels(
     missing = np.argmax(found != np.arange(len(found)))
     raise ValueError(
       f"{where}: labels: expected every class of 0 to {high}, got no {missing};"
-      " number the classes that occur from 0 on"
+      " number the existing classes from 0"
     )
   return labels.astype(np.int32)
 

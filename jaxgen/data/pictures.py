@@ -46,7 +46,7 @@ def read(files: Sequence[pathlib.Path]) -> UInt8[np.ndarray, "N H W C"]:
       (h, w), (height, width) = levels.shape[:2], pixels[0].shape[:2]
       raise ValueError(
         f"{file}: expected {width} x {height} pixels as {files[0]}, got"
-        f" {w} x {h}; images of one size only"
+        f" {w} x {h}; all images must have one size"
       )
     pixels.append(levels)
   if any(levels.ndim == 3 for levels in pixels):
@@ -63,11 +63,11 @@ def _levels(file):
   if image.format == "PNG" and image.n_frames > 1:
     fault = f"an animation of {image.n_frames} frames; keep one"
   elif image.format == "PNG" and _depth(data) == 16:
-    fault = "16 bits a channel; convert it to 8"
+    fault = "16 bits per channel; convert it to 8"
   elif image.has_transparency_data:
     image = _opaque(image, _depth(data))
     if image is None:
-      fault = "transparent pixels; put it on a background"
+      fault = "transparent pixels; replace them by a background"
   elif image.mode not in ("1", "L", "P", "RGB"):
     fault = f"Pillow's mode {image.mode}; convert it"
   if fault:
@@ -89,7 +89,7 @@ def _opened(data, file):
     ImageOps.exif_transpose(image, in_place=True)
   except Image.UnidentifiedImageError:
     cause = "neither PNG nor JPEG, or cut off in its header"
-  except Exception as error:  # of a dozen types, depending on the damage
+  except Exception as error:  # Pillow raises a dozen types
     cause = faults.cause(error)
   else:
     return image

@@ -129,11 +129,11 @@ def _builder(name, data_dir):
   with _quiet():
     try:
       return tfds.builder(name, data_dir=directory)
-    except Exception as error:  # of five types, each with a page-long message
+    except Exception as error:  # one of five types, with a page-long message
       raise ValueError(
-        f"tfds:{name}: no such set, or damaged"
-        f" ({faults.cause(error).rstrip('.')}); names are at"
-        " tensorflow.org/datasets/catalog, or of folders in the data_dir"
+        f"tfds:{name}: no such dataset, or damaged"
+        f" ({faults.cause(error).rstrip('.')}); known names are"
+        " those of tensorflow.org/datasets/catalog and of folders in data_dir"
       ) from None
 
 
@@ -149,12 +149,12 @@ def _rows(builder, where, part):
     if prepared:
       if not isinstance(error, NotImplementedError):
         raise ValueError(f"{where}: {faults.cause(error)}") from None
-      fault = f"{builder.data_path} is in no format of random access"
+      fault = f"{builder.data_path} has no format with random access"
   name = where.removeprefix("tfds:")
   raise ValueError(
-    f"{where}: {fault}; once, where TensorFlow and a network are, run tfds"
-    f" build {name} --file_format=array_record --data_dir=DIR, then give it"
-    " as --data-dir DIR"
+    f"{where}: {fault}; once, on a machine with TensorFlow and a network, run"
+    f" tfds build {name} --file_format=array_record --data_dir=DIR, then set"
+    " --data-dir DIR"
   )
 
 
@@ -204,10 +204,10 @@ def _source(rows, where, classes, memory_limit):
 def _example(rows, row, where):
   try:
     return rows[int(row)]
-  except Exception as error:  # from array_record, Pillow, OpenCV ...
+  except Exception as error:  # array_record, Pillow ... raise many
     cause = faults.cause(error).partition(" <")[0]  # drops the repr of bytes
     raise ValueError(
-      f"{where}: example {row} is not readable ({cause}); prepare the set again"
+      f"{where}: example {row} is not readable ({cause}); prepare it again"
     ) from None
 
 

@@ -293,4 +293,4 @@ def _noisy_curve(arcs, top_speed, noise, scale, shift):
 def _check_positive(**values):
   for name, value in values.items():
     if not value > 0:
-      raise ValueError(f"{name}: expected positive, got {value}")
+      raise ValueError(f"{name}: expected a positive number, got {value}")

@@ -106,7 +106,7 @@ def swapped(pair: Pair) -> Pair:
     ValueError: the pair has a map, whose inverse is unknown.
   """
   if pair.transport is not None:
-    raise ValueError("pair: expected one of the distance |x - y|, got a map")
+    raise ValueError("pair: expected one for the cost |x - y|, got one for W2")
   return pair._replace(
     sample=lambda key: pair.sample(key)[::-1],
     potential=lambda x: -pair.potential(x),

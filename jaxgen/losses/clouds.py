@@ -173,7 +173,7 @@ def sliced_wasserstein(
   _check(x, y)
   if not num_directions >= 1:
     raise ValueError(
-      f"num_directions: expected 1 at least, got {num_directions}"
+      f"num_directions: expected at least 1, got {num_directions}"
     )
   x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
   middle = jax.lax.stop_gradient(x.mean(0))[None]
@@ -220,8 +220,8 @@ def energy_distance(
 def _check(x, y):
   if x.shape[1:] != y.shape[1:] or not len(x) or not len(y):
     raise ValueError(
-      "y: expected points of x's shape, one at least of each; got x"
-      f" {list(x.shape)} and y {list(y.shape)}"
+      "y: expected points of the same shape as in x, at least one of each, got"
+      f" x {list(x.shape)} and y {list(y.shape)}"
     )
 
 
@@ -231,7 +231,7 @@ def _weights(name, weights, x):
     return jnp.full(len(x), 1 / len(x), x.dtype)
   if weights.shape != x.shape[:1]:
     raise ValueError(
-      f"{name}: expected one weight of each of {len(x)} points, got shape"
+      f"{name}: expected one weight for each of {len(x)} points, got shape"
       f" {list(weights.shape)}"
     )
   if not isinstance(weights, jax.core.Tracer):
@@ -250,7 +250,7 @@ def _pairs(cost, x, y):
 
 def _limits(epsilon, threshold, max_iterations):
   if not epsilon > 0:
-    raise ValueError(f"epsilon: expected positive, got {epsilon}")
+    raise ValueError(f"epsilon: expected a positive number, got {epsilon}")
   if max_iterations < 1:
     raise ValueError(
       f"max_iterations: expected at least 1, got {max_iterations}"

@@ -34,14 +34,17 @@ def between(
   threshold: float,
   max_iterations: int,
 ) -> tuple[Float[Array, "N"], Float[Array, "M"]]:
-  """Potentials of two clouds: u and v in turn, with overrelaxation 1.5.
+  """Entropic potentials u and v of two clouds.
+
+  Updates u and v alternately, with overrelaxation 1.5.
 
   Args:
-    cost: c, of every pair.
+    cost: the cost c of every pair.
     a: weights of the rows, with sum one.
     b: weights of the columns, with sum one.
     epsilon: regularisation, positive.
-    threshold: stop when the row marginals' error, sum_i |p_i - a_i|, is below.
+    threshold: stop when the error of the row marginals, sum_i |p_i - a_i|, is
+      below this value.
     max_iterations: limit on the number of iterations.
 
   Returns:

@@ -91,7 +91,7 @@ def weak_mover(
   Reference: Korotin et al. 2023, arXiv:2201.12220, eq. 6 and 15.
   """
   if len(noise) < 2:
-    raise ValueError(f"noise: expected two draws at least, got {len(noise)}")
+    raise ValueError(f"noise: expected at least 2 samples, got {len(noise)}")
   if not diversity >= 0:
     raise ValueError(f"diversity: expected at least 0, got {diversity}")
   moved = jax.vmap(lambda z: _moved(lambda x: transport_fn(x, z), x))(noise)
@@ -143,7 +143,9 @@ def non_minimax(
   Reference: Korotin et al. 2021, arXiv:1909.13082, eq. 12.
   """
   if not cycle_weight > 0:
-    raise ValueError(f"cycle_weight: expected positive, got {cycle_weight}")
+    raise ValueError(
+      f"cycle_weight: expected a positive number, got {cycle_weight}"
+    )
   costs.require_alike(x=x, y=y)
   back_fn = jax.grad(lambda y: costs.value(conjugate_fn, y))
   forth_fn = jax.grad(lambda x: costs.value(potential_fn, x))
@@ -279,8 +281,8 @@ def _require_points(**clouds):
     not x.ndim == y.ndim == 2 or x.shape[1] != y.shape[1] or not x.size * y.size
   ):
     raise ValueError(
-      f"{first}, {second}: expected points of one dimension D, one of each at"
-      f" least, got {list(x.shape)} and {list(y.shape)}"
+      f"{first}, {second}: expected points of the same dimension D, at least"
+      f" one of each, got {list(x.shape)} and {list(y.shape)}"
     )
 
 

@@ -62,7 +62,7 @@ def clip_weights(params: PyTree, bound: float) -> PyTree:
   Reference: Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1 (bound .01).
   """
   if not bound > 0:
-    raise ValueError(f"bound: expected positive, got {bound}")
+    raise ValueError(f"bound: expected a positive number, got {bound}")
   return jax.tree.map(lambda p: jnp.clip(p, -bound, bound), params)
 
 
@@ -161,10 +161,10 @@ def quadratic(
   Reference: Su 2018, arXiv:1811.07296, eq. 22.
   """
   if not scale > 0:
-    raise ValueError(f"scale: expected positive, got {scale}")
+    raise ValueError(f"scale: expected a positive number, got {scale}")
   gain = -dual(critic_fn, data, generated)
   apart = jnp.mean(jnp.abs(data - generated))
-  # Where data = generated, T is 0, and so is the loss.
+  # If data = generated, T is 0, and so is the loss.
   return -gain + gain**2 / (2 * scale * jnp.where(apart > 0, apart, 1.0))
 
 
@@ -205,7 +205,7 @@ def semi_dual(
     )
   if not len(data) or not len(generated):
     raise ValueError(
-      f"data, generated: expected clouds of one point at least, got {len(data)}"
+      f"data, generated: expected clouds of at least one point, got {len(data)}"
       f" and {len(generated)}"
     )
   values = jax.vmap(lambda x: costs.value(critic_fn, x))(data)
@@ -276,19 +276,19 @@ def regularised(
 
 
 def entropic_density(slack: Float[Array, ""], epsilon: float):
-  """The plan's density in `entropic`: exp(s / epsilon)."""
+  """The plan's density in `entropic`: exp(s / epsilon), for the slack s."""
   return jnp.exp(slack / epsilon)
 
 
 def regularised_density(slack: Float[Array, ""], epsilon: float):
-  """The plan's density in `regularised`: max(s, 0) / (2 epsilon)."""
+  """The plan's density in `regularised`: max(s, 0) / (2 epsilon), slack s."""
   return jax.nn.relu(slack) / (2 * epsilon)
 
 
 def _slack(first_fn, second_fn, x, y, cost, epsilon):
   """(u(x) + v(y), u(x) + v(y) - c(x, y)) for one pair."""
   if not epsilon > 0:
-    raise ValueError(f"epsilon: expected positive, got {epsilon}")
+    raise ValueError(f"epsilon: expected a positive number, got {epsilon}")
   costs.require_alike(x=x, y=y)
   sums = costs.value(first_fn, x) + costs.value(second_fn, y)
   return sums, sums - cost(x, y)

@@ -36,7 +36,7 @@ def fit(
     labels: its classes, [N], at least two different ones.
 
   Returns:
-    The two functions of a set of images.
+    The functions `features` and `predict` of the trained classifier.
 
   Raises:
     ValueError: there are fewer than two classes, or not one label per image.

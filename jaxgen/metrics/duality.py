@@ -110,7 +110,7 @@ def _solve(objective, **programme):
     objective, method="highs", options=options, **programme
   )
   if not found.success:
-    raise RuntimeError(f"HiGHS did not solve the programme: {found.message}")
+    raise RuntimeError(f"HiGHS: linear program not solved: {found.message}")
   return found.x
 
 
@@ -118,7 +118,7 @@ def _check(cost, a, b):
   cost, a, b = (np.asarray(x, np.float64) for x in (cost, a, b))
   if cost.ndim != 2 or not cost.size or not np.isfinite(cost).all():
     raise ValueError(
-      "cost: expected a matrix [N, M] of finite values, one at least, got shape"
+      "cost: expected a matrix [N, M] of finite values, at least one, got shape"
       f" {list(cost.shape)}"
     )
   for name, weights, number in (("a", a, len(cost)), ("b", b, cost.shape[1])):

@@ -21,12 +21,12 @@ def wasserstein(
 ) -> float:
   """The exact 2-Wasserstein distance of two clouds.
 
-  Two clouds sampled from one distribution have a positive distance that depends
-  on N; it is the baseline for comparisons.
+  Two clouds sampled from the same distribution have a positive distance that
+  depends on N; compare other distances with it.
 
   Args:
-    x: [N, *D].
-    y: [N, *D], of the same size.
+    x: the points of one cloud, [N, *D].
+    y: the points of the other, [N, *D].
 
   Returns:
     W2, in the points' units.
@@ -133,7 +133,7 @@ def _check(states, times):
   states, times = (np.asarray(a, np.float64) for a in (states, times))
   if states.ndim < 3 or times.shape != states.shape[1:2] or len(times) < 2:
     raise ValueError(
-      "times: expected one of each of two or more states [N, T, *D], got times"
-      f" {list(times.shape)} and states {list(states.shape)}"
+      "times: expected one for each of at least two states [N, T, *D], got"
+      f" times {list(times.shape)} and states {list(states.shape)}"
     )
   return states.reshape(*states.shape[:2], -1), times

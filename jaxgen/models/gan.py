@@ -118,7 +118,7 @@ def trunk(h, features):
   """Hidden layers, [K] -> [features[-1]]; call it in a compact method."""
   if min(features, default=0) < 1:
     raise ValueError(
-      f"features: expected one width at least, each >= 1, got {features}"
+      f"features: expected at least one width, each >= 1, got {features}"
     )
   init = nn.initializers.he_normal()
   for i, width in enumerate(features):

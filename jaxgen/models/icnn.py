@@ -62,7 +62,9 @@ class ICNN(nn.Module):
     if min(self.features, default=0) < 1:
       raise ValueError(f"features: expected widths >= 1, got {self.features}")
     if not self.sharpness > 0:
-      raise ValueError(f"sharpness: expected positive, got {self.sharpness}")
+      raise ValueError(
+        f"sharpness: expected a positive number, got {self.sharpness}"
+      )
     if not self.strength >= 0:
       raise ValueError(f"strength: expected at least 0, got {self.strength}")
 
@@ -106,7 +108,7 @@ def _require(params):
   leaves = jax.tree_util.tree_leaves_with_path(params)
   found = [p for path, p in leaves if _is_convex(path)]
   if not found:
-    raise ValueError("params: expected those of an ICNN, got none of its U")
+    raise ValueError("params: expected parameters of an ICNN, got none named U")
   return found
 
 

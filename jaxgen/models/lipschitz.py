@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Numeric
 
-_SQUARINGS = 8  # of the Gram matrix: its 256th power
-_ITERATIONS = 12  # of Bjorck's method
+_SQUARINGS = 8  # squarings of the Gram matrix: its 256th power
+_ITERATIONS = 12  # iterations of Bjorck's method
 _FEW = 8  # dimensions up to which distances are sums of squared differences
 
 
@@ -192,8 +192,8 @@ def init_cones(high: Float[Array, "..."], low: Float[Array, "..."]) -> Cones:
   flat = high.ndim == low.ndim == 2
   if not flat or high.shape[1] != low.shape[1] or not high.size or not low.size:
     raise ValueError(
-      "low: expected points [L, D] of high's dimension, one of each at least,"
-      f" got {list(high.shape)} and {list(low.shape)}"
+      "low: expected points [L, D] of the same dimension as high, at least one"
+      f" of each, got {list(low.shape)} and high {list(high.shape)}"
     )
   zeros = lambda x: jnp.zeros(len(x), x.dtype)
   return Cones(high, zeros(high), low, zeros(low), jnp.zeros((), high.dtype))

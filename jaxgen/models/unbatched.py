@@ -31,7 +31,7 @@ def unbatched(apply: Callable) -> Callable:
   def single(params: Any, x, t, *args, **kwargs):
     if isinstance(params, Mapping) and "batch_stats" in params:
       raise ValueError(
-        "params: expected no batch_stats, which would see batches of one; "
+        "params: expected no batch_stats, as they would use batches of one; "
         "call the batch-first model directly"
       )
     rest = [lead(value) for value in args]

@@ -36,7 +36,7 @@ from jaxgen import fields
 from jaxgen.samplers import driver, exponential, ode
 
 HISTORY = 3  # earlier steps, enough for the memory of a method of order four
-SUBSTEPS = 4  # of the reference, between two candidates
+SUBSTEPS = 4  # steps of the reference between two candidates
 
 
 class Reference(NamedTuple):

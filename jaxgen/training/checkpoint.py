@@ -228,7 +228,7 @@ def _find(directory, step):
   """The directory of a checkpoint, and its step."""
   there = steps(directory)
   if not there:
-    raise FileNotFoundError(f"{directory}: no checkpoint here")
+    raise FileNotFoundError(f"{directory}: has no checkpoint")
   step = there[-1] if step is None else step
   path = _absolute(directory) / str(step)
   if step not in there:

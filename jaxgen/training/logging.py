@@ -81,7 +81,7 @@ def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no metrics here")
+    raise FileNotFoundError(f"{path}: no such metrics file")
   *lines, _ = path.read_text().split("\n")  # no incomplete line
   records = []
   for number, line in enumerate(lines, 1):

@@ -104,7 +104,7 @@ def run(
     with saver as save:
       events = _Events(num_steps, log_every, save_every, save, log, hooks)
       state = _train(train_step, state, batch_fn, start, events, received)
-    if received:  # during the last step or save
+    if received:  # the signal came during the last step or save
       raise Interrupted(num_steps, received[0])
   return state
 
@@ -222,5 +222,5 @@ def _check(start, num_steps, log_every, save_every, hooks):
       raise ValueError(f"{name}: expected at least 1 step, got {every}")
   if start > num_steps:
     raise ValueError(
-      f"num_steps: expected at least the {start} done, got {num_steps}"
+      f"num_steps: expected at least the {start} steps done, got {num_steps}"
     )

@@ -76,7 +76,7 @@ def init(
   missing = sorted(by_player.keys() - params.keys())
   if missing:
     raise ValueError(
-      f"params: expected those of every player in turns, missing {missing}"
+      f"params: expected parameters of every player in turns, missing {missing}"
     )
 
   def build(params, extras):

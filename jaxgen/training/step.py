@@ -188,7 +188,7 @@ def _play(turn, state, count, key, batch, shardings):
 def _check_turns(turns):
   names = [turn.player for turn in turns]
   if not names or len(set(names)) < len(names):
-    raise ValueError(f"turns: expected one turn a player, got {names}")
+    raise ValueError(f"turns: expected one turn per player, got {names}")
   for turn in turns:
     if turn.num_steps < 1:
       raise ValueError(

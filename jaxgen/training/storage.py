@@ -35,7 +35,7 @@ def attempt(call: Callable[[], T], to_error: Callable[[str], Exception]) -> T:
     else:
       sys.unraisablehook = hook
       return value
-    gc.collect()  # now, since failed tasks report when they are collected
+    gc.collect()  # now, because failed tasks report when they are collected
     raise to_error(reason)
 
 

@@ -71,10 +71,10 @@ def test_an_archive_may_bring_its_own_split(tmp_path):
       {f"x{i}": LABELS for i in range(2500)},
       "got x0, x1, x2, x3, x4 and 2495 more$",
     ),
-    ({"labels": LABELS}, "expected an array images beside labels$"),
+    ({"labels": LABELS}, "expected an array images as well as labels$"),
     (
       {"train_images": PIXELS, "test_labels": LABELS},
-      "expected an array test_images beside test_labels$",
+      "expected an array test_images as well as test_labels$",
     ),
     ({"images": PIXELS, "train_labels": LABELS}, "and so on, got both: "),
     ({"train_images": PIXELS, "labels": LABELS}, "and so on, got both: "),

@@ -143,7 +143,7 @@ U8 = np.zeros((4, 2, 2, 1), np.uint8)
     (
       U8,
       np.zeros(3, int),
-      r"labels: expected \[4\], one an image.*\[3\]",
+      r"labels: expected \[4\], one per image.*\[3\]",
     ),
     (U8, np.zeros(4), "labels: expected integers 0, 1, ..., got float64"),
     (U8, np.array(list("abca")), "labels: expected integers"),

@@ -111,7 +111,7 @@ def test_conditional_sees_the_labels():
     12,
     couple,
   )
-  with pytest.raises(ValueError, match="condition: expected one of each"):
+  with pytest.raises(ValueError, match="condition: expected one value"):
     unlabelled(0)
 
 

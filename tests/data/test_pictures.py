@@ -95,7 +95,7 @@ def test_every_depth_and_palette_is_exact(tmp_path, data, expected):
     (png(8, 2, [b"abc"], tRNS=b"\0a\0b\0c"), "transparent"),
     (png(8, 4, [b"a\xffb\xfe"]), "transparent"),
     (png(8, 6, [b"abc\0"]), "transparent"),
-    (png(16, 0, [b"abcd"]), "16 bits a channel; convert it to 8"),
+    (png(16, 0, [b"abcd"]), "16 bits per channel; convert it to 8"),
     (png(16, 0, [b"abcd"], tRNS=b"ab"), "16 bits"),
     (png(16, 2, [b"abcdef"]), "16 bits"),
     (png(16, 4, [b"abcd"]), "16 bits"),
@@ -204,10 +204,10 @@ NO_IMAGE = r"not a readable image \(neither PNG nor JPEG, or cut off in its"
     (flipped, r"not a readable image \(broken"),
     (animated, "8-bit gray or RGB, got an animation of 2 frames; keep one"),
     (as_format("JPEG", "CMYK"), "8-bit gray or RGB, got Pillow's mode CMYK"),
-    (as_format("PNG", "I;16"), "8-bit gray or RGB, got 16 bits a channel"),
+    (as_format("PNG", "I;16"), "8-bit gray or RGB, got 16 bits per channel"),
     (
       lambda path: Image.new("L", (5, 4)).save(path),
-      r"expected 4 x 5 pixels as .*0.png, got 5 x 4; images of one size only",
+      r"expected 4 x 5 pixels as .*0.png, got 5 x 4; all images must",
     ),
   ],
 )

@@ -137,8 +137,8 @@ def test_what_cannot_be_decoded_is_one_line(data_dir):
   file = io.BytesIO()
   Image.fromarray(pixels_of(1)[0]).save(file, "PNG")
   messages = {
-    "validation": r"not readable \(image file is truncated\); prepare the set",
-    "test": r"not readable \(cannot identify image file\); prepare the set",
+    "validation": r"not readable \(image file is truncated\); prepare it again",
+    "test": r"not readable \(cannot identify image file\); prepare it again",
   }
   given = zip(messages, (file.getvalue()[:-40], b"<html>"), strict=True)
   splits = {part: [(io.BytesIO(data), 0)] for part, data in given}
@@ -214,13 +214,13 @@ def offline(monkeypatch):
     ("mnist:3.0.1", r"tfds:mnist:3.0.1: not prepared \(no .*mnist/3.0.1\)"),
     (
       "cifar11",
-      r"tfds:cifar11: no such set, or damaged \(Dataset cifar11 not found\)",
+      r"tfds:cifar11: no such dataset, .* \(Dataset cifar11 not found\)",
     ),
-    ("digits:2.0.0", r"no such set, or damaged \(Dataset digits not found\)"),
-    ("cifar10:9.9.9", r"no such set.*version 9.9.9, only: 3.0.2"),
+    ("digits:2.0.0", r"no such dataset, .* \(Dataset digits not found\)"),
+    ("cifar10:9.9.9", r"no such dataset.*version 9.9.9, only: 3.0.2"),
     (
       "two words",
-      r"no such set, or damaged \(Parsing builder name string two words fail",
+      r"no such dataset.* \(Parsing builder name string two words fail",
     ),
     ("imdb_reviews", "expected a feature named image, got text, label"),
   ],
@@ -252,7 +252,7 @@ def test_a_format_without_random_access_is_refused(data_dir, tmp_path):
       path.write_text(path.read_text().replace("array_record", "tfrecord"))
     else:
       path.rename(str(path).replace("array_record", "tfrecord"))
-  with pytest.raises(ValueError, match="in no format of random access; once,"):
+  with pytest.raises(ValueError, match="no format with random access; once,"):
     tfds.load("digits", tmp_path)
 
 

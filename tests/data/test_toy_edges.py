@@ -87,7 +87,7 @@ def test_curves_without_noise_are_their_curves(make, residual):
   for bad in (-1e-3, math.nan):
     refused("noise: expected zero or more", make, bad)
   for bad in (0.0, -1.0):
-    refused("scale: expected positive", make, 0.1, scale=bad)
+    refused("scale: expected a positive number", make, 0.1, scale=bad)
 
 
 def test_a_ring_of_any_size():
@@ -98,7 +98,7 @@ def test_a_ring_of_any_size():
   assert np.abs(angle - np.rint(angle)).max() < 0.15
   assert len(np.unique(np.rint(angle) % 8)) == 8
   for settings in (dict(radius=0.0), dict(radius=-1.0), dict(std=0.0)):
-    refused("expected positive", toy.eight_gaussians, **settings)
+    refused("expected a positive number", toy.eight_gaussians, **settings)
 
 
 def test_batches_of_one():

@@ -96,7 +96,7 @@ def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
   before = (tmp_path / "config.json").read_bytes()
   arguments = ["toy", "--seed", "3", "--run-dir", tmp_path]
   code, printed = _exit(monkeypatch, capsys, _edm, arguments)
-  assert code == 2 and "(seed 0 -> 3); give another" in printed
+  assert code == 2 and "(seed 0 -> 3); choose another" in printed
   assert len(printed.strip().splitlines()) == 1
   assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
   assert (tmp_path / "config.json").read_bytes() == before

@@ -110,7 +110,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(
 
 def test_another_configuration_is_rejected(unbroken):
   script, name, directory, before = unbroken
-  message = r"another configuration \(keep 2 -> 3, seed 0 -> 5\); give another"
+  message = r"another configuration \(keep 2 -> 3, seed 0 -> 5\); choose"
   with pytest.raises(ValueError, match=message) as caught:
     script.module.run(scripts.small(name, directory, seed=5, keep=3))
   said = str(caught.value)

@@ -76,7 +76,7 @@ def test_without_the_file_one_line_says_what_to_do(mine, monkeypatch, capsys):
     printed = "".join(capsys.readouterr())
     assert caught.value.code == 2 and len(printed.splitlines()) == 1
     assert "'mine.py' is not in experiments/" in printed
-    assert "give its file, --script PATH" in printed
+    assert "give its path, --script PATH" in printed
   for other in (edm.__file__, script.with_name("none.py")):
     with pytest.raises((ValueError, OSError), match=r"mine\.py|none\.py"):
       sample.run(str(run_dir), sample.Config(number=3, script=str(other)))

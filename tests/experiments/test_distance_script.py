@@ -147,7 +147,7 @@ def test_the_error_is_that_of_the_draws_dependent_or_not():
   [
     ("below", r"^W1\(a, b\) >= 2 \+- 0.1 "),
     ("neither side", r"^W1\(a, b\) about 2 "),
-    ("nothing", r"^divergence\(a, b\), another measure than W1: 2 "),
+    ("nothing", r"^divergence\(a, b\), which is not W1: 2 "),
   ],
 )
 def test_the_line_says_what_was_measured(bound, said):

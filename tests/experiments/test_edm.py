@@ -85,7 +85,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
     ({"ratio_min": 2.0, "ratio_max": 1.0}, "expected 0 < ratio_min"),
     ({"label_dropout": 1.5}, "label_dropout: expected 0 to 1, got 1.5"),
     ({"dropout": 1.5}, "dropout: expected"),
-    ({"warmup_steps": 6}, "^warmup_steps, num_steps: .* got 6 of 6"),
+    ({"warmup_steps": 6}, "^warmup_steps, num_steps: .* got 6 and 6"),
     ({"solver": "churn", "churn": -1.0}, "churn: expected"),
     ({"width": 0}, "^width: expected at least 1"),
   ],

@@ -115,7 +115,7 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
       )
   error = np.abs(found.decoded - found.examples)
   line = capsys.readouterr().err.splitlines()[-1]
-  assert f"5 examples, decoded to {error.max():.1e} at most" in line
+  assert f"5 examples, decoding error {error.max():.1e} at most" in line
   assert f"{np.sqrt(np.mean(error**2)):.1e} RMS" in line
   stored = np.load(tmp_path / "encoded.npz")
   assert set(stored.files) == set(encode.Encoded._fields)
@@ -194,13 +194,13 @@ def test_solvers_are_those_that_draw_nothing_and_run_up():
   "change, message",
   [
     ({"number": 1}, "number: expected at least 2, got 1"),
-    ({"number": 181}, "number: expected at most 180, which are held out"),
+    ({"number": 181}, "number: expected at most 180, the number of held-out"),
     ({"between": 1}, "between: expected at least 2, got 1"),
     ({"steps": 0}, "steps: expected at least 1, got 0"),
     ({"name": "../up"}, "name: expected a bare file name"),
     ({"solver": "typo"}, "solver: expected one of"),
-    ({"solver": "churn"}, r"no noise and runs both ways \(euler.*got 'churn'"),
-    ({"solver": "euler_maruyama"}, "no noise .* got 'euler_maruyama'"),
+    ({"solver": "churn"}, r"deterministic solver \(euler.*got 'churn'"),
+    ({"solver": "euler_maruyama"}, "deterministic .* got 'euler_maruyama'"),
     ({"grid": "typo"}, "grid: expected one of"),
     ({"average": "0.5"}, "average: expected 0.999"),
   ],
@@ -218,7 +218,7 @@ def test_bad_settings_are_refused(images, change, message):
   [
     (["missing"], "missing: no such run directory"),
     (["."], "not a run directory"),
-    ([".", "--solver", "ancestral"], "expected one that draws no noise"),
+    ([".", "--solver", "ancestral"], "expected a deterministic solver"),
     ([], "required"),
   ],
 )

@@ -169,17 +169,17 @@ def test_from_noise_any_solver_samples_and_labels_stay_with_their_images():
   [
     (dict(source="digits"), r"^source, data: expected examples \[2\]"),
     (dict(source="mons"), "source: expected one of"),
-    (dict(coupling="conditional"), "^coupling, data: expected labels"),
+    (dict(coupling="conditional"), "^coupling, data: expected data with"),
     (dict(coupling="entropic"), "^coupling, bridge: expected brownian"),
     (dict(coupling="nearest"), "coupling: expected one of"),
     (dict(bridge="brown", bridge_std=1.0), "bridge: expected one of"),
-    (dict(bridge="constant"), "^bridge_std, bridge: expected 0 with none"),
-    (dict(bridge_std=0.1), "^bridge_std, bridge: expected 0 with none"),
+    (dict(bridge="constant"), "^bridge_std, bridge: expected 0 for none"),
+    (dict(bridge_std=0.1), "^bridge_std, bridge: expected 0 for none"),
     (dict(interpolant=True), "^interpolant, bridge: expected a bridge"),
     (dict(reflow="runs/a"), "^coupling, reflow: expected independent"),
     (
       dict(solver="ancestral"),
-      "^solver, source, .*: expected a solver",
+      "^solver, source, .*: expected a deterministic",
     ),
     (
       dict(source="gaussian", solver="churn"),

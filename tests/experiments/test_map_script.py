@@ -155,13 +155,13 @@ def test_a_known_map_is_found(tmp_path, monkeypatch):
   [
     (dict(source="digits:0"), r"^source, data: expected examples \[2\]"),
     (dict(source="mons"), "source: expected one of"),
-    (dict(data="digits", source="digits"), "data: expected none with labels"),
+    (dict(data="digits", source="digits"), "data: expected a dataset without"),
     (dict(method="semidual"), "method: expected one of"),
     (dict(epsilon=0.0), "epsilon: expected a positive"),
     (dict(epsilon=-1.0), "epsilon: expected a positive"),
     (dict(features=(8, 0)), "features: expected widths"),
     (dict(features=()), "features: expected widths"),
-    (dict(inner_steps=3), "^inner_steps, method: expected 1 but for max_min"),
+    (dict(inner_steps=3), "^inner_steps, method: expected 1 for methods"),
     (dict(method="max_min", inner_steps=0), "inner_steps: expected at least"),
   ],
 )

@@ -184,7 +184,7 @@ def test_points_are_their_own_features():
 @pytest.mark.parametrize("relabel", [lambda labels: None, np.zeros_like])
 def test_images_without_two_classes_need_features(relabel):
   data = _data(relabel, 0 if relabel(np.zeros(1)) is None else 1)
-  with pytest.raises(ValueError, match="features: the classifier needs labels"):
+  with pytest.raises(ValueError, match="features: expected module:function"):
     quality.reference(data, "test")
   with pytest.raises(ValueError, match=r"features: expected \[300, K\]"):
     quality.reference(data, "test", features=lambda x: x)

@@ -137,7 +137,7 @@ def test_a_run_belongs_to_the_runs_that_it_reads(tmp_path):
 def test_a_command_is_no_script_of_runs(tmp_path):
   for name in ("sample", "settings", "experiment"):
     record = {"experiment": f"experiments.{name}"}
-    with pytest.raises(ValueError, match="trains nothing"):
+    with pytest.raises(ValueError, match="trains no model"):
       scripts.of_run(record, tmp_path)
 
 

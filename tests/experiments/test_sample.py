@@ -144,7 +144,7 @@ def test_bad_settings_are_refused(images, change, message):
 
 
 def test_a_label_of_a_model_without_labels_is_refused(points):
-  with pytest.raises(ValueError, match="label: expected none"):
+  with pytest.raises(ValueError, match="label: expected None"):
     _run(points, label=3)
 
 
@@ -161,7 +161,7 @@ def test_another_directory_is_refused(tmp_path):
 
 def test_a_run_without_a_checkpoint_is_refused(points, tmp_path):
   shutil.copy(points / "config.json", tmp_path)
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+  with pytest.raises(FileNotFoundError, match="has no checkpoint"):
     _run(tmp_path)
   assert _names(tmp_path) == {"config.json"}
 

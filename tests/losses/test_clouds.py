@@ -272,17 +272,17 @@ def test_bad_input():
   for call in calls:
     for bad in (x[:, :1], x[:0], x[..., None]):
       for pair in ((x, bad), (bad, x)):
-        with pytest.raises(ValueError, match="y: expected points of x's shape"):
+        with pytest.raises(ValueError, match="y: expected points of the same"):
           call(*pair)
   with pytest.raises(ValueError, match="key: expected a typed key"):
     clouds.sliced_wasserstein(jax.random.PRNGKey(0), x, x, 5)
-  with pytest.raises(ValueError, match="num_directions: expected 1 at least"):
+  with pytest.raises(ValueError, match="num_directions: expected at least 1"):
     clouds.sliced_wasserstein(key, x, x, 0)
   with pytest.raises(ValueError, match="max_iterations: expected at least 1"):
     clouds.entropic(x, x, epsilon=0.5, max_iterations=0)
   for loss in (clouds.entropic, clouds.sinkhorn_divergence):
     for bad in (0.0, -1.0, float("nan")):
-      with pytest.raises(ValueError, match="epsilon: expected positive, got"):
+      with pytest.raises(ValueError, match="epsilon: expected a positive"):
         loss(x, x, epsilon=bad)
     for bad in ([0.5, 0.5, 0.5, 0.5], [1.5, -0.5, 0, 0], [np.nan, 1, 0, 0]):
       for name in "ab":

@@ -140,7 +140,7 @@ def test_a_cycle_weight_of_less_than_one():
   # f(x) - f(2 y), and .5 |4 y - y|^2.
   np.testing.assert_allclose(call(0.5), 5 - 1 + 0.5 * 2.25, rtol=1e-6)
   for bad in (0.0, -0.5):
-    refused("cycle_weight: expected positive", call, bad)
+    refused("cycle_weight: expected a positive number", call, bad)
 
 
 def test_settings_beyond_their_edges():

@@ -284,10 +284,10 @@ def test_bad_input():
   ):
     with pytest.raises(ValueError, match="potential: expected a scalar"):
       call()
-  with pytest.raises(ValueError, match="noise: expected two draws at least"):
+  with pytest.raises(ValueError, match="noise: expected at least 2 samples"):
     weak(potential, drawn, noise[:1])
   for bad in (-0.1, float("nan")):
     with pytest.raises(ValueError, match="diversity: expected at least 0"):
       weak(potential, drawn, noise, bad)
-    with pytest.raises(ValueError, match="cycle_weight: expected positive"):
+    with pytest.raises(ValueError, match="cycle_weight: expected a positive"):
       two(x, x, bad)

@@ -186,7 +186,7 @@ def test_clip_weights_is_the_projection():
   found = wasserstein.clip_weights(params, 0.01)
   truth = {"a": np.float32([-0.01, 0.005]), "b": (np.float32([[0.01]]),)}
   trees.assert_close(found, truth)
-  with pytest.raises(ValueError, match="bound: expected positive, got 0"):
+  with pytest.raises(ValueError, match="bound: expected a positive"):
     wasserstein.clip_weights(params, 0.0)
 
 
@@ -287,14 +287,14 @@ def test_bad_input():
     wasserstein.between(x, x[:2], jnp.float32(0.5))
   for loss in two:
     for bad in (0.0, -1.0, float("nan")):
-      with pytest.raises(ValueError, match="epsilon: expected positive, got"):
+      with pytest.raises(ValueError, match="epsilon: expected a positive"):
         loss(critic, critic, x, x, cost=costs.square, epsilon=bad)
-  with pytest.raises(ValueError, match="scale: expected positive, got -1"):
+  with pytest.raises(ValueError, match="scale: expected a positive"):
     wasserstein.quadratic(critic, x, 2 * x, -1.0)
   semi_dual = lambda f, x, y: wasserstein.semi_dual(f, x, y, cost=costs.square)
   cloud = jnp.ones((4, 3))
   with pytest.raises(ValueError, match=r"generated: expected points \[3\]"):
     semi_dual(critic, cloud, cloud[:, :2])
   for x, y in ((cloud[:0], cloud), (cloud, cloud[:0])):
-    with pytest.raises(ValueError, match="expected clouds of one point"):
+    with pytest.raises(ValueError, match="expected clouds of at least one"):
       semi_dual(critic, x, y)

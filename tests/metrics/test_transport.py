@@ -137,7 +137,7 @@ def test_bad_input():
     (states, np.ones((3, 1))),
   ):
     for metric in (transport.energy, transport.straightness):
-      with pytest.raises(ValueError, match="times: expected one of each"):
+      with pytest.raises(ValueError, match="times: expected one for each"):
         metric(bad, times)
   for metric, least in (
     (transport.unexplained_variance, 2),

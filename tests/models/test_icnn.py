@@ -163,7 +163,7 @@ def test_jit_and_vmap_are_a_loop(params):
   [
     (dict(features=()), "features: expected widths >= 1"),
     (dict(features=(4, 0)), "features: expected widths >= 1"),
-    (dict(sharpness=0.0), "sharpness: expected positive"),
+    (dict(sharpness=0.0), "sharpness: expected a positive number"),
     (dict(strength=-1.0), "strength: expected at least 0"),
   ],
 )
@@ -174,5 +174,5 @@ def test_bad_settings_are_one_line(settings, message):
 
 @pytest.mark.parametrize("function", [icnn.nonnegative, icnn.negativity])
 def test_parameters_of_another_network_raise(function):
-  with pytest.raises(ValueError, match=r"^params: expected those of an ICNN"):
+  with pytest.raises(ValueError, match=r"^params: expected parameters of"):
     function({"params": {"kernel": jnp.ones(2)}})

@@ -171,7 +171,7 @@ def test_nothing_there(tmp_path):
     if name == "empty":
       (tmp_path / name).mkdir()
     assert checkpoint.steps(tmp_path / name) == []
-    with pytest.raises(FileNotFoundError, match=f"{name}: no checkpoint here"):
+    with pytest.raises(FileNotFoundError, match=f"{name}: has no checkpoint"):
       checkpoint.restore(tmp_path / name, _state())
   assert not (tmp_path / "absent").exists()
 

@@ -32,7 +32,7 @@ def test_extras_come_back_alone(tmp_path):
     trees.assert_equal(read, _state(at=at).extras)
   with pytest.raises(ValueError, match=r"mean: expected .*, found bfloat16"):
     checkpoint.restore_extras(tmp_path, {"mean": jnp.zeros(())})
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+  with pytest.raises(FileNotFoundError, match="has no checkpoint"):
     checkpoint.restore_extras(tmp_path / "none", like)
 
 
@@ -46,5 +46,5 @@ def test_equal_states_alone_have_equal_digests(tmp_path):
   _save(tmp_path / "0", _state(at=2))
   assert checkpoint.digest(tmp_path / "0") == digests[2]
   assert checkpoint.digest(tmp_path / "0", step=1) == digests[0]
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+  with pytest.raises(FileNotFoundError, match="has no checkpoint"):
     checkpoint.digest(tmp_path / "none")

@@ -42,7 +42,7 @@ def test_a_resumed_run_cuts_the_file_back(tmp_path):
 
 def test_bad_files(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  with pytest.raises(FileNotFoundError, match="no metrics here"):
+  with pytest.raises(FileNotFoundError, match="no such metrics file"):
     logging.read(path)
   for line in ("loss: 3", "[1]", '{"loss": 2}'):
     path.write_text(line + '\n{"step": 2}\n')

@@ -288,7 +288,7 @@ def test_other_threads_leave_signals_alone():
     ({"log_every": 0}, "log_every: expected at least 1 step, got 0"),
     ({"save_every": 0}, "save_every: expected"),
     ({"hooks": [(1, print), (0, print)]}, r"hooks\[1\]: expected"),
-    ({"num_steps": -1}, "num_steps: expected at least the 0 done, got -1"),
+    ({"num_steps": -1}, "num_steps: expected at least the 0 steps done, got"),
   ],
 )
 def test_bad_settings(tmp_path, settings, match):

@@ -226,9 +226,9 @@ def test_bad_batches_and_games():
   with pytest.raises(ValueError, match=r"num_steps = 5, got shape \(4,\)"):
     batches = {"x": jnp.zeros(()), "y": np.ones(4, "f")}
     step.make_train_step(turns)(now, batches)
-  with pytest.raises(ValueError, match="one turn a player, got \\[\\]"):
+  with pytest.raises(ValueError, match="one turn per player, got \\[\\]"):
     step.make_train_step(())
-  with pytest.raises(ValueError, match="one turn a player"):
+  with pytest.raises(ValueError, match="one turn per player"):
     step.make_train_step((turns[0], turns[0]))
   with pytest.raises(ValueError, match=r"y: expected num_steps .* got 0"):
     step.make_train_step(_saddle(num_steps=0))
