@@ -290,5 +290,5 @@ def test_bad_input():
         match = f"{name}: expected weights of at least 0 that sum to one"
         with pytest.raises(ValueError, match=match):
           loss(x, x, epsilon=0.5, **weights)
-    with pytest.raises(ValueError, match="b: expected one weight of each of 4"):
+    with pytest.raises(ValueError, match="b: expected one weight for each"):
       loss(x, x, epsilon=0.5, b=jnp.ones(1))
