@@ -111,13 +111,7 @@ def test_weighted_losses_are_equal_after_reweight(path):
 
     moved = predictions.reweight(weight, path, predictions.data, prediction)
     return denoising.denoising(
-      predict_fn,
-      data,
-      noise,
-      t,
-      path=path,
-      prediction=prediction,
-      weight=moved,
+      predict_fn, data, noise, t, path=path, prediction=prediction, weight=moved
     )
 
   @jax.jit

@@ -8,13 +8,7 @@ from scipy import integrate, special, stats
 from jaxgen import paths
 from jaxgen.data import oracles
 
-PATHS = (
-  paths.edm,
-  paths.vp,
-  paths.cosine,
-  paths.linear,
-  paths.trigonometric,
-)
+PATHS = (paths.edm, paths.vp, paths.cosine, paths.linear, paths.trigonometric)
 RATIOS = (0.002, 0.05, 1.0, 7.0, 80.0)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from jaxgen import couplings
 from jaxgen.data import loaders, pairs
+from tests import expect
 
 SIZE, POOL = 4, 3
 
@@ -111,8 +112,7 @@ def test_conditional_sees_the_labels():
     12,
     couple,
   )
-  with pytest.raises(ValueError, match="condition: expected one of each"):
-    unlabelled(0)
+  expect.error("condition: expected one of each", unlabelled, 0)
 
 
 def test_in_the_thread_of_prefetch():
@@ -124,8 +124,7 @@ def test_in_the_thread_of_prefetch():
 
 
 def test_what_does_not_fit_is_refused():
-  with pytest.raises(ValueError, match="data: expected 15 examples in a pool"):
-    batches(batch_size=5)(0)
+  expect.error("data: expected 15 examples in a pool", batches(batch_size=5), 0)
   short = pairs.batches(
     lambda number: examples(number)[:2],
     lambda number: examples(number)[2][:11],
@@ -134,10 +133,8 @@ def test_what_does_not_fit_is_refused():
     by_exact,
     POOL,
   )
-  with pytest.raises(ValueError, match=r"source: expected 12 .*; got 11"):
-    short(0)
+  expect.error(r"source: expected 12 .*; got 11", short, 0)
   for bad in (dict(batch_size=0), dict(num_batches=0), dict(batch_size=-4)):
-    with pytest.raises(ValueError, match="expected at least 1"):
-      batches(**bad)
+    expect.error("expected at least 1", batches, **bad)
   with pytest.raises(ValueError, match="key: expected a typed key"):
     pairs.batches(examples, examples, jax.random.PRNGKey(0), SIZE)

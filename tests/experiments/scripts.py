@@ -76,11 +76,7 @@ SCRIPTS = {
   "flow": Script(
     flow_matching,
     flow_matching.Config(
-      "",
-      source="moons",
-      coupling="exact",
-      coupled_batches=2,
-      **PLANE,
+      "", source="moons", coupling="exact", coupled_batches=2, **PLANE
     ),
     (*PICTURES, "straightness.png"),
   ),

@@ -52,12 +52,7 @@ CASES = [
   # Settings that do not fit together: any of them may be the one given.
   ("edm", "toy", dict(model="unet"), "model, data"),
   ("edm", "toy", dict(flip=True), "flip, data"),
-  (
-    "edm",
-    "toy",
-    dict(path="vp", ratio_max=1e9),
-    "path, ratio_min, ratio_max",
-  ),
+  ("edm", "toy", dict(path="vp", ratio_max=1e9), "path, ratio_min, ratio_max"),
   (
     "edm",
     "toy",
@@ -68,12 +63,7 @@ CASES = [
   ("edm", "smoke", dict(multipliers=(1,)), "attention, multipliers, data"),
   ("edm", "smoke", dict(multipliers=(1,) * 5), "multipliers, data"),
   ("edm", "digits-dit", dict(patch=3), "patch, data"),
-  (
-    "edm",
-    "photos",
-    dict(image_size=30),
-    "multipliers, data, image_size",
-  ),
+  ("edm", "photos", dict(image_size=30), "multipliers, data, image_size"),
   (
     "flow_matching",
     "pair",
@@ -115,10 +105,7 @@ def test_an_error_names_the_setting(
 @pytest.mark.parametrize("kind", [ValueError, OSError, FileNotFoundError])
 def test_naming(kind):
   def says(said, owner=None, **names):
-    with (
-      pytest.raises(kind) as caught,
-      checks.naming(TOY, owner, **names),
-    ):
+    with pytest.raises(kind) as caught, checks.naming(TOY, owner, **names):
       raise kind(said)
     assert type(caught.value) is kind
     return str(caught.value)

@@ -66,14 +66,8 @@ def _edm():
     (["toy", "--batch-size", "0"], "--batch-size: expected at least 1"),
     (["toy", "--dropout", "2"], "--dropout: expected 0 to below 1, got 2.0"),
     (["toy", "--seed", 2**63], "--seed: expected 0 to 4294967295"),
-    (
-      ["toy", "--num-steps", 10**11],
-      "--num-steps: expected at most 21474",
-    ),
-    (
-      ["toy", "--sample-steps", 10**12],
-      "--sample-steps: expected at most 21",
-    ),
+    (["toy", "--num-steps", 10**11], "--num-steps: expected at most 21474"),
+    (["toy", "--sample-steps", 10**12], "--sample-steps: expected at most 21"),
     (["toy", "--batch-size", 10**12], "--batch-size: expected at most 2147483"),
   ],
 )
@@ -108,10 +102,7 @@ def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
     (["missing"], "missing: no such run directory"),
     (["."], "not a run directory"),
     ([".", "--number", "0"], "--number: expected at least 1, got 0"),
-    (
-      [".", "--number", 10**12],
-      "--number: expected at most 2147483647",
-    ),
+    ([".", "--number", 10**12], "--number: expected at most 2147483647"),
     ([".", "--seed", -1], "--seed: expected 0 to 4294967295"),
     ([".", "--solver", "heum"], "heum"),
     ([".", "--numer", "3"], "numer"),

@@ -177,18 +177,9 @@ def test_from_noise_any_solver_samples_and_labels_stay_with_their_images():
     (dict(bridge_std=0.1), "^bridge_std, bridge: expected 0 with none"),
     (dict(interpolant=True), "^interpolant, bridge: expected a bridge"),
     (dict(reflow="runs/a"), "^coupling, reflow: expected independent"),
-    (
-      dict(solver="ancestral"),
-      "^solver, source, .*: expected a solver",
-    ),
-    (
-      dict(source="gaussian", solver="churn"),
-      "^solver, source, .*: expected",
-    ),
-    (
-      dict(sample_path="linear"),
-      "^sample_path, source, bridge: expected",
-    ),
+    (dict(solver="ancestral"), "^solver, source, .*: expected a solver"),
+    (dict(source="gaussian", solver="churn"), "^solver, source, .*: expected"),
+    (dict(sample_path="linear"), "^sample_path, source, bridge: expected"),
     (dict(coupled_batches=0), "coupled_batches: expected at least 1"),
     (dict(path="edm"), "path: expected one of linear, trigonometric, got"),
     (dict(prediction="noise"), "^prediction: expected one of velocity, got"),

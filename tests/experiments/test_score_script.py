@@ -93,14 +93,8 @@ def test_calls_are_counted():
   "changes, match",
   [
     (dict(loss="slice"), "loss: expected one of denoising, explicit"),
-    (
-      dict(loss="explicit", data="pinwheel"),
-      "^loss, data: expected data",
-    ),
-    (
-      dict(energy=True),
-      "^prediction, energy: expected score .* got edm",
-    ),
+    (dict(loss="explicit", data="pinwheel"), "^loss, data: expected data"),
+    (dict(energy=True), "^prediction, energy: expected score .* got edm"),
     (dict(corrections=0), "^corrections: expected at least 1, got 0"),
     (dict(snr=0.0), "^snr: expected a positive number, got 0.0"),
   ],

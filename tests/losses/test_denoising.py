@@ -94,10 +94,7 @@ def test_values_and_gradients_are_finite_in_float32(path):
       levels.elbo_weight(path, levels.logit_normal_density(path)),
       predictions.data,
     ),
-    (
-      levels.elbo_weight(path, levels.uniform_density(path)),
-      predictions.data,
-    ),
+    (levels.elbo_weight(path, levels.uniform_density(path)), predictions.data),
   )
   data, noise = map(jnp.asarray, arrays(5))
 
@@ -144,13 +141,7 @@ def test_gradient_is_that_of_the_square(name):
   def loss(theta):
     predict_fn = lambda x_t, t: theta * jnp.ones_like(x_t)
     return denoising.denoising(
-      predict_fn,
-      data,
-      noise,
-      0.4,
-      path=path,
-      prediction=row,
-      weight=weight,
+      predict_fn, data, noise, 0.4, path=path, prediction=row, weight=weight
     )
 
   a, b = (float(value) for value in row(path, 0.4))

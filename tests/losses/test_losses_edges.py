@@ -50,10 +50,7 @@ def by_hand():
       (0 + 0 + 4 + 1 + 4 + 4) / 6,
     ),
     # 2 (1 + 1 + 4) / 3 - 0 - 2 (2 + 3 + 5) / 9.
-    energy=(
-      clouds.energy_distance(line(1.0), line(0.0, 2.0, 5.0)),
-      4 - 20 / 9,
-    ),
+    energy=(clouds.energy_distance(line(1.0), line(0.0, 2.0, 5.0)), 4 - 20 / 9),
     # T(x, z) = x + z for z = 0 and 1: c 0 and 2, f .75 and 1.75; variance 2.
     weak=(
       transport.weak_mover(

@@ -7,6 +7,7 @@ from scipy.spatial import distance
 
 from jaxgen import couplings
 from jaxgen.metrics import duality
+from tests import expect
 
 
 def problem(n, m, metric="sqeuclidean", seed=0):
@@ -105,13 +106,9 @@ def test_bad_input(solve):
   for bad in (cost[0], cost[:0], np.where(cost > cost.min(), cost, np.nan)):
     with pytest.raises(ValueError, match=r"cost: expected a matrix \[N, M\]"):
       solve(bad, a[: len(bad)], b)
-  with pytest.raises(ValueError, match="a: expected 3 weights, got shape"):
-    solve(cost, a[:2], b)
-  with pytest.raises(ValueError, match="b: expected 2 weights, got shape"):
-    solve(cost, a, b[:, None])
+  expect.error("a: expected 3 weights, got shape", solve, cost, a[:2], b)
+  expect.error("b: expected 2 weights, got shape", solve, cost, a, b[:, None])
   for bad in ([0.4, 0.4], [1.2, -0.2], [np.nan, 1]):
     match = "b: expected weights of at least 0 that sum to one, got the sum"
-    with pytest.raises(ValueError, match=match):
-      solve(cost, a, np.array(bad))
-  with pytest.raises(ValueError, match="a: expected weights of at least 0"):
-    solve(cost, 2 * a, b)
+    expect.error(match, solve, cost, a, np.array(bad))
+  expect.error("a: expected weights of at least 0", solve, cost, 2 * a, b)

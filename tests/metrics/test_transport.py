@@ -5,6 +5,7 @@ import pytest
 from scipy import optimize
 
 from jaxgen.metrics import transport
+from tests import expect
 
 
 @pytest.mark.parametrize("shape", [(2,), (64,), (4, 4, 1)])
@@ -123,12 +124,9 @@ def test_cosine_of_fields_turned_by_angles():
 def test_bad_input():
   x = np.ones((4, 2))
   for y in (np.ones((4, 3)), np.ones((3, 2))):
-    with pytest.raises(ValueError, match="source: expected as many"):
-      transport.wasserstein(x, y)
-  with pytest.raises(ValueError, match="source: expected as many"):
-    transport.wasserstein(x[:0], x[:0])
-  with pytest.raises(ValueError, match="expected finite values"):
-    transport.wasserstein(x, np.nan * x)
+    expect.error("source: expected as many", transport.wasserstein, x, y)
+  expect.error("source: expected as many", transport.wasserstein, x[:0], x[:0])
+  expect.error("expected finite values", transport.wasserstein, x, np.nan * x)
   states = np.ones((4, 3, 2))
   for bad, times in (
     (states, np.arange(2.0)),
@@ -137,17 +135,14 @@ def test_bad_input():
     (states, np.ones((3, 1))),
   ):
     for metric in (transport.energy, transport.straightness):
-      with pytest.raises(ValueError, match="times: expected one of each"):
-        metric(bad, times)
+      expect.error("times: expected one of each", metric, bad, times)
   for metric, least in (
     (transport.unexplained_variance, 2),
     (transport.cosine, 1),
   ):
     match = f"truth: expected the same {least} or more"
     for bad in (x[:0], x[: least - 1], x[0]):
-      with pytest.raises(ValueError, match=match):
-        metric(bad, bad)
-    with pytest.raises(ValueError, match=match):
-      metric(x, x[:, :1])
+      expect.error(match, metric, bad, bad)
+    expect.error(match, metric, x, x[:, :1])
   with pytest.raises(ValueError, match="truth: expected points that differ"):
     transport.unexplained_variance(0 * x, x)

@@ -21,6 +21,7 @@ from jaxgen.models import (
   unbatched,
   unet,
 )
+from tests import expect
 
 
 def shapes_of(net, shape, *args):
@@ -64,8 +65,7 @@ def test_the_smallest_transformers(settings, shape, label):
   ],
 )
 def test_transformers_that_do_not_fit(settings, shape, name):
-  with pytest.raises(ValueError, match=f"^{name}: expected"):
-    shapes_of(dit.DiT(**settings), shape, 0.5)
+  expect.error(f"^{name}: expected", shapes_of, dit.DiT(**settings), shape, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,7 @@ def test_labels_of_games(num_classes):
   for label in (0, num_classes - 1):
     assert shapes_of(net, (3,), label)[0] == (2,)
   for label in (-1, num_classes, None):
-    with pytest.raises(ValueError, match=r"^label: expected 0 to"):
-      shapes_of(net, (3,), label)
+    expect.error(r"^label: expected 0 to", shapes_of, net, (3,), label)
 
 
 def test_two_features_of_a_time_and_frequencies():
@@ -172,8 +171,7 @@ def test_two_features_of_a_time_and_frequencies():
   truth = [*np.sin(angles), *np.cos(angles)]
   np.testing.assert_allclose(found, truth, rtol=1e-6)
   for dim in (1, 3, -2):
-    with pytest.raises(ValueError, match=r"^dim: expected"):
-      layers.time_embedding(0.3, dim)
+    expect.error(r"^dim: expected", layers.time_embedding, 0.3, dim)
   for top in (0.99, float("inf"), float("nan")):
     with pytest.raises(ValueError, match=r"^max_frequency: expected"):
       layers.time_embedding(0.3, 4, top)
@@ -189,8 +187,7 @@ def test_groups_and_heads_of_one_channel():
     (layers.Attention(0), "num_heads"),
     (layers.Attention(2), "num_heads"),
   ):
-    with pytest.raises(ValueError, match=f"^{name}: expected"):
-      shapes_of(net, (4, 3))
+    expect.error(f"^{name}: expected", shapes_of, net, (4, 3))
   for heads in (1, 3):
     assert shapes_of(layers.Attention(heads, 3), (4, 3))[0] == (4, 3)
 

@@ -146,11 +146,7 @@ def test_num_calls_is_the_number_of_evaluations(name):
   @jax.jit
   def run(x, key):
     return samplers.integrate(
-      SOLVERS[name],
-      fields.Field(counted, PATH),
-      x,
-      jnp.asarray(_times()),
-      key,
+      SOLVERS[name], fields.Field(counted, PATH), x, jnp.asarray(_times()), key
     )
 
   run(X[0], jax.random.key(0)).block_until_ready()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxgen import fields, predictions, samplers
+from tests import expect
 from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("linear")
@@ -24,9 +25,7 @@ def _run(solver=None, field=None, x=None, times=None, key=None):
 
 
 def _fails(pattern, **arguments):
-  with pytest.raises(ValueError, match=pattern) as error:
-    _run(**arguments)
-  assert "\n" not in str(error.value)
+  expect.error(pattern, _run, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +117,7 @@ def test_times_must_decrease(solver, times):
   def closed_over(x):
     return _run(solver=solver, x=x, times=times)
 
-  with pytest.raises(ValueError, match=pattern):
-    closed_over(jnp.ones(2))
+  expect.error(pattern, closed_over, jnp.ones(2))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 1)])
@@ -177,8 +175,7 @@ def test_estimate_of_another_shape(name, shape):
 
 def test_churn_settings():
   for amount in (-1.0, float("nan")):
-    with pytest.raises(ValueError, match="amount: expected a number >= 0"):
-      samplers.churn(amount)
+    expect.error("amount: expected a number >= 0", samplers.churn, amount)
   for low, high in ((2.0, 1.0), (-1.0, 1.0), (0.0, float("nan"))):
     with pytest.raises(ValueError, match="ratio_min, ratio_max: expected"):
       samplers.churn(1.0, low, high)
@@ -195,13 +192,10 @@ def test_churn_settings():
 def test_orders_out_of_range(make, low, high):
   for order in (low - 1, high + 1):
     pattern = f"{make.__name__}: expected order {low} to {high}, got {order}"
-    with pytest.raises(ValueError, match=pattern):
-      make(order)
+    expect.error(pattern, make, order)
 
 
 def test_shares_of_noise():
-  with pytest.raises(ValueError, match=r"eta in \[0, 1\], got 1.5"):
-    samplers.ddim(1.5)
+  expect.error(r"eta in \[0, 1\], got 1.5", samplers.ddim, 1.5)
   for make in (samplers.dpmpp_sde, samplers.dpmpp_2m_sde):
-    with pytest.raises(ValueError, match=f"{make.__name__}: expected eta in"):
-      make(-0.1)
+    expect.error(f"{make.__name__}: expected eta in", make, -0.1)
