@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import fields, paths, predictions
+from tests import expect
 from tests.cases import PATHS, ROWS, by_path
 
 RATIOS = (0.002, 0.05, 0.7, 5.0, 80.0)
@@ -117,11 +118,10 @@ def test_on_path_without_a_density_has_none():
 
 def test_on_path_needs_a_path_data_and_noise():
   bare = fields.from_velocity(lambda x, t: -x)
-  with pytest.raises(ValueError, match="path"):
-    fields.on_path(bare, paths.linear())
+  expect.error("path", fields.on_path, bare, paths.linear())
   lacking = fields.Field(bare.estimate, paths.edm())
-  with pytest.raises(ValueError, match="data and noise"):
-    fields.on_path(lacking, paths.linear())(jnp.ones(2), 0.5)
+  moved = fields.on_path(lacking, paths.linear())
+  expect.error("data and noise", moved, jnp.ones(2), 0.5)
 
 
 def test_from_velocity():

@@ -14,6 +14,7 @@ from scipy import optimize
 
 from jaxgen.data import transport as pairs
 from jaxgen.losses import transport
+from tests import expect
 
 DIM = 3
 RNG = np.random.default_rng(0)
@@ -260,22 +261,18 @@ def test_one_trace():
 
 def test_bad_input():
   x = jnp.ones(DIM)
-  for steps in (0, -1):
-    with pytest.raises(ValueError, match=r"^num_steps: expected at least 1"):
-      transport.conjugate_point(double_well, x, x, num_steps=steps)
-    with pytest.raises(ValueError, match=r"^num_steps: expected at least 1"):
-      transport.semi_dual(double_well, x[None], x[None], num_steps=steps)
-  with pytest.raises(ValueError, match=r"^potential: expected a scalar"):
-    transport.conjugate_point(jnp.sin, x, x, num_steps=1)
-  with pytest.raises(ValueError, match=r"^potential: expected a scalar"):
-    transport.semi_dual(jnp.sin, x[None], x[None], num_steps=1)
-  with pytest.raises(ValueError, match="y, start: expected points of one dim"):
-    transport.conjugate_point(double_well, x, x[:1], num_steps=1)
+
+  def refuses(said, function, *args, num_steps=1):
+    expect.error(f"^{said}", function, *args, num_steps=num_steps)
+
+  point, dual = transport.conjugate_point, transport.semi_dual
+  for function, one in ((point, x), (dual, x[None])):
+    refuses("potential: expected a scalar", function, jnp.sin, one, one)
+    for number in (0, -1):
+      said, args = "num_steps: expected at least 1", (double_well, one, one)
+      refuses(said, function, *args, num_steps=number)
+  refuses("y, start: expected points of one dim", point, double_well, x, x[:1])
   shapes = [((2, 3), (2, 2)), ((0, 3), (2, 3)), ((2, 3), (0, 3))]
-  for source, target in (*shapes, ((2, 3, 3), (2, 3, 3))):
-    with pytest.raises(
-      ValueError, match=r"^source, target: expected points of"
-    ):
-      transport.semi_dual(
-        double_well, jnp.ones(source), jnp.ones(target), num_steps=1
-      )
+  for shape in (*shapes, ((2, 3, 3), (2, 3, 3))):
+    clouds = map(jnp.ones, shape)
+    refuses("source, target: expected points of", dual, double_well, *clouds)
