@@ -10,37 +10,21 @@ import pytest
 
 from experiments import edm, sample
 from experiments.lib import samples
-from experiments.pictures import sheets
 from jaxgen.training import checkpoint
 from tests import expect
-
-SHORT = dict(
-  num_steps=3,
-  batch_size=4,
-  warmup_steps=1,
-  sample_steps=2,
-  width=8,
-  samples_every=100,
-)
-
-
-def _train(directory, **settings):
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sheets, "common", lambda *args: [])
-    edm.run(edm.Config(run_dir=str(directory), **SHORT | settings))
-  return directory
+from tests.experiments import scripts
 
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory):
   directory = tmp_path_factory.mktemp("sample") / "toy"
-  return _train(directory, data="moons", num_blocks=1)
+  return scripts.trained("edm", directory, data="moons", num_steps=3)[0]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
   directory = tmp_path_factory.mktemp("sample") / "digits"
-  return _train(directory, multipliers=(1,), attention=())
+  return scripts.trained("edm images", directory, num_steps=3)[0]
 
 
 def _run(directory, **settings):
