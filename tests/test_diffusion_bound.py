@@ -69,9 +69,8 @@ def test_continuous_equals_the_exact_value():
   np.testing.assert_array_less(np.abs(bias), 3 * spread)
   # The standard error is that of the draws.
   np.testing.assert_allclose(found.total.std(1, ddof=1), error, rtol=0.2)
-  np.testing.assert_allclose(
-    found.total, found.prior + found.diffusion + found.reconstruction, 1e-5
-  )
+  total = found.prior + found.diffusion + found.reconstruction
+  np.testing.assert_allclose(found.total, total, 1e-5)
   # Near ratio 0 it is the log-density of the data itself.
   near = [_expected(x, 0.005) + _log_prob(x, 0.0) for x in POINTS]
   np.testing.assert_allclose(near, 0, atol=1e-3)

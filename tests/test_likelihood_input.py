@@ -88,6 +88,5 @@ def test_bad_input():
 
 
 def test_bits():
-  np.testing.assert_allclose(
-    likelihood.bits_per_dim(-4 * np.log(2.0), 4), 1.0, rtol=1e-6
-  )
+  found = likelihood.bits_per_dim(-4 * np.log(2.0), 4)
+  np.testing.assert_allclose(found, 1.0, rtol=1e-6)

@@ -34,25 +34,18 @@ def test_rows_are_the_published_ones(path):
   ratio = sigma / alpha
   c_skip = SD**2 / (ratio**2 + SD**2)
   c_out = ratio * SD / np.sqrt(ratio**2 + SD**2)
-  published = {
-    "data": (1, 0),
-    "noise": (0, 1),
-    "velocity": rates,
-    "v": (-sigma, alpha),
-    "score": (0, -1 / sigma),
-    "edm": ((1 - c_skip) / c_out, -c_skip * ratio / c_out),
-  }
+  edm = (1 - c_skip) / c_out, -c_skip * ratio / c_out
   scale = np.sqrt(alpha**2 * SD**2 + sigma**2)
-  determinants = {
-    "data": sigma,
-    "noise": -alpha,
-    "velocity": rates[0] * sigma - rates[1] * alpha,
-    "v": -(alpha**2 + sigma**2),
-    "score": alpha / sigma,
-    "edm": scale / SD,
+  published = {  # row, determinant
+    "data": ((1, 0), sigma),
+    "noise": ((0, 1), -alpha),
+    "velocity": (rates, rates[0] * sigma - rates[1] * alpha),
+    "v": ((-sigma, alpha), -(alpha**2 + sigma**2)),
+    "score": ((0, -1 / sigma), alpha / sigma),
+    "edm": (edm, scale / SD),
   }
-  expect.close(row, published, rtol=1e-9)
-  expect.close(det, determinants, rtol=1e-9)
+  for name, truth in published.items():
+    expect.close((row[name], det[name]), truth, rtol=1e-9)
 
 
 @by_path

@@ -29,17 +29,9 @@ DRAWS = (
   levels.log_normal,
   lambda key, path, shape: levels.logit_normal(key, path, shape, 0, 0.5, 9, 70),
 )
-TOYS = (
-  toy.gaussian,
-  toy.eight_gaussians,
-  toy.moons,
-  lambda: toy.moons(noise=0.0),
-  toy.torchdyn_moons,
-  toy.s_curve,
-  toy.swiss_roll,
-  toy.checkerboard,
-  toy.pinwheel,
-)
+NAMES = "gaussian eight_gaussians moons torchdyn_moons s_curve swiss_roll"
+TOYS = [getattr(toy, n) for n in (*NAMES.split(), "checkerboard", "pinwheel")]
+TOYS.append(lambda: toy.moons(noise=0.0))
 
 
 def _strictly(function):

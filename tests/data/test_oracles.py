@@ -211,21 +211,12 @@ def test_at_time_zero_it_is_the_data():
 
 
 def test_is_a_pytree_under_jit_vmap_and_grad():
-  path = paths.cosine()
   mixture = jax.tree.map(jnp.float32, three())
-
-  @jax.jit
-  @chex.assert_max_traces(1)
-  def losses(mixture, x, t):
-    return jax.vmap(lambda x, t: mixture.log_prob(path, x, t))(x, t).sum()
-
-  x = jnp.array([[0.1, 0.4], [1.0, -1.0]])
-  t = jnp.array([0.3, 0.9])
-  total = losses(mixture, x, t)
-  one = jax.jit(lambda x, t: mixture.log_prob(path, x, t))
-  single = [one(*pair) for pair in zip(x, t, strict=True)]
-  np.testing.assert_allclose(total, sum(single), rtol=1e-5)
-  gradient = jax.grad(losses)(mixture, x, t)
+  of = lambda law: lambda x, t: law.log_prob(paths.cosine(), x, t)
+  at = jnp.array([[0.1, 0.4], [1.0, -1.0]]), jnp.array([0.3, 0.9])
+  expect.a_loop(of(mixture), *at, rtol=1e-5)
+  total = lambda law: jax.vmap(of(law))(*at).sum()
+  gradient = jax.jit(jax.grad(total))(mixture)
   chex.assert_trees_all_equal_shapes(gradient, mixture)
   assert np.all(np.isfinite(gradient.means))
 

@@ -8,12 +8,11 @@ import pytest
 
 from jaxgen.data import loaders, pairs, toy
 from tests import expect
+from tests.data import test_toy
 
 
 def draws(law, number=400):
-  keys = lambda key: jax.random.split(key, number)
-  found = jax.jit(lambda key: jax.vmap(law.sample)(keys(key)))
-  return np.asarray(found(jax.random.key(2)), np.float64)
+  return test_toy.draw(law, number, seed=2)
 
 
 def test_the_smallest_board_has_two_black_cells():

@@ -115,9 +115,8 @@ def test_divergence_of_weighted_clouds_and_its_slopes():
     value, slope = run(jnp.asarray(x))
     np.testing.assert_allclose(value, between(x, y, a, b) - own / 2, rtol=1e-9)
     more, less = (run(jnp.asarray(x + h * move))[0] for h in (1e-4, -1e-4))
-    np.testing.assert_allclose(
-      np.sum(slope * move), (more - less) / 2e-4, rtol=1e-6
-    )
+    along = np.sum(slope * move)
+    np.testing.assert_allclose(along, (more - less) / 2e-4, rtol=1e-6)
 
 
 def test_divergence_goes_from_transport_to_a_kernel_distance():

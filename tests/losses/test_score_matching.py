@@ -88,9 +88,8 @@ def test_gradients_agree_in_expectation_with_the_closed_form():
   for name in ("implicit", "sliced", "sliced_vr"):
     np.testing.assert_allclose(values[name], explicit - constant, rtol=1e-9)
   # And that of -noise / sigma, whose square has the mean 1 / sigma^2.
-  np.testing.assert_allclose(
-    values["denoising"], explicit - constant + 1 / SIGMA**2, rtol=1e-9
-  )
+  truth = explicit - constant + 1 / SIGMA**2
+  np.testing.assert_allclose(values["denoising"], truth, rtol=1e-9)
 
 
 def newton(loss, params):

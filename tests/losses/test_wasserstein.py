@@ -18,6 +18,10 @@ from tests import expect, trees
 N, M, EPSILON = 5, 4, 0.1
 RNG = np.random.default_rng(0)
 COST = ((RNG.random((N, 1, 2)) - RNG.random((M, 2))) ** 2).sum(-1)
+# Sums of a plan over its rows and its columns.
+MARGINS = np.concatenate(
+  [np.kron(np.eye(N), np.ones(M)), np.kron(np.ones(N), np.eye(M))]
+)
 A, B = RNG.dirichlet(np.full(N, 5.0)), RNG.dirichlet(np.full(M, 5.0))
 
 
@@ -91,9 +95,7 @@ def test_entropic_is_stationary_at_sinkhorns_potentials():
 def test_regularised_has_the_value_and_plan_of_the_quadratic_programme():
   """min sum plan c + epsilon sum plan^2 / (a b), solved as it stands."""
   product = np.outer(A, B).ravel()
-  margins = np.concatenate(
-    [np.kron(np.eye(N), np.ones(M)), np.kron(np.ones(N), np.eye(M))[:-1]]
-  )
+  margins = MARGINS[:-1]  # the last follows from the others
   target = np.concatenate([A, B[:-1]])
   primal = optimize.minimize(
     lambda p: p @ COST.ravel() + EPSILON * p**2 @ (1 / product),
@@ -120,11 +122,8 @@ def test_regularised_has_the_value_and_plan_of_the_quadratic_programme():
 
 
 def test_semi_dual_is_at_most_the_transport_cost():
-  margins = np.concatenate(
-    [np.kron(np.eye(N), np.ones(M)), np.kron(np.ones(N), np.eye(M))]
-  )
   target = np.concatenate([np.full(N, 1 / N), np.full(M, 1 / M)])
-  best = optimize.linprog(COST.ravel(), A_eq=margins, b_eq=target)
+  best = optimize.linprog(COST.ravel(), A_eq=MARGINS, b_eq=target)
 
   points = cloud(N), cloud(M)
   run = jax.jit(
