@@ -4,10 +4,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from absl.testing import parameterized
 
 from jaxgen import costs
+from tests import expect
 
 
 def everything(x, y):
@@ -37,19 +37,12 @@ class Variants(chex.TestCase):
   def test_values(self, *shape):
     x, y = np.random.default_rng(0).standard_normal((2, *shape), "float32")
     found = self.variant(everything)(jnp.asarray(x), jnp.asarray(y))
-    for name, value in by_hand(x, y).items():
-      assert found[name].shape == () and found[name].dtype == jnp.float32
-      np.testing.assert_allclose(found[name], value, rtol=2e-6, err_msg=name)
+    expect.scalars(found, by_hand(x, y), rtol=2e-6)
 
 
 def test_one_trace_and_vmap_is_a_loop():
-  chex.clear_trace_counter()
-  run = jax.jit(chex.assert_max_traces(everything, n=1))
   x, y = jnp.asarray(np.random.default_rng(1).standard_normal((2, 4, 3)))
-  batch = jax.jit(jax.vmap(everything))(x, y)
-  for i in range(len(x)):
-    for name, value in run(x[i], y[i]).items():
-      np.testing.assert_allclose(batch[name][i], value, rtol=1e-6)
+  expect.a_loop(everything, x, y)
 
 
 def test_slopes_of_the_norm_are_unit_vectors_and_zero_at_zero():
@@ -77,18 +70,13 @@ def test_what_is_no_scalar_is_refused():
   x = jnp.ones((2, 3))
   assert costs.value(lambda x: 2.5, x) == 2.5
   for bad, shape in ((lambda x: x, "2, 3"), (lambda x: x.sum(0), "3")):
-    with pytest.raises(
-      ValueError,
-      match=rf"potential: expected a scalar \[\] .* got shape \[{shape}\]",
-    ):
-      costs.value(bad, x)
+    said = rf"potential: expected a scalar \[\] .* got shape \[{shape}\]"
+    expect.error(said, costs.value, bad, x)
 
 
 def test_points_of_two_spaces_are_refused():
   x = jnp.ones(3)
   assert costs.require_alike(x=x, y=0 * x, z=2 * x) is None
+  said = r"z: expected shape \[3\], that of x, got"
   for bad in (jnp.ones(2), jnp.ones((3, 1)), jnp.ones(())):
-    with pytest.raises(
-      ValueError, match=r"z: expected shape \[3\], that of x, got"
-    ):
-      costs.require_alike(x=x, y=x, z=bad)
+    expect.error(said, costs.require_alike, x=x, y=x, z=bad)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from jaxgen import dequantisation, paths
 from jaxgen.data import oracles
+from tests import expect
 
 WEIGHTS = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
 LEVELS = np.linspace(-1, 1, 5)
@@ -54,9 +55,8 @@ def test_gaussian_by_importance_is_the_probability(path):
 
   keys = jax.random.split(jax.random.key(0), 5)
   small, bound, weighted = run(LEVELS.astype("float32"), keys)
-  np.testing.assert_allclose(
-    small, np.log(WEIGHTS)[:, None] + 0 * small, atol=1e-4
-  )
+  truth = np.log(WEIGHTS)[:, None] + 0 * small
+  np.testing.assert_allclose(small, truth, atol=1e-4)
   # The decoder has equal weights, the model has not: the bound is a bound, and
   # the model is p(x_t) P(level | x_t), whose probabilities add up to one.
   assert (weighted > bound).all()
@@ -80,11 +80,8 @@ def test_decoder_against_scipy():
 
 def test_importance():
   values = np.array([-1.0, -3.0, -2.0])
-  np.testing.assert_allclose(
-    dequantisation.importance(jnp.asarray(values)),
-    np.log(np.exp(values).mean()),
-    rtol=1e-6,
-  )
+  found = dequantisation.importance(jnp.asarray(values))
+  np.testing.assert_allclose(found, np.log(np.exp(values).mean()), rtol=1e-6)
 
 
 def test_keys_matter_and_bad_input():
@@ -97,7 +94,6 @@ def test_keys_matter_and_bad_input():
     lambda key, n: dequantisation.uniform(key, data, n),
     lambda key, n: dequantisation.gaussian(key, data, n, paths.edm(), 0.1),
   ):
-    with pytest.raises(ValueError, match="num_levels: expected at least 2"):
-      call(jax.random.key(0), 1)
-    with pytest.raises(ValueError, match="key: expected a typed key"):
-      call(jax.random.PRNGKey(0), 17)
+    few = "num_levels: expected at least 2"
+    expect.error(few, call, jax.random.key(0), 1)
+    expect.error("key: expected a typed key", call, jax.random.PRNGKey(0), 17)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import fields, paths, predictions
+from tests import expect
 from tests.cases import PATHS, ROWS, by_path
 
 RATIOS = (0.002, 0.05, 0.7, 5.0, 80.0)
@@ -117,11 +118,10 @@ def test_on_path_without_a_density_has_none():
 
 def test_on_path_needs_a_path_data_and_noise():
   bare = fields.from_velocity(lambda x, t: -x)
-  with pytest.raises(ValueError, match="path"):
-    fields.on_path(bare, paths.linear())
+  expect.error("path", fields.on_path, bare, paths.linear())
   lacking = fields.Field(bare.estimate, paths.edm())
-  with pytest.raises(ValueError, match="data and noise"):
-    fields.on_path(lacking, paths.linear())(jnp.ones(2), 0.5)
+  moved = fields.on_path(lacking, paths.linear())
+  expect.error("data and noise", moved, jnp.ones(2), 0.5)
 
 
 def test_from_velocity():
@@ -186,9 +186,8 @@ def test_jit_is_eager_and_vmap_is_a_loop(path):
   field = fields.from_prediction(predict_fn, path, predictions.v)
   t = path.time(jnp.array([0.3, 2.0]))
   x = jnp.array([[0.3, -0.7], [1.1, 0.4]])
-  batch = jax.vmap(field)(x, t)
+  estimate = lambda x, t: field(x, t)[:4]
+  loop = expect.a_loop(estimate, x, t, rtol=2e-5)
   for i in range(2):
-    eager, jitted = field(x[i], t[i]), jax.jit(field)(x[i], t[i])
-    for one, two, many in zip(eager[:4], jitted[:4], batch[:4], strict=True):
-      np.testing.assert_allclose(one, two, rtol=2e-5)
-      np.testing.assert_allclose(one, many[i], rtol=2e-5)
+    one = [value[i] for value in loop]
+    expect.close([*estimate(x[i], t[i])], one, rtol=2e-5)

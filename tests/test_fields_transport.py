@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import fields, paths, predictions
+from tests import expect
 
 
 @pytest.mark.parametrize("slope", [1e-6, 0.01, 0.3, 1.0, 7.0])
@@ -32,8 +33,8 @@ def test_from_critic_of_a_curved_critic_and_where_it_is_flat():
 
 @pytest.mark.parametrize("critic", [lambda x: x, lambda x: jnp.sum(x)[None]])
 def test_from_critic_rejects_what_is_no_scalar(critic):
-  with pytest.raises(ValueError, match=r"expected a scalar \[\]"):
-    fields.from_critic(critic)(jnp.ones(2), 0.0)
+  field = fields.from_critic(critic)
+  expect.error(r"expected a scalar \[\]", field, jnp.ones(2), 0.0)
 
 
 def test_from_frozen_map_decays_toward_its_end():
@@ -52,5 +53,5 @@ def test_on_path_needs_both_of_data_and_noise(lacks):
   path = paths.edm()
   whole = fields.from_prediction(lambda x, t: x, path, predictions.data)
   part = fields.Field(lambda x, t: whole(x, t)._replace(**{lacks: None}), path)
-  with pytest.raises(ValueError, match="on_path: expected a field that gives"):
-    fields.on_path(part, paths.linear())(jnp.ones(2), 0.5)
+  said, moved = "on_path: expected a field that gives", fields.on_path
+  expect.error(said, moved(part, paths.linear()), jnp.ones(2), 0.5)

@@ -50,17 +50,10 @@ def loss_of_a_gaussian_denoiser(path, data, noise, t):
     predict_fn = lambda x_t, t: predictions.convert(
       jnp.zeros_like(x_t), x_t, t, path, source=ROWS["edm"], target=row
     )
-    return denoising.denoising(
-      predict_fn,
-      data,
-      noise,
-      t,
-      path=path,
-      prediction=row,
-      weight=predictions.reweight(
-        levels.uniform_weight, path, ROWS["edm"], row
-      ),
-    )
+    moved = levels.uniform_weight, path, ROWS["edm"], row
+    weight = predictions.reweight(*moved)
+    options = dict(path=path, prediction=row, weight=weight)
+    return denoising.denoising(predict_fn, data, noise, t, **options)
 
   return {name: one(row) for name, row in ROWS.items()}
 
@@ -90,22 +83,10 @@ def lost(path, ratio):
 
 # {noise ratio: {prediction: (worst conversion from it, its loss)}}
 BOUNDS = {
-  0.002: {
-    "data": (1.5e-4, 2e-5),
-    "noise": (1e-6, 3e-6),
-    "velocity": (1e-6, 3e-6),
-    "v": (1e-6, 3e-6),
-    "score": (1e-6, 3e-6),
-    "edm": (1e-6, 3e-6),
-  },
-  80.0: {
-    "data": (2e-6, 3e-6),
-    "noise": (4e-5, 6e-6),
-    "velocity": (2e-5, 3e-6),
-    "v": (2e-6, 3e-6),
-    "score": (4e-5, 6e-6),
-    "edm": (2e-6, 3e-6),
-  },
+  0.002: dict.fromkeys(ROWS, (1e-6, 3e-6)) | {"data": (1.5e-4, 2e-5)},
+  80.0: dict.fromkeys(ROWS, (2e-6, 3e-6))
+  | dict.fromkeys(("noise", "score"), (4e-5, 6e-6))
+  | {"velocity": (2e-5, 3e-6)},
 }
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxgen import keys
+from tests import expect
 
 
 def test_a_typed_key_passes():
@@ -19,12 +20,10 @@ def test_a_typed_key_passes():
   ids=["int", "None", "legacy", "float", "function"],
 )
 def test_what_is_no_typed_key(key):
-  with pytest.raises(ValueError, match="key: expected a typed key"):
-    keys.require_typed(key)
+  expect.error("key: expected a typed key", keys.require_typed, key)
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (2, 3)])
 def test_several_keys_are_named_by_their_shape(shape):
   several = jax.random.split(jax.random.key(0), shape)
-  with pytest.raises(ValueError, match="expected one key, got shape"):
-    keys.require_typed(several)
+  expect.error("expected one key, got shape", keys.require_typed, several)

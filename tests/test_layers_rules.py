@@ -52,15 +52,8 @@ INSIDE = {
   "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL"},
   "training": {"rich", "tensorboardX"},
 }
-MUTABLE = (
-  ast.List,
-  ast.Dict,
-  ast.Set,
-  ast.ListComp,
-  ast.DictComp,
-  ast.SetComp,
-  ast.GeneratorExp,
-)
+COMPREHENSIONS = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
+MUTABLE = (ast.List, ast.Dict, ast.Set, *COMPREHENSIONS)
 BUILDERS = {"list", "dict", "set", "bytearray", "defaultdict", "Counter"}
 ARRAYS = {"jnp", "np", "numpy"}
 

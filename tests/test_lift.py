@@ -58,9 +58,8 @@ def linen():
   kernel, bias = start()
   params = net.init(jax.random.key(0), jnp.zeros(DIM), jnp.zeros(()))
   dense = dict(kernel=kernel, bias=bias)
-  assert jax.tree.map(jnp.shape, params["params"]["Dense_0"]) == jax.tree.map(
-    jnp.shape, dense
-  )
+  shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+  assert shapes(params["params"]["Dense_0"]) == shapes(dense)
   return dict(params=dict(Dense_0=dense)), net.apply
 
 
@@ -111,42 +110,25 @@ def draws(step):
   return batch, t_key, noise_key
 
 
+ON_PATH = dict(path=paths.linear(), weight=levels.uniform_weight)
+
+
 def denoising_loss(net, data, noise, t):
-  return denoising.denoising(
-    net,
-    data,
-    noise,
-    t,
-    path=paths.linear(),
-    prediction=predictions.velocity,
-    weight=levels.uniform_weight,
-  )
+  options = ON_PATH | dict(prediction=predictions.velocity)
+  return denoising.denoising(net, data, noise, t, **options)
 
 
 def flow_loss(net, data, noise, t):
-  return flow_matching.flow_matching(
-    net,
-    data,
-    2 * noise - 1,
-    noise,
-    t,
-    path=paths.linear(),
-    bridge=flow_matching.brownian(0.5),
-    weight=levels.uniform_weight,
-  )
+  args = data, 2 * noise - 1, noise, t
+  bridge = flow_matching.brownian(0.5)
+  return flow_matching.flow_matching(net, *args, bridge=bridge, **ON_PATH)
 
 
 def interpolant_loss(net, data, noise, t):
-  return flow_matching.stochastic_interpolant(
-    lambda x_t, t: (net(x_t, t), net(x_t, t + 1)),
-    data,
-    2 * noise - 1,
-    noise,
-    t,
-    path=paths.linear(),
-    bridge=flow_matching.constant(0.5),
-    weight=levels.uniform_weight,
-  )
+  pair = lambda x_t, t: (net(x_t, t), net(x_t, t + 1))
+  args = data, 2 * noise - 1, noise, t
+  options = ON_PATH | dict(bridge=flow_matching.constant(0.5))
+  return flow_matching.stochastic_interpolant(pair, *args, **options)
 
 
 LIFTED = dict(

@@ -31,14 +31,8 @@ def _density(
   """With the law's own density at the last time, or at the first."""
   solver = samplers.rk4() if solver is None else solver
   known = times[-1] if fn is likelihood.log_prob else times[0]
-  return fn(
-    likelihood.along(solver, times),
-    law.field(path),
-    x,
-    key,
-    prior=lambda x: law.log_prob(path, x, known),
-    trace=trace,
-  )
+  given = likelihood.along(solver, times), law.field(path), x, key
+  return fn(*given, prior=lambda x: law.log_prob(path, x, known), trace=trace)
 
 
 @pytest.mark.parametrize("name", ["edm", "vp"])
@@ -96,14 +90,11 @@ def test_adaptive_in_both_directions():
 
     @jax.jit
     def run(x, start, end):
-      return likelihood.log_prob(
-        likelihood.adaptively(start, end, rtol=1e-8, atol=1e-8),
-        MIXTURE.field(path),
-        x,
-        jax.random.key(0),
-        prior=lambda x: MIXTURE.log_prob(path, x, end),
-        trace=EXACT,
-      ).log_prob - MIXTURE.log_prob(path, x, start)
+      solve = likelihood.adaptively(start, end, rtol=1e-8, atol=1e-8)
+      prior = lambda x: MIXTURE.log_prob(path, x, end)
+      given = solve, MIXTURE.field(path), x, jax.random.key(0)
+      found = likelihood.log_prob(*given, prior=prior, trace=EXACT)
+      return found.log_prob - MIXTURE.log_prob(path, x, start)
 
     x = jnp.asarray(mixture.POINTS[0])
     errors = run(x, low, high), run(x, high, low)
@@ -130,9 +121,8 @@ def test_a_bare_velocity_by_any_solver(solver):
     )
   )
   found = run(x, jax.random.key(0))
-  np.testing.assert_allclose(
-    found.divergence, -0.6 * np.trace(matrix), rtol=1e-5
-  )
+  divergence = -0.6 * np.trace(matrix)
+  np.testing.assert_allclose(found.divergence, divergence, rtol=1e-5)
   end = np.asarray(found.end).ravel()
   expected = stats.multivariate_normal(np.zeros(6), 4 * np.eye(6)).logpdf(end)
   np.testing.assert_allclose(found.prior, expected, rtol=1e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgen import paths
+from tests import expect, trees
 
 RATIOS = np.geomspace(0.002, 80.0, 101)
 
@@ -22,14 +23,8 @@ def vp(t, low=0.1, high=20.0):
   beta = low + t * (high - low)
   alpha = np.exp(-(low * t + (high - low) * t**2 / 2) / 2)
   sigma = np.sqrt((1 - alpha) * (1 + alpha))
-  return (
-    alpha,
-    sigma,
-    -beta / 2 * alpha,
-    beta / 2 * alpha**2 / sigma,
-    -beta / 2,
-    beta,
-  )
+  rates = -beta / 2 * alpha, beta / 2 * alpha**2 / sigma
+  return alpha, sigma, *rates, -beta / 2, beta
 
 
 def cosine(t, offset=0.008):
@@ -37,15 +32,9 @@ def cosine(t, offset=0.008):
   u, top = scale * (t + offset), np.cos(scale * offset)
   alpha = np.cos(u) / top
   sigma = np.sqrt((1 - alpha) * (1 + alpha))
-  alpha_rate = -scale * np.sin(u) / top
-  return (
-    alpha,
-    sigma,
-    alpha_rate,
-    -alpha * alpha_rate / sigma,
-    -scale * np.tan(u),
-    2 * scale * np.tan(u),
-  )
+  alpha_rate, tangent = -scale * np.sin(u) / top, scale * np.tan(u)
+  rates = alpha_rate, -alpha * alpha_rate / sigma
+  return alpha, sigma, *rates, -tangent, 2 * tangent
 
 
 def linear(t):
@@ -54,14 +43,8 @@ def linear(t):
 
 
 def trigonometric(t):
-  return (
-    np.cos(t),
-    np.sin(t),
-    -np.sin(t),
-    np.cos(t),
-    -np.tan(t),
-    2 * np.tan(t),
-  )
+  sine, cosine, tangent = np.sin(t), np.cos(t), np.tan(t)
+  return cosine, sine, -sine, cosine, -tangent, 2 * tangent
 
 
 BY_HAND = {f.__name__: f for f in (edm, vp, cosine, linear, trigonometric)}
@@ -92,18 +75,11 @@ def test_time_is_the_inverse_of_ratio(name):
 @by_name
 def test_scales_rates_drift_and_diffusion_match_their_closed_forms(name):
   path = PATHS[name]
-  everything = jax.jit(
-    lambda t: (
-      path.alpha(t),
-      path.sigma(t),
-      *path.rates(t),
-      path.drift(t),
-      path.diffusion(t),
-    )
-  )
+  scales = lambda t: (path.alpha(t), path.sigma(t), *path.rates(t))
+  sde = lambda t: (path.drift(t), path.diffusion(t))
   with jax.enable_x64(True):
     t = path.time(jnp.asarray(RATIOS))
-    values = everything(t)
+    values = jax.jit(lambda t: (*scales(t), *sde(t)))(t)
   # 1 - alpha loses digits by hand at small t, not in the code: 1e-9.
   for value, truth in zip(values, BY_HAND[name](np.asarray(t)), strict=True):
     np.testing.assert_allclose(value, truth, rtol=1e-9, atol=1e-14)
@@ -147,27 +123,17 @@ def test_ends_of_the_domain(name):
 @by_name
 def test_a_grid_is_its_times_one_by_one(name):
   path = PATHS[name]
+  functions = "alpha sigma ratio log_ratio drift diffusion conditioning rates"
 
   @jax.jit
   def everything(t):
-    return (
-      path.alpha(t),
-      path.sigma(t),
-      path.ratio(t),
-      path.log_ratio(t),
-      path.drift(t),
-      path.diffusion(t),
-      path.conditioning(t),
-      *path.rates(t),
-    )
+    return [getattr(path, function)(t) for function in functions.split()]
 
   t = path.time(jnp.geomspace(0.01, 50.0, 6))
-  grid = everything(t.reshape(2, 3))
-  loop = [everything(t[i]) for i in range(6)]
-  for k, values in enumerate(grid):
-    assert values.shape == (2, 3)
-    one_by_one = np.array([values[k] for values in loop]).reshape(2, 3)
-    np.testing.assert_allclose(values, one_by_one, rtol=1e-6)
+  loop = [everything(one) for one in t]
+  stacked = lambda *values: np.array(values).reshape(2, 3)
+  expected = jax.tree.map(stacked, *loop)
+  trees.assert_close(everything(t.reshape(2, 3)), expected, rtol=1e-6)
 
 
 @by_name
@@ -201,32 +167,14 @@ def test_other_constants_give_other_paths():
   assert paths.edm(0.01, 10.0) is paths.edm(0.01, 10.0)
   assert paths.edm(0.01, 10.0) is not paths.edm()
   with jax.enable_x64(True):
-    values = paths.vp(0.2, 10.0), paths.cosine(0.02)
     t = jnp.array([0.1, 0.6])
-    for path, truth in zip(
-      values, (vp(t, 0.2, 10.0), cosine(t, 0.02)), strict=True
+    for path, truth in (
+      (paths.vp(0.2, 10.0), vp(t, 0.2, 10.0)),
+      (paths.cosine(0.02), cosine(t, 0.02)),
     ):
       np.testing.assert_allclose(path.alpha(t), truth[0], rtol=1e-12)
       np.testing.assert_allclose(path.sigma(t), truth[1], rtol=1e-12)
       np.testing.assert_allclose(path.time(path.ratio(t)), t, rtol=1e-12)
-
-
-@pytest.mark.parametrize("ends", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
-def test_edm_refuses_bad_ends(ends):
-  with pytest.raises(ValueError, match="0 < t_min < t_max"):
-    paths.edm(*ends)
-
-
-@pytest.mark.parametrize("betas", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
-def test_vp_refuses_bad_betas(betas):
-  with pytest.raises(ValueError, match="0 < beta_min <= beta_max"):
-    paths.vp(*betas)
-
-
-@pytest.mark.parametrize("offset", [-0.1, -1.0])
-def test_cosine_refuses_a_bad_offset(offset):
-  with pytest.raises(ValueError, match="offset"):
-    paths.cosine(offset)
 
 
 def test_a_learned_schedule_is_a_path_of_its_own():
@@ -242,27 +190,19 @@ def test_a_learned_schedule_is_a_path_of_its_own():
   np.testing.assert_allclose(rate, 0.5 * (1 + 2 * np.log(0.5)), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-  "ends", [(2.0, 1.0), (0.0, 1.0), (1.0, math.inf), (0.001, 80.0), (1.0, 99.0)]
-)
-def test_ends_refuse_what_is_not_on_the_path(ends):
-  with pytest.raises(ValueError, match="ratio_min, ratio_max: expected"):
-    paths.edm().ends(*ends)
-
-
 def test_ends_off_by_the_rounding_are_those_of_the_domain():
   """At most a relative 1e-5 outside: either end, that far exactly or more."""
   low, high = (float(np.float32(ratio)) for ratio in (0.01, 10.0))
   rounding = 1 + 1e-5
-  path = dataclasses.replace(
-    paths.edm(), t_min=low * rounding, t_max=high / rounding
-  )
+  ends = dict(t_min=low * rounding, t_max=high / rounding)
+  path = dataclasses.replace(paths.edm(), **ends)
   assert path.t_max * rounding == high
   found = path.ends(0.01, 10.0)
   np.testing.assert_array_equal(found, np.float32([path.t_min, path.t_max]))
   for change in (dict(t_min=low * (rounding + 1e-9)), dict(t_max=0.99 * high)):
-    with pytest.raises(ValueError, match="ratio_min, ratio_max: expected rat"):
-      dataclasses.replace(path, **change).ends(0.01, 10.0)
+    narrower = dataclasses.replace(path, **change)
+    said = "ratio_min, ratio_max: expected ratios"
+    expect.error(said, narrower.ends, 0.01, 10.0)
 
 
 def test_ends_under_jit_are_those_outside():
@@ -280,12 +220,9 @@ def test_require_inside_refuses_times_outside_the_domain(name):
     for t in inside:
       path.require_inside(kind(t))  # an end that float32 rounded too
     for t in (path.t_min - 0.1, 1.01 * path.t_max, math.nan):
-      with pytest.raises(ValueError, match="t: expected a time in") as caught:
-        path.require_inside(kind(t))
-      assert "\n" not in str(caught.value)
+      expect.error("t: expected a time in", path.require_inside, kind(t))
   for t in (np.ones(3), jnp.ones(())[None]):
-    with pytest.raises(ValueError, match=r"t: expected shape \(\)"):
-      path.require_inside(t)
+    expect.error(r"t: expected shape \(\)", path.require_inside, t)
 
   @jax.jit
   def traced(t):  # is not checked; a constant under jit is

@@ -45,6 +45,5 @@ def test_cosine_by_the_sines_of_its_turn(offset):
     t = np.asarray(paths.cosine(offset).time(jnp.asarray(ratios)))
   turn, start = scale * t, scale * offset
   sines = np.sin(turn) * np.sin(turn + 2 * start)
-  np.testing.assert_allclose(
-    np.sqrt(sines) / np.sin(scale - turn), ratios, rtol=2e-12
-  )
+  found = np.sqrt(sines) / np.sin(scale - turn)
+  np.testing.assert_allclose(found, ratios, rtol=2e-12)

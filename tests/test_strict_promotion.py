@@ -14,13 +14,12 @@ from jaxgen import (
   levels,
   likelihood,
   paths,
-  predictions,
   samplers,
   traces,
 )
 from jaxgen.data import oracles, toy
 from jaxgen.losses import denoising, flow_matching, score_matching
-from tests.cases import by_path
+from tests.cases import ROWS, by_path
 
 X, T = jnp.ones(6), jnp.array([0.1, 0.3])
 DRAWS = (
@@ -30,17 +29,9 @@ DRAWS = (
   levels.log_normal,
   lambda key, path, shape: levels.logit_normal(key, path, shape, 0, 0.5, 9, 70),
 )
-TOYS = (
-  toy.gaussian,
-  toy.eight_gaussians,
-  toy.moons,
-  lambda: toy.moons(noise=0.0),
-  toy.torchdyn_moons,
-  toy.s_curve,
-  toy.swiss_roll,
-  toy.checkerboard,
-  toy.pinwheel,
-)
+NAMES = "gaussian eight_gaussians moons torchdyn_moons s_curve swiss_roll"
+TOYS = [getattr(toy, n) for n in (*NAMES.split(), "checkerboard", "pinwheel")]
+TOYS.append(lambda: toy.moons(noise=0.0))
 
 
 def _strictly(function):
@@ -54,14 +45,6 @@ def _strictly(function):
 
 @by_path
 def test_paths_levels_and_losses(path):
-  rows = (
-    predictions.data,
-    predictions.noise,
-    predictions.velocity,
-    predictions.v,
-    predictions.score,
-    predictions.edm(0.5),
-  )
   weights = (
     levels.uniform_weight,
     levels.edm_weight(path, 0.5),
@@ -76,16 +59,14 @@ def test_paths_levels_and_losses(path):
   def run(key):
     each = jax.random.split(key, len(DRAWS))
     losses = [
-      denoising.denoising(
-        still, X, X, T[0], path=path, prediction=row, weight=weight
-      )
-      for row in rows
-      for weight in weights
+      denoising.denoising(still, X, X, T[0], path=path, prediction=r, weight=w)
+      for r in ROWS.values()
+      for w in weights
     ]
     drawn = [d(k, path, (4,)) for d, k in zip(DRAWS, each, strict=True)]
     guesses = [
       tuple(fields.from_prediction(still, path, row)(X, T[0]))[:4]
-      for row in rows
+      for row in ROWS.values()
     ]
     bridges = [
       bridge(T[0])
@@ -116,32 +97,22 @@ def test_toys_and_their_mixtures(make):
 def test_divergences_and_densities(trace):
   law = oracles.gaussian(jnp.zeros(6), 2 * jnp.eye(6))
   field, times = law.field(paths.linear()), jnp.linspace(0.1, 0.9, 3)
+  solve = likelihood.along(samplers.heun(), times)
+  prior = likelihood.normal(1.0)
+  bound = dict(prior_std=80.0, reconstruction=diffusion_bound.levels(17))
+  bound |= dict(num_cells=2)
 
   def run(key):
     first, second, third, fourth, fifth = jax.random.split(key, 5)
     score_fn = lambda x: -x
     return (
-      likelihood.log_prob(
-        likelihood.along(samplers.heun(), times),
-        field,
-        X,
-        first,
-        prior=likelihood.normal(1.0),
-        trace=trace,
-      ),
+      likelihood.log_prob(solve, field, X, first, prior=prior, trace=trace),
       likelihood.truncation(field, X, 0.01, second, trace=trace),
       law.flow_map(paths.vp(), X, 0.9, 0.1),
       score_matching.implicit(score_fn, X),
       score_matching.sliced_vr(score_fn, X, X),
       dequantisation.gaussian(third, X, 17, paths.linear(), 0.01),
-      diffusion_bound.continuous(
-        field,
-        X,
-        fourth,
-        prior_std=80.0,
-        reconstruction=diffusion_bound.levels(17),
-        num_cells=2,
-      ),
+      diffusion_bound.continuous(field, X, fourth, **bound),
       law.sample(fifth),
     )
 

@@ -13,6 +13,7 @@ from benchmarks import pages, runner
 from benchmarks.published import c2ot, flows, tong, tong_tables
 from jaxgen import couplings
 from jaxgen.losses import flow_matching
+from tests import expect
 
 
 def some_cells():
@@ -39,16 +40,14 @@ def test_complete_goes_on_and_starts_anew(tmp_path):
   assert not runner.complete(path, some_cells(), dict(steps=2), None)
   runner.complete(path, some_cells()[:1], dict(steps=2), measure)
   assert asked[4:] == [0]
-  assert runner.known(path, some_cells()[1].name(), dict(steps=1)) == dict(
-    w2=0.5
-  )
+  name = some_cells()[1].name()
+  assert runner.known(path, name, dict(steps=1)) == dict(w2=0.5)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": {}}'])
 def test_a_file_that_is_no_store(tmp_path, text, capsys):
   (tmp_path / "tong.json").write_text(text)
-  with pytest.raises(ValueError, match="delete it to start anew"):
-    runner.read(tmp_path / "tong.json")
+  expect.error("delete it to start anew", runner.read, tmp_path / "tong.json")
   with pytest.raises(SystemExit):
     benchmarks.main(["tong", "--store", str(tmp_path)])
   assert "delete it to start anew" in capsys.readouterr().err.splitlines()[-1]
@@ -72,12 +71,10 @@ def test_moons_know_their_label():
   off = np.abs(np.hypot(*moved.transpose(2, 0, 1)) - 1)
   off[moved[..., 1] * sign[:, None] < -1e-6] = np.inf
   assert off.min(1).max() < 3e-4
-  assert np.array_equal(
-    c2ot.conditions("discrete", points, label), 2 * label - 1
-  )
-  assert np.array_equal(
-    c2ot.conditions("continuous", points, label), points[:, 0]
-  )
+  kinds = {"discrete": 2 * label - 1, "continuous": points[:, 0]}
+  for kind, condition in kinds.items():
+    found = c2ot.conditions(kind, points, label)
+    assert np.array_equal(found, condition)
 
 
 def test_ring_has_the_published_variance():
@@ -106,23 +103,16 @@ def test_train_learns_a_shift():
 
     return batch_fn
 
-  setup = flows.Setup(
-    lambda key: flows.dense(key, 3, 2),
-    lambda params, x, t, _: flows.linear(params, jnp.append(x, t)),
-    optax.adam(0.1),
-    flow_matching.constant(0.0),
-    True,
-    0.0,
-  )
-  train = lambda seeds: flows.train(
-    setup, seeds, [batches(seed) for seed in seeds], 800
-  )
-  last, mean = train([0, 1])
+  init = lambda key: flows.dense(key, 3, 2)
+  apply = lambda params, x, t, _: flows.linear(params, jnp.append(x, t))
+  bridge = flow_matching.constant(0.0)
+  setup = flows.Setup(init, apply, optax.adam(0.1), bridge, True, 0.0)
+  last, mean = flows.train(setup, [0, 1], [batches(0), batches(1)], 800)
   np.testing.assert_allclose(last["b"], np.tile(-shift, (2, 1)), atol=1e-3)
   np.testing.assert_allclose(last["w"], 0, atol=1e-3)
   assert jax.tree.all(jax.tree.map(jnp.array_equal, last, mean))
-  with pytest.raises(ValueError, match="multiple of 100, got 150"):
-    flows.train(setup, [0], [batches(0)], 150)
+  given = setup, [0], [batches(0)], 150
+  expect.error("multiple of 100, got 150", flows.train, *given)
 
 
 def test_kept_pairs_are_optimal_and_used_once_an_epoch():
@@ -140,9 +130,8 @@ def test_kept_pairs_are_optimal_and_used_once_an_epoch():
   pool = flows.pool(found["train_data"], 6, 256)(0)
   rows = [np.flatnonzero((data == x).all(1))[0] for x in pool]
   cost = couplings.costs(data[rows], source[rows])
-  assert np.trace(cost) == pytest.approx(
-    cost[np.arange(256), couplings.assign(cost)].sum()
-  )
+  best = cost[np.arange(256), couplings.assign(cost)].sum()
+  assert np.trace(cost) == pytest.approx(best)
 
 
 def test_measures_of_the_optimal_flow():

@@ -2,7 +2,6 @@
 
 import itertools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from jax.sharding import PartitionSpec
 from scipy import stats
 
 from jaxgen import traces
+from tests import expect, trees
 
 RNG = np.random.default_rng(0)
 MATRIX = RNG.standard_normal((4, 4))
@@ -32,20 +32,14 @@ X = np.random.default_rng(2).standard_normal((2, 4)).astype("float32")
 
 
 def _estimate(trace, f, x, key):
-  value, found = trace.estimate(f, x, trace.draw(key, x))
-  return value, found
+  return trace.estimate(f, x, trace.draw(key, x))
 
 
 def _many(trace, matrix, number):
   """Estimates of tr(matrix) over keys, [number, K]."""
-  f = lambda x: jnp.asarray(matrix) @ x
-
-  def one(key):
-    return _estimate(trace, f, jnp.zeros(len(matrix)), key)[1]
-
-  return np.asarray(
-    jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), number))
-  )
+  f, x = lambda x: jnp.asarray(matrix) @ x, jnp.zeros(len(matrix))
+  many = jax.jit(jax.vmap(lambda key: _estimate(trace, f, x, key)[1]))
+  return np.asarray(many(jax.random.split(jax.random.key(0), number)))
 
 
 @estimators
@@ -54,9 +48,8 @@ def test_value_and_shapes(trace):
   value, found = run(X, jax.random.key(0))
   np.testing.assert_allclose(value, _curved(jnp.asarray(X)), rtol=1e-5)
   assert found.shape == (trace.num_estimates,)
-  assert (
-    trace.num_products(8) == dict(exact=8, hutchinson=3, hutchpp=6)[trace.name]
-  )
+  products = dict(exact=8, hutchinson=3, hutchpp=6)
+  assert trace.num_products(8) == products[trace.name]
 
 
 def test_exact_is_the_trace_of_jacfwd():
@@ -197,8 +190,7 @@ def test_shards_of_a_batch(trace):
   )
   with jax.default_device(None):
     one, other = (jax.jit(f)(x, jax.random.key(6)) for f in (apart, run))
-  chex.assert_trees_all_equal_shapes_and_dtypes(one, other)
-  chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-5)
+  trees.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_probes", [2, 3])
@@ -253,17 +245,28 @@ def test_mean_and_its_error():
     assert traces.mean(trace, equal)[1] < 1e-7
 
 
-def test_bad_input():
-  for make, number, least in (
-    (traces.hutchinson, 0, 1),
-    (traces.hutchinson, -1, 1),
-    (traces.hutchpp, 0, 2),
-    (traces.hutchpp, 1, 2),
-  ):
+@pytest.mark.parametrize(
+  "shape", [(4,), (5,), (6,), (7,), (2, 4), (3, 3), (11,)]
+)
+def test_hutchpp_takes_fewer_probes_than_half_the_size(shape):
+  """Every k with 2 <= k < D / 2 is valid, and no other."""
+  size, x = int(np.prod(shape)), jnp.zeros(shape)
+  for k in range(2, size + 2):
+    trace = traces.hutchpp(k)
+    if k < size / 2:
+      draw = lambda key: trace.estimate(jnp.sin, x, trace.draw(key, x))
+      value, found = jax.eval_shape(draw, jax.random.key(0))
+      assert value.shape == shape and found.shape == (k,)
+      assert (trace.num_estimates, trace.num_products(size)) == (k, 3 * k)
+    else:
+      said = f"hutchpp: expected num_probes below {size} /.*{k}"
+      expect.error(said, trace.draw, jax.random.key(0), x)
+
+
+def test_the_least_number_of_probes():
+  for make, least in ((traces.hutchinson, 1), (traces.hutchpp, 2)):
+    assert make(least).num_estimates == least
     pattern = f"{make.__name__}: expected num_probes at least {least}"
-    with pytest.raises(ValueError, match=pattern):
-      make(number)
-  with pytest.raises(
-    ValueError, match="hutchpp: expected num_probes below 4 /"
-  ):
-    traces.hutchpp(2).draw(jax.random.key(0), jnp.zeros(4))
+    for number in (least - 1, least - 2):
+      expect.error(pattern, make, number)
+  assert traces.exact().num_estimates == 1

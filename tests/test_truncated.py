@@ -17,6 +17,7 @@ ABOVE = [
   (-1.0, 0.01, 2.0, 9.0),
 ]
 BELOW = [(-mean, std, -high, -low) for mean, std, low, high in ABOVE]
+LAWS = MIDDLE + ABOVE + BELOW
 
 
 def _law(mean, std, low, high):
@@ -26,9 +27,8 @@ def _law(mean, std, low, high):
 @jax.jit
 def _draws(key):
   number = (500,)
-  laws = MIDDLE + ABOVE + BELOW
   u = jax.random.uniform(key, number)
-  return u, [truncated.draw(key, number, *law) for law in laws]
+  return u, [truncated.draw(key, number, *law) for law in LAWS]
 
 
 def _quantiles():
@@ -40,9 +40,7 @@ def _quantiles():
 
 def test_draws_are_the_quantiles_of_uniform_ones():
   u, found = _quantiles()
-  for (mean, std, low, high), x in zip(
-    MIDDLE + ABOVE + BELOW, found, strict=True
-  ):
+  for (mean, std, low, high), x in zip(LAWS, found, strict=True):
     assert x.dtype == np.float32 and x.shape == u.shape
     law = _law(mean, std, low, high)
     below = mean > high
@@ -57,7 +55,7 @@ def test_draws_are_the_quantiles_of_uniform_ones():
 def test_draws_keep_the_digits_of_float64():
   with jax.enable_x64(True):
     u, found = _quantiles()
-  for law, x in zip((MIDDLE + ABOVE + BELOW)[3:], found[3:], strict=True):
+  for law, x in zip(LAWS[3:], found[3:], strict=True):
     assert x.dtype == np.float64
     scipy = _law(*law)
     truth = scipy.isf(u) if law[0] > law[3] else scipy.ppf(u)
@@ -65,25 +63,19 @@ def test_draws_keep_the_digits_of_float64():
 
 
 def test_densities():
-  laws = MIDDLE + ABOVE + BELOW
-
   @jax.jit
   def densities(points, rate):
-    return [
-      truncated.density(*law)(x, rate)
-      for law, x in zip(laws, points, strict=True)
-    ]
+    pairs = zip(LAWS, points, strict=True)
+    return [truncated.density(*law)(x, rate) for law, x in pairs]
 
-  points = []
-  for law in laws:
-    points.append(_law(*law).ppf(np.linspace(0.001, 0.999, 41)))
-  truths = [3 * _law(*law).pdf(x) for law, x in zip(laws, points, strict=True)]
+  shares = np.linspace(0.001, 0.999, 41)
+  points = [_law(*law).ppf(shares) for law in LAWS]
+  truths = [3 * _law(*law).pdf(x) for law, x in zip(LAWS, points, strict=True)]
   with jax.enable_x64(True):
     wide = densities([jnp.asarray(x) for x in points], 3.0)
   narrow = densities([jnp.asarray(x, jnp.float32) for x in points], 3.0)
-  for law, x, truth, value, half in zip(
-    laws, points, truths, wide, narrow, strict=True
-  ):
+  rows = zip(LAWS, points, truths, wide, narrow, strict=True)
+  for law, x, truth, value, half in rows:
     np.testing.assert_allclose(value, truth, rtol=1e-7)
     assert half.dtype == jnp.float32 and half.shape == truth.shape
     # One float32 ulp of x, times the slope of the logarithm.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgen.data import files, images, loaders
+from tests import expect
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -35,10 +36,8 @@ def test_points_may_be_as_large_as_a_float32(tmp_path):
   points[2:, 0] = LARGEST, -LARGEST
   found = load_points(tmp_path, points=points)
   everything = np.concatenate([rows(source) for source in found.values()])
-  np.testing.assert_array_equal(
-    np.sort(everything, 0)[:, 0],
-    [-np.float32(LARGEST), 0.5, 0.5, np.float32(LARGEST)],
-  )
+  ends = np.float32([-LARGEST, 0.5, 0.5, LARGEST])
+  np.testing.assert_array_equal(np.sort(everything, 0)[:, 0], ends)
 
 
 @pytest.mark.parametrize(
@@ -59,42 +58,26 @@ def test_points_may_be_as_large_as_a_float32(tmp_path):
   ],
 )
 def test_what_is_no_set_of_points_is_one_line(tmp_path, arrays, message):
-  with pytest.raises(ValueError, match=message) as caught:
-    load_points(tmp_path, **arrays)
-  assert "points.npz: " in str(caught.value)
-  assert "\n" not in str(caught.value)
+  said = expect.error(message, load_points, tmp_path, **arrays)
+  assert "points.npz: " in said
 
 
-@pytest.mark.parametrize(
-  "low, high, fits",
-  [
-    (-1, 1, True),
-    (0, 0, True),
-    (-1, -1, True),
-    (-1e-3, 0.5, True),
-    (-1.001, 0.5, False),
-    (-0.5, 1.001, False),
-    (0, 1e-3, False),
-    (0.25, 0.5, False),
-    (-0.5, np.inf, False),
-  ],
-)
-def test_floats_of_images_lie_between_black_and_white(low, high, fits):
-  pixels = np.full((3, 2, 2, 1), low, np.float32)
-  pixels[1:] = high
-  if fits:
-    np.testing.assert_array_equal(images.checked(pixels, None, "x")[0], pixels)
-  else:
-    with pytest.raises(ValueError, match=r"expected floats in \[-1, 1\]"):
-      images.checked(pixels, None, "x")
+def test_floats_of_images_lie_between_black_and_white():
+  of = lambda *ends: np.float32(ends).reshape(2, 1, 1, 1).repeat(3, 1)
+  for ends in ((-1, 1), (0, 0), (-1, -1), (-1e-3, 0.5)):
+    found, _ = images.checked(of(*ends), None, "x")
+    np.testing.assert_array_equal(found, of(*ends))
+  beyond = ((-1.001, 0.5), (-0.5, 1.001), (-0.5, np.inf))
+  for ends in (*beyond, (0, 1e-3), (0.25, 0.5)):  # none below 0: of [0, 1]
+    said = r"expected floats in \[-1, 1\]"
+    expect.error(said, images.checked, of(*ends), None, "x")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_one_pixel_that_is_not_finite_is_refused(bad):
   pixels = np.zeros((2, 2, 2, 1), np.float32)
   pixels[1, 0, 1, 0] = bad
-  with pytest.raises(ValueError, match="images: expected finite values"):
-    images.to_uint8(pixels)
+  expect.error("images: expected finite values", images.to_uint8, pixels)
 
 
 def test_batches_ahead_are_drawn_one_at_a_time():

@@ -34,9 +34,8 @@ def test_a_wrong_split_lists_the_choices():
 
 def test_without_scikit_learn_one_line_says_what_to_do(monkeypatch):
   monkeypatch.setitem(sys.modules, "sklearn", None)
-  with pytest.raises(
-    ImportError, match=r"pip install 'jaxgen\[data\]'"
-  ) as error:
+  said = r"pip install 'jaxgen\[data\]'"
+  with pytest.raises(ImportError, match=said) as error:
     digits.load("train")
   assert "\n" not in str(error.value)
   assert error.value.__suppress_context__

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxgen.data import files
+from tests import expect
 
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (40, 5, 4, 3)).astype(np.uint8)
@@ -110,9 +111,7 @@ def test_an_archive_may_bring_its_own_split(tmp_path):
 )
 def test_a_bad_archive_is_one_line(tmp_path, arrays, message):
   path = save(tmp_path / "a.npz", **arrays)
-  with pytest.raises(ValueError, match=message) as caught:
-    files.load_npz(path)
-  assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+  assert str(path) in expect.error(message, files.load_npz, path)
 
 
 class Bomb:
@@ -205,10 +204,8 @@ def test_what_is_no_archive_is_one_line(tmp_path, write, message, load):
   if load is files.load_points:
     rename(path)
     message = message.replace("images", "points")
-  with pytest.raises(ValueError, match=message) as caught:
-    load(path)
-  assert str(caught.value).startswith(f"{path}: ")
-  assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+  said = expect.error(message, load, path)
+  assert said.startswith(f"{path}: ") and len(said) < 400
 
 
 def rename(path):
@@ -228,8 +225,7 @@ def test_points_have_no_other_arrays_beside_them(tmp_path):
     ("test_points", r"got test_points \(is it points\?\)$"),
   ):
     save(path, **{"points": points, name: points})
-    with pytest.raises(ValueError, match=message):
-      files.load_points(path)
+    expect.error(message, files.load_points, path)
 
 
 def test_a_missing_path_is_named(tmp_path):

@@ -11,13 +11,11 @@ import pytest
 from jaxgen import paths
 from jaxgen.data import interpolants, oracles
 from jaxgen.losses import flow_matching
+from tests import trees
+from tests.data import test_interpolants
 
 PATH, T = paths.linear(), 0.9876
-LAW = oracles.Mixture(
-  np.array([0.3, 0.7]),
-  np.array([[1.0, 0.2], [-0.8, 0.5]]),
-  np.array([0.4, 0.6]),
-)
+LAW = test_interpolants.LAW._replace(stds=np.array([0.4, 0.6]))
 ONE = oracles.Mixture(np.ones(1), np.array([[0.4, 1.0]]), np.ones(1))
 BETWEEN = interpolants.between(LAW, ONE, PATH, flow_matching.brownian(0.8))
 FUNCTIONS = {
@@ -36,6 +34,5 @@ FUNCTIONS = {
 def test_it_is_that_of_float32_rounded(name, dtype):
   fn, x = jax.jit(FUNCTIONS[name]), jnp.asarray([0.3, -0.7], dtype)
   found, wide = (jax.tree.leaves(fn(y)) for y in (x, x.astype("float32")))
-  for value, truth in zip(found, wide, strict=True):
-    assert value.dtype == dtype
-    np.testing.assert_array_equal(value, truth.astype(dtype))
+  assert all(value.dtype == dtype for value in found)
+  trees.assert_equal(found, [truth.astype(dtype) for truth in wide])

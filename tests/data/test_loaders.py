@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgen.data import loaders
+from tests import expect
 
 
 def stream(key, size, batch_size, num_steps):
@@ -21,9 +22,8 @@ def test_each_epoch_is_a_permutation(batch_size):
   rows = stream(jax.random.key(0), 10, batch_size, 210 // batch_size)
   epochs = rows[: len(rows) // 10 * 10].reshape(-1, 10)
   assert len(epochs) > 10
-  np.testing.assert_array_equal(
-    np.sort(epochs, 1), np.tile(np.arange(10), (len(epochs), 1))
-  )
+  every = np.tile(np.arange(10), (len(epochs), 1))
+  np.testing.assert_array_equal(np.sort(epochs, 1), every)
   assert len(np.unique(epochs, axis=0)) == len(epochs)
 
 
@@ -73,6 +73,7 @@ def test_a_batch_is_a_copy():
   ("arrays", "batch_size", "message"),
   [
     (np.zeros(3), 0, "batch_size: expected at least 1, got 0"),
+    (np.zeros(3), -1, "batch_size: expected at least 1, got -1"),
     (np.zeros((0, 2)), 1, "at least one example"),
     ((), 1, "got none or a scalar"),
     ((np.zeros(3), np.float32(1.0)), 1, "got none or a scalar"),
@@ -80,17 +81,17 @@ def test_a_batch_is_a_copy():
   ],
 )
 def test_bad_data_are_refused(arrays, batch_size, message):
-  with pytest.raises(ValueError, match=message):
-    loaders.batches(arrays, jax.random.key(0), batch_size)
+  key = jax.random.key(0)
+  expect.error(message, loaders.batches, arrays, key, batch_size)
 
 
 def test_bad_keys_and_steps_are_refused():
-  with pytest.raises(ValueError, match=r"expected a typed key"):
-    loaders.batches(np.zeros(3), jax.random.PRNGKey(0), 1)
-  with pytest.raises(ValueError, match="expected one"):
-    loaders.batches(np.zeros(3), jax.random.split(jax.random.key(0)), 1)
-  with pytest.raises(ValueError, match="step: expected at least 0, got -1"):
-    loaders.batches(np.zeros(3), jax.random.key(0), 2)(-1)
+  rows, legacy = np.zeros(3), jax.random.PRNGKey(0)
+  two = jax.random.split(jax.random.key(0))
+  expect.error("expected a typed key", loaders.batches, rows, legacy, 1)
+  expect.error("expected one", loaders.batches, rows, two, 1)
+  batch_fn = loaders.batches(rows, jax.random.key(0), 2)
+  expect.error("step: expected at least 0, got -1", batch_fn, -1)
 
 
 def test_a_subset_is_the_rows_of_a_source():
@@ -127,8 +128,8 @@ def test_a_set_with_all_its_parts_stays_as_it_is():
 
 def test_too_few_to_hold_out_are_refused():
   parts = {"train": loaders.in_memory(np.arange(2))}
-  with pytest.raises(ValueError, match=r"a\.npz: expected at least 3 examples"):
-    loaders.with_held_out(parts, "a.npz")
+  said = r"a\.npz: expected at least 3 examples"
+  expect.error(said, loaders.with_held_out, parts, "a.npz")
 
 
 def test_ahead_is_the_same_function():
@@ -217,5 +218,5 @@ raise SystemExit(3)
 
 
 def test_a_depth_of_none_is_refused():
-  with pytest.raises(ValueError, match="depth: expected at least 1, got 0"):
-    loaders.prefetch(lambda step: step, depth=0)
+  said = "depth: expected at least 1, got 0"
+  expect.error(said, loaders.prefetch, lambda step: step, depth=0)

@@ -7,14 +7,9 @@ from scipy import integrate, special, stats
 
 from jaxgen import paths
 from jaxgen.data import oracles
+from tests import expect
 
-PATHS = (
-  paths.edm,
-  paths.vp,
-  paths.cosine,
-  paths.linear,
-  paths.trigonometric,
-)
+PATHS = (paths.edm, paths.vp, paths.cosine, paths.linear, paths.trigonometric)
 RATIOS = (0.002, 0.05, 1.0, 7.0, 80.0)
 
 
@@ -64,17 +59,11 @@ def test_one_dimension_against_quadrature(make_path):
     estimate = jax.jit(mixture.field(path))
     for ratio in (0.05, 0.6, 9.0):
       x, t = draw(mixture, path, ratio, seed=3)
-      alpha, sigma, value = (
-        float(path.alpha(t)),
-        float(path.sigma(t)),
-        float(x[0]),
-      )
+      alpha, sigma, value = map(float, (path.alpha(t), path.sigma(t), x[0]))
 
       def joint(y):
-        prior = mixture.weights @ stats.norm.pdf(
-          y, mixture.means[:, 0], mixture.stds
-        )
-        return prior * stats.norm.pdf(value, alpha * y, sigma)
+        each = stats.norm.pdf(y, mixture.means[:, 0], mixture.stds)
+        return mixture.weights @ each * stats.norm.pdf(value, alpha * y, sigma)
 
       places = [value / alpha] if abs(value / alpha) < 9 else None
       moment = lambda f: integrate.quad(
@@ -84,15 +73,10 @@ def test_one_dimension_against_quadrature(make_path):
       data = moment(lambda y: y * joint(y)) / density
       noise = moment(lambda y: (value - alpha * y) / sigma * joint(y)) / density
       rates = [float(rate) for rate in path.rates(t)]
-      got = estimate(x, t)
-      close = lambda a, b: np.testing.assert_allclose(
-        a, b, rtol=1e-7, atol=1e-9
-      )
-      close(got.log_prob, np.log(density))
-      close(got.data[0], data)
-      close(got.noise[0], noise)
-      close(got.score[0], -noise / sigma)
-      close(got.velocity[0], rates[0] * data + rates[1] * noise)
+      velocity = rates[0] * data + rates[1] * noise
+      truth = velocity, -noise / sigma, data, noise, np.log(density)
+      found = [np.ravel(value)[0] for value in estimate(x, t)]
+      np.testing.assert_allclose(found, truth, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("make_path", PATHS)
@@ -105,14 +89,12 @@ def test_density_and_score_against_scipy(make_path):
     for seed, ratio in enumerate(RATIOS):
       x, t = draw(mixture, path, ratio, seed)
       alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
-      truth = special.logsumexp(
-        [
-          np.log(w) + law_of(m, s**2 * np.eye(2), alpha, sigma).logpdf(x)
-          for w, m, s in zip(
-            mixture.weights, mixture.means, mixture.stds, strict=True
-          )
-        ]
-      )
+      parts = zip(mixture.weights, mixture.means, mixture.stds, strict=True)
+      logs = [
+        np.log(w) + law_of(m, s**2 * np.eye(2), alpha, sigma).logpdf(x)
+        for w, m, s in parts
+      ]
+      truth = special.logsumexp(logs)
       density, score = ours(x, t)
       np.testing.assert_allclose(density, truth, rtol=1e-9)
       np.testing.assert_allclose(score, slope(x, t), rtol=1e-6, atol=1e-9)
@@ -132,14 +114,12 @@ def test_full_covariance_against_linear_algebra(make_path):
       total = alpha**2 * covariance + sigma**2 * np.eye(3)
       pull = np.linalg.solve(total, np.asarray(x) - alpha * mean)
       got = estimate(x, t)
-      np.testing.assert_allclose(
-        got.log_prob, law_of(mean, covariance, alpha, sigma).logpdf(x)
-      )
+      truth = law_of(mean, covariance, alpha, sigma).logpdf(x)
+      np.testing.assert_allclose(got.log_prob, truth)
       np.testing.assert_allclose(got.score, -pull, rtol=1e-8)
       np.testing.assert_allclose(got.noise, sigma * pull, rtol=1e-8)
-      np.testing.assert_allclose(
-        got.data, mean + alpha * covariance @ pull, rtol=1e-6
-      )
+      truth = mean + alpha * covariance @ pull
+      np.testing.assert_allclose(got.data, truth, rtol=1e-6)
 
 
 @pytest.mark.parametrize("make_path", PATHS)
@@ -159,12 +139,9 @@ def test_float32_at_both_ends(make_path):
   def run(dtype):
     one = oracles.gaussian(mean.astype(dtype), covariance.astype(dtype))
     estimate = jax.jit(lambda law, x, t: law.field(path)(x, t))
-    return [
-      jax.device_get(
-        estimate(law or one, jnp.asarray(x, dtype), jnp.asarray(t, dtype))
-      )
-      for law, x, t in cases
-    ]
+    of = lambda law, *at: estimate(law or one, *map(jnp.asarray, at))
+    wide = lambda x, t: (x.astype(dtype), t.astype(dtype))
+    return [jax.device_get(of(law, *wide(x, t))) for law, x, t in cases]
 
   got = run(np.float32)
   with jax.enable_x64(True):
@@ -220,13 +197,8 @@ def test_at_time_zero_it_is_the_data():
   """Where the data have width, log_prob, score and denoise need no noise."""
   with jax.enable_x64(True):
     mixture, x = three(), jnp.array([0.2, -1.0])
-    posterior = jax.jit(
-      lambda path, x: (
-        mixture.log_prob(path, x, 0.0),
-        mixture.score(path, x, 0.0),
-        mixture.denoise(path, x, 0.0),
-      )
-    )
+    functions = mixture.log_prob, mixture.score, mixture.denoise
+    posterior = jax.jit(lambda path, x: [f(path, x, 0.0) for f in functions])
     law = zip(mixture.weights, mixture.means, mixture.stds, strict=True)
     density = sum(
       w * stats.multivariate_normal(m, s**2).pdf(x) for w, m, s in law
@@ -239,21 +211,12 @@ def test_at_time_zero_it_is_the_data():
 
 
 def test_is_a_pytree_under_jit_vmap_and_grad():
-  path = paths.cosine()
   mixture = jax.tree.map(jnp.float32, three())
-
-  @jax.jit
-  @chex.assert_max_traces(1)
-  def losses(mixture, x, t):
-    return jax.vmap(lambda x, t: mixture.log_prob(path, x, t))(x, t).sum()
-
-  x = jnp.array([[0.1, 0.4], [1.0, -1.0]])
-  t = jnp.array([0.3, 0.9])
-  total = losses(mixture, x, t)
-  one = jax.jit(lambda x, t: mixture.log_prob(path, x, t))
-  single = [one(*pair) for pair in zip(x, t, strict=True)]
-  np.testing.assert_allclose(total, sum(single), rtol=1e-5)
-  gradient = jax.grad(losses)(mixture, x, t)
+  of = lambda law: lambda x, t: law.log_prob(paths.cosine(), x, t)
+  at = jnp.array([[0.1, 0.4], [1.0, -1.0]]), jnp.array([0.3, 0.9])
+  expect.a_loop(of(mixture), *at, rtol=1e-5)
+  total = lambda law: jax.vmap(of(law))(*at).sum()
+  gradient = jax.jit(jax.grad(total))(mixture)
   chex.assert_trees_all_equal_shapes(gradient, mixture)
   assert np.all(np.isfinite(gradient.means))
 
@@ -286,12 +249,12 @@ def test_diagonal_components_are_products():
 )
 def test_shapes_that_disagree_are_refused(change, name):
   mixture = three()._replace(**change)
-  with pytest.raises(ValueError, match=f"^{name}: expected"):
-    mixture.log_prob(paths.linear(), jnp.ones(2), 0.5)
+  at = paths.linear(), jnp.ones(2), 0.5
+  expect.error(f"^{name}: expected", mixture.log_prob, *at)
 
 
 def test_wrong_points_and_flow_maps_are_refused():
-  with pytest.raises(ValueError, match=r"^x: expected"):
-    three().score(paths.linear(), jnp.ones(3), 0.5)
-  with pytest.raises(ValueError, match="one Gaussian, got 3 components"):
-    three().flow_map(paths.linear(), jnp.ones(2), 0.5, 0.1)
+  path, x = paths.linear(), jnp.ones(2)
+  expect.error(r"^x: expected", three().score, path, jnp.ones(3), 0.5)
+  said = "one Gaussian, got 3 components"
+  expect.error(said, three().flow_map, path, x, 0.5, 0.1)

@@ -6,6 +6,7 @@ import pytest
 
 from jaxgen import couplings
 from jaxgen.data import loaders, pairs
+from tests import expect
 
 SIZE, POOL = 4, 3
 
@@ -25,15 +26,13 @@ def by_chance(key, data, source, labels):
   return np.asarray(jax.random.permutation(key, len(data)))
 
 
-def batches(couple=by_exact, num_batches=POOL, batch_size=SIZE, seed=0):
-  return pairs.batches(
-    lambda number: examples(number)[:2],
-    lambda number: examples(number)[2],
-    jax.random.key(seed),
-    batch_size,
-    couple,
-    num_batches,
-  )
+def batches(
+  couple=by_exact, num_batches=POOL, batch_size=SIZE, seed=0, pool=examples
+):
+  """Of pools (data, labels, source) by their number."""
+  parts = lambda number: pool(number)[:2], lambda number: pool(number)[2]
+  key = jax.random.key(seed)
+  return pairs.batches(*parts, key, batch_size, couple, num_batches)
 
 
 def assert_same(one, two):
@@ -71,12 +70,8 @@ def test_a_batch_is_a_function_of_its_step_in_any_order(couple):
 
 
 def test_the_key_and_the_pool_decide_a_random_coupling():
-  same_data = lambda seed: pairs.batches(
-    lambda number: examples(0)[:2],
-    lambda number: examples(0)[2],
-    jax.random.key(seed),
-    SIZE * POOL,
-    by_chance,
+  same_data = lambda seed: batches(
+    by_chance, 1, SIZE * POOL, seed, lambda number: examples(0)
   )
   first, other = same_data(0), same_data(1)
   assert_same(first(0), same_data(0)(0))
@@ -85,13 +80,10 @@ def test_the_key_and_the_pool_decide_a_random_coupling():
 
 
 def test_without_a_coupling_or_labels():
-  batch_fn = pairs.batches(
-    lambda number: (jax.numpy.asarray(examples(number)[0]), None),
-    lambda number: examples(number)[2],
-    jax.random.key(0),
-    SIZE * POOL,
-  )
-  data, labels, source = batch_fn(2)
+  bare = lambda number: (*map(jax.numpy.asarray, examples(number)[::2]),)
+  data_fn = lambda number: (bare(number)[0], None)
+  source_fn, key = lambda number: examples(number)[2], jax.random.key(0)
+  data, labels, source = pairs.batches(data_fn, source_fn, key, SIZE * POOL)(2)
   assert labels is None and isinstance(data, np.ndarray)
   assert_same((data, source), examples(2)[::2])
 
@@ -104,15 +96,9 @@ def test_conditional_sees_the_labels():
   truth, kept, free = examples(1)
   order = couplings.conditional(truth, free, kept)
   assert_same((data, labels, source), (truth, kept, free[order]))
-  unlabelled = pairs.batches(
-    lambda number: (examples(number)[0], None),
-    lambda number: examples(number)[2],
-    jax.random.key(0),
-    12,
-    couple,
-  )
-  with pytest.raises(ValueError, match="condition: expected one value"):
-    unlabelled(0)
+  bare = lambda number: (truth, None, free)
+  unlabelled = batches(couple, 1, 12, pool=bare)
+  expect.error("condition: expected one of each", unlabelled, 0)
 
 
 def test_in_the_thread_of_prefetch():
@@ -124,20 +110,11 @@ def test_in_the_thread_of_prefetch():
 
 
 def test_what_does_not_fit_is_refused():
-  with pytest.raises(ValueError, match="data: expected 15 examples in a pool"):
-    batches(batch_size=5)(0)
-  short = pairs.batches(
-    lambda number: examples(number)[:2],
-    lambda number: examples(number)[2][:11],
-    jax.random.key(0),
-    SIZE,
-    by_exact,
-    POOL,
-  )
-  with pytest.raises(ValueError, match=r"source: expected 12 .*; got 11"):
-    short(0)
+  expect.error("data: expected 15 examples in a pool", batches(batch_size=5), 0)
+  data, labels, source = examples(0)
+  short = batches(pool=lambda number: (data, labels, source[:11]))
+  expect.error(r"source: expected 12 .*; got 11", short, 0)
   for bad in (dict(batch_size=0), dict(num_batches=0), dict(batch_size=-4)):
-    with pytest.raises(ValueError, match="expected at least 1"):
-      batches(**bad)
-  with pytest.raises(ValueError, match="key: expected a typed key"):
-    pairs.batches(examples, examples, jax.random.PRNGKey(0), SIZE)
+    expect.error("expected at least 1", batches, **bad)
+  args = pairs.batches, examples, examples, jax.random.PRNGKey(0), SIZE
+  expect.error("key: expected a typed key", *args)

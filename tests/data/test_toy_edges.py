@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 
 from jaxgen.data import loaders, pairs, toy
+from tests import expect
+from tests.data import test_toy
 
 
 def draws(law, number=400):
-  keys = lambda key: jax.random.split(key, number)
-  found = jax.jit(lambda key: jax.vmap(law.sample)(keys(key)))
-  return np.asarray(found(jax.random.key(2)), np.float64)
-
-
-def refused(match, call, *args, **kwargs):
-  with pytest.raises(ValueError, match=match):
-    call(*args, **kwargs)
+  return test_toy.draw(law, number, seed=2)
 
 
 def test_the_smallest_board_has_two_black_cells():
@@ -30,8 +25,9 @@ def test_the_smallest_board_has_two_black_cells():
   inside = -math.log(0.5)
   np.testing.assert_allclose(found, [inside, inside, -np.inf, -np.inf])
   for bad in (-2, 0, 1, 3):
-    refused("num_cells: expected even", toy.checkerboard, bad)
-  refused("half_width", toy.checkerboard, 2, -1.0)
+    expect.error("^num_cells: expected even", toy.checkerboard, bad)
+  for bad in (0.0, -1.0):
+    expect.error("^half_width: expected", toy.checkerboard, 2, bad)
 
 
 def test_arms_without_width_are_points():
@@ -43,9 +39,9 @@ def test_arms_without_width_are_points():
     gaps = np.abs(draws(law, 60)[:, None] - truth).max(2)
     assert gaps.min(1).max() < 1e-5 and gaps.min(0).max() < 1e-5
   for bad in (0, -1):
-    refused("num_arms: expected", toy.pinwheel, bad)
-  refused("scale: expected", toy.pinwheel, 5, scale=0.0)
-  refused("scale: expected", toy.pinwheel, 5, scale=-1.0)
+    expect.error("^num_arms: expected", toy.pinwheel, bad)
+  for bad in (0.0, -1.0):
+    expect.error("scale: expected", toy.pinwheel, 5, scale=bad)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +80,10 @@ def test_curves_without_noise_are_their_curves(make, residual):
   x, y = 2 * draws(law).T
   assert np.abs(residual(x, y)).max() < 2e-5
   assert make(0.5).log_prob is not None
-  for bad in (-1e-3, math.nan):
-    refused("noise: expected zero or more", make, bad)
+  for bad in (-0.1, -1e-3, math.nan):
+    expect.error("^noise: expected zero or more", make, bad)
   for bad in (0.0, -1.0):
-    refused("scale: expected a positive number", make, 0.1, scale=bad)
+    expect.error("^scale: expected positive", make, 0.1, scale=bad)
 
 
 def test_a_ring_of_any_size():
@@ -97,17 +93,15 @@ def test_a_ring_of_any_size():
   assert np.abs(np.hypot(*x.T) - 0.5).max() < 0.05
   assert np.abs(angle - np.rint(angle)).max() < 0.15
   assert len(np.unique(np.rint(angle) % 8)) == 8
-  for settings in (dict(radius=0.0), dict(radius=-1.0), dict(std=0.0)):
-    refused("expected a positive number", toy.eight_gaussians, **settings)
+  for name, bad in (("radius", 0.0), ("radius", -1.0), ("std", 0.0)):
+    said, settings = f"^{name}: expected positive", {name: bad}
+    expect.error(said, toy.eight_gaussians, **settings)
 
 
 def test_batches_of_one():
   rows = np.arange(3)
   found = [loaders.batches(rows, jax.random.key(0), 1)(n)[0] for n in range(3)]
   assert sorted(found) == [0, 1, 2]
-  for bad in (0, -1):
-    key = jax.random.key(0)
-    refused("batch_size: expected", loaders.batches, rows, key, bad)
   same = lambda number: np.full(1, number)
   batch = pairs.batches(
     lambda number: (same(number), None), same, jax.random.key(0), 1, None, 1

@@ -8,6 +8,7 @@ from scipy import special
 
 from jaxgen import costs
 from jaxgen.data import transport
+from tests import expect
 
 
 def _key():
@@ -96,10 +97,8 @@ def test_log_sum_exp_has_the_slopes_and_heights_of_its_laws(dim, settings):
   temperature = settings.get("temperature", 1.0)
   convexity = settings.get("convexity", 0.5)
   slope_key, height_key = jax.random.split(_key())
-  slopes, heights = float64(
-    jax.random.normal(slope_key, (planes, dim)),
-    jax.random.normal(height_key, (planes,)),
-  )
+  sizes = (slope_key, (planes, dim)), (height_key, (planes,))
+  slopes, heights = float64(*(jax.random.normal(*size) for size in sizes))
   slopes = slopes * np.sqrt(9 / dim)
   pair = transport.log_sum_exp(_key(), dim, **settings)
   assert pair.dim == dim and pair.cost is costs.square
@@ -159,20 +158,31 @@ def test_the_edges_of_valid_settings():
     lambda: transport.log_sum_exp(_key(), 1, num_planes=1),
   ):
     assert make().dim == 1
-  for make, name in (
-    (lambda: transport.funnels(_key(), 1, 1, power=0.99), "power"),
-    (lambda: transport.funnels(_key(), 1, 1, half_width=-1.0), "half_width"),
-    (lambda: transport.scaled(1, 0.0), "scale"),
-    (lambda: transport.scaled(2, num_axes=-1), "num_axes"),
-    (lambda: transport.log_sum_exp(_key(), 0), "dim"),
-    (lambda: transport.log_sum_exp(_key(), 1, convexity=0.0), "convexity"),
-    (lambda: transport.log_sum_exp(_key(), 1, convexity=-1.0), "convexity"),
-    (lambda: transport.log_sum_exp(_key(), 1, temperature=-1.0), "temperature"),
-    (lambda: transport.gaussians(jax.random.split(_key()), 2), "key"),
-    (lambda: transport.log_sum_exp(jax.random.split(_key()), 2), "key"),
+
+
+def test_settings_beyond_their_edges():
+  funnels, scaled = transport.funnels, transport.scaled
+  log_sum_exp = transport.log_sum_exp
+  for make, args, name, values, said in (
+    (funnels, (_key(), 2, 4), "power", (0.5, 0.99), "power: expected"),
+    (funnels, (_key(), 2, 4), "half_width", (0.0, -1.0), "half_width"),
+    (scaled, (2,), "scale", (0.0, -1.0), "scale: expected above 0"),
+    (scaled, (2,), "num_axes", (0, -1), "num_axes: expected at least 1"),
+    (scaled, (2,), "num_axes", (3,), "dim: expected at least 3"),
+    (log_sum_exp, (_key(), 2), "num_planes", (0,), "num_planes"),
+    (log_sum_exp, (_key(), 2), "temperature", (0.0, -1.0), "positive temp"),
+    (log_sum_exp, (_key(), 2), "convexity", (0.0, -1.0), "convexity"),
   ):
-    with pytest.raises(ValueError, match=name):
-      make()
+    for value in values:
+      expect.error(said, make, *args, **{name: value})
+  for make, *more in ((funnels, 4), (transport.gaussians,), (log_sum_exp,)):
+    expect.error("dim: expected at least 1", make, _key(), 0, *more)
+    for key in (jax.random.PRNGKey(0), jax.random.split(_key())):
+      expect.error("key", make, key, 2, *more)
+  expect.error("dim: expected at least 1", transport.shifted, 0)
+  expect.error("num_funnels: expected at least 1", funnels, _key(), 2, 0)
+  pair = transport.gaussians(_key(), 2)
+  expect.error("got a map", transport.swapped, pair)
 
 
 def test_a_ray_meets_a_funnel_where_both_are_equal():
@@ -189,12 +199,7 @@ def test_a_ray_meets_a_funnel_where_both_are_equal():
   anchors, heights, truth = (
     np.float32(part) for part in zip(*funnels, strict=True)
   )
+  ray = jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(())
   with jax.debug_nans(True):
-    found = transport._meetings(
-      jnp.zeros(2),
-      jnp.array([1.0, 0.0]),
-      jnp.ones(()),
-      jnp.asarray(anchors),
-      jnp.asarray(heights),
-    )
+    found = transport._meetings(*ray, *map(jnp.asarray, (anchors, heights)))
   np.testing.assert_allclose(found, truth, rtol=1e-6)

@@ -117,11 +117,8 @@ def test_gaussians_have_the_cost_of_bures():
   cost = jax.jit(jax.vmap(pair.cost))(x, y).mean()
   np.testing.assert_allclose(cost, bures, rtol=0.01)
   for covariance in (first, second):
-    np.testing.assert_allclose(
-      np.sqrt(linalg.eigvalsh(covariance)),
-      np.exp(np.linspace(np.log(0.5), np.log(2), 6)),
-      rtol=0.02,
-    )
+    stds = np.sqrt(linalg.eigvalsh(covariance))
+    np.testing.assert_allclose(stds, np.geomspace(0.5, 2, 6), rtol=0.02)
 
 
 def test_known_costs():
@@ -152,32 +149,3 @@ class Variants(chex.TestCase):
     x, y = sample(jax.random.key(0))
     chex.assert_shape((x, y), (3,))
     assert not np.allclose(y, sample(jax.random.key(1))[1])
-
-
-@pytest.mark.parametrize(
-  "make, match",
-  [
-    (lambda: transport.funnels(_key(), 0, 4), "dim: expected at least 1"),
-    (
-      lambda: transport.funnels(_key(), 2, 0),
-      "num_funnels: expected at least 1",
-    ),
-    (lambda: transport.funnels(_key(), 2, 4, power=0.5), "power: expected"),
-    (lambda: transport.funnels(_key(), 2, 4, half_width=0.0), "half_width"),
-    (lambda: transport.scaled(2, -1.0), "scale: expected above 0"),
-    (lambda: transport.scaled(2, num_axes=0), "num_axes: expected at least 1"),
-    (lambda: transport.scaled(2, num_axes=3), "dim: expected at least 3"),
-    (lambda: transport.shifted(0), "dim: expected at least 1"),
-    (lambda: transport.gaussians(_key(), 0), "dim: expected at least 1"),
-    (lambda: transport.log_sum_exp(_key(), 2, num_planes=0), "num_planes"),
-    (
-      lambda: transport.log_sum_exp(_key(), 2, temperature=0.0),
-      "positive temp",
-    ),
-    (lambda: transport.swapped(transport.gaussians(_key(), 2)), "got a map"),
-    (lambda: transport.funnels(jax.random.PRNGKey(0), 2, 4), "key"),
-  ],
-)
-def test_bad_settings_are_refused(make, match):
-  with pytest.raises(ValueError, match=match):
-    make()

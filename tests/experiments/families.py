@@ -38,20 +38,15 @@ def vae(config, data):
     noise = jax.random.normal(key, batch.shape)
     return jax.vmap(loss)(batch, noise).mean(), ({"beta": beta}, extras)
 
+  encode = lambda p, extras, x, label: encoder(p["model"]["encoder"], x)
   decode = lambda p, extras, z, label: decoder(p["model"]["decoder"], z)
-  return built(
-    config,
-    data,
-    init,
-    loss_fn,
-    sample=lambda p, extras, key, label: (
-      None,
-      decode(p, extras, jax.random.normal(key, (2,)), label),
-    ),
-    encode=lambda p, extras, x, label: encoder(p["model"]["encoder"], x),
-    decode=decode,
-    between=lambda a, b, w: (1 - w) * a + w * b,
-  )
+
+  def sample(p, extras, key, label):
+    return None, decode(p, extras, jax.random.normal(key, (2,)), label)
+
+  between = lambda a, b, w: (1 - w) * a + w * b
+  coders = dict(encode=encode, decode=decode, between=between)
+  return built(config, data, init, loss_fn, sample=sample, **coders)
 
 
 def autoregressive(config, data):
@@ -235,12 +230,10 @@ def encoding_gan(config, data):
     z = jax.random.normal(key, batch[0].shape)
     return jax.vmap(loss)(*batch, z).mean(), ({}, extras)
 
-  turn = lambda name, sign: step.Turn(
-    name,
-    functools.partial(loss_of, sign),
-    optax.adam(1e-3),
-    averages=averages.rules(config),
-  )
+  def turn(name, sign):
+    loss_fn, rules = functools.partial(loss_of, sign), averages.rules(config)
+    return step.Turn(name, loss_fn, optax.adam(1e-3), averages=rules)
+
   turns = turn("encoder", 1.0), turn("generator", -1.0)
   sets = lambda key: (turns, config.batch_size, (data.unlabelled, key))
   made = lambda p, extras, z, label: generator(p["generator"], z)
@@ -254,16 +247,8 @@ def encoding_gan(config, data):
   )
 
 
-FAMILIES = (
-  vae,
-  autoregressive,
-  flow,
-  quantised,
-  two_stages,
-  flow_map,
-  latents,
-  encoding_gan,
-)
+FAMILIES = vae, autoregressive, flow, quantised
+FAMILIES += two_stages, flow_map, latents, encoding_gan
 
 
 def experiment(config):

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import types
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,7 +16,7 @@ from experiments import (
   transport_map,
   wasserstein,
 )
-from experiments.lib import training
+from experiments.lib import command_line, training
 from jaxgen.data import loaders
 from jaxgen.training import loop
 
@@ -24,6 +25,14 @@ SIZES = dict(num_steps=6, batch_size=16, log_every=2, save_every=3)
 SIZES |= dict(samples_every=6)
 NETWORK = dict(width=16, num_blocks=1, warmup_steps=2, sample_steps=3)
 PLANE = dict(data="eight_gaussians", **NETWORK, **SIZES)
+IMAGES = SIZES | NETWORK | dict(width=8, batch_size=4)
+IMAGES |= dict(multipliers=(1, 1), attention=())
+PENALTY = dict(penalty_last=0.5, penalty_every=2, critic_steps=3)
+# The shortest run of edm's toy, but for its directory.
+FLAGS = (
+  "toy --width 8 --num-blocks 1 --batch-size 8 --num-steps 4 --warmup-steps 1"
+  " --sample-steps 2 --samples-every 100"
+).split()
 PICTURES = ("samples.png", "trajectory.png", "paths.png", "fields.png")
 MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
 
@@ -61,26 +70,13 @@ SCRIPTS = {
   "edm": Script(edm, edm.Config("", **PLANE), PICTURES),
   # Dropout and null labels are drawn in training: their keys must resume too.
   "edm images": Script(
-    edm,
-    edm.Config(
-      "",
-      **SIZES | NETWORK | dict(width=8, batch_size=4),
-      multipliers=(1, 1),
-      attention=(),
-      dropout=0.2,
-      label_dropout=0.3,
-    ),
-    PICTURES[:2],
+    edm, edm.Config("", **IMAGES, dropout=0.2, label_dropout=0.3), PICTURES[:2]
   ),
   # It stops inside a pool of coupled batches.
   "flow": Script(
     flow_matching,
     flow_matching.Config(
-      "",
-      source="moons",
-      coupling="exact",
-      coupled_batches=2,
-      **PLANE,
+      "", source="moons", coupling="exact", coupled_batches=2, **PLANE
     ),
     (*PICTURES, "straightness.png"),
   ),
@@ -93,21 +89,10 @@ SCRIPTS = {
   ),
   "gan": Script(
     gan,
-    gan.Config(
-      "",
-      data="ring",
-      width=8,
-      num_blocks=1,
-      penalty_last=0.5,
-      penalty_every=2,
-      critic_steps=3,
-      **SIZES,
-    ),
+    gan.Config("", data="ring", width=8, num_blocks=1, **PENALTY, **SIZES),
     ("samples.png", "modes.png"),
     (
-      "discriminator/loss",
-      "discriminator/gap",
-      "discriminator/penalty",
+      *("discriminator/loss", "discriminator/gap", "discriminator/penalty"),
       "generator/loss",
     ),
     ONE_CALL,
@@ -145,6 +130,19 @@ def without_pictures(patch: pytest.MonkeyPatch) -> None:
   patch.setattr(training, "finish", finish)
 
 
+def trained(name: str, directory: Any, **changes: Any) -> tuple[Any, Any]:
+  """A small run without pictures: (its directory, the last state)."""
+  with pytest.MonkeyPatch.context() as patch:
+    without_pictures(patch)
+    config = small(name, directory, **dict(samples_every=100) | changes)
+    return directory, SCRIPTS[name].module.run(config)
+
+
+def main_of(module: Any) -> Callable[[], None]:
+  """What `python -m` runs of a script."""
+  return lambda: command_line.main(module.__file__, module.PRESETS, module.run)
+
+
 def at_step(patch: pytest.MonkeyPatch, number: int, act: Any) -> None:
   """Calls act() while the batch of a step is made, in the main thread."""
 
@@ -157,6 +155,14 @@ def at_step(patch: pytest.MonkeyPatch, number: int, act: Any) -> None:
     return made
 
   patch.setattr(loaders, "prefetch", prefetch)
+
+
+def spoil(patch: pytest.MonkeyPatch, spoilt: Any) -> None:
+  """Batches are spoilt(number, batch) instead."""
+  changed = lambda batch_fn, place: (
+    lambda number: spoilt(number, place(batch_fn(number)))
+  )
+  patch.setattr(loaders, "prefetch", changed)
 
 
 def interrupt(script: Any, config: Any, number: int, kind: int) -> None:

@@ -11,23 +11,12 @@ from experiments import edm, sample
 from experiments.lib import averages
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint
-from tests import trees
+from tests import expect, trees
+from tests.experiments import scripts
 
-CONFIG = edm.Config(
-  run_dir="",
-  data="eight_gaussians",
-  width=8,
-  num_blocks=1,
-  num_steps=12,
-  batch_size=16,
-  warmup_steps=2,
-  sample_steps=2,
-  save_every=6,
-  samples_every=12,
-  ema_decay=(0.9, 0.5),
-  ema_length=(0.1, 0.2),
-  snapshot_every=4,
-)
+EVERY = dict(save_every=6, samples_every=12, snapshot_every=4)
+MEANS = dict(ema_decay=(0.9, 0.5), ema_length=(0.1, 0.2))
+CONFIG = scripts.small("edm", "", num_steps=12, **EVERY, **MEANS)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +83,7 @@ def test_sampling_takes_an_average_by_name(trained, monkeypatch):
   ],
 )
 def test_no_such_average(trained, average, message):
-  with pytest.raises(ValueError, match=message):
-    trained[2](average=average)
+  expect.error(message, trained[2], average=average)
 
 
 def test_a_run_without_snapshots(trained):
@@ -107,5 +95,4 @@ def test_a_run_without_snapshots(trained):
 
 def test_a_run_needs_an_average():
   config = dataclasses.replace(CONFIG, ema_decay=(), ema_length=())
-  with pytest.raises(ValueError, match=r"^ema_decay, ema_length: expected"):
-    averages.rules(config)
+  expect.error(r"^ema_decay, ema_length: expected", averages.rules, config)

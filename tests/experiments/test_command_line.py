@@ -13,31 +13,19 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import edm, sample
-from experiments.lib import command_line, datasets
+from experiments import edm, encode, evaluate, sample
+from experiments.lib import command_line
 from experiments.lib import run as runs
-from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop
+from tests.experiments import scripts
 
 ROOT = pathlib.Path(__file__).parents[2]
 EDM = "experiments.edm"
-TINY = (
-  "toy --width 8 --num-blocks 1 --batch-size 8 --num-steps 4 --warmup-steps 1"
-  " --sample-steps 2 --samples-every 100"
-).split()
 
 
-def _exit(monkeypatch, capsys, main, arguments):
-  """The exit code and standard error of a command, in this process."""
-  monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
-  with pytest.raises(SystemExit) as caught:
-    main()
-  printed = capsys.readouterr()
-  return caught.value.code, printed.err + printed.out
-
-
-def _edm():
-  command_line.main(edm.__file__, edm.PRESETS, edm.run)
+def _main(run):
+  """The command of experiments.edm with another function that trains."""
+  return lambda: command_line.main(edm.__file__, edm.PRESETS, run)
 
 
 @pytest.mark.parametrize(
@@ -66,63 +54,69 @@ def _edm():
     (["toy", "--batch-size", "0"], "--batch-size: expected at least 1"),
     (["toy", "--dropout", "2"], "--dropout: expected 0 to below 1, got 2.0"),
     (["toy", "--seed", 2**63], "--seed: expected 0 to 4294967295"),
-    (
-      ["toy", "--num-steps", 10**11],
-      "--num-steps: expected at most 21474",
-    ),
-    (
-      ["toy", "--sample-steps", 10**12],
-      "--sample-steps: expected at most 21",
-    ),
+    (["toy", "--num-steps", 10**11], "--num-steps: expected at most 21474"),
+    (["toy", "--sample-steps", 10**12], "--sample-steps: expected at most 21"),
     (["toy", "--batch-size", 10**12], "--batch-size: expected at most 2147483"),
   ],
 )
-def test_bad_input_is_refused(monkeypatch, capsys, tmp_path, arguments, part):
+def test_bad_input_is_refused(exits, monkeypatch, tmp_path, arguments, part):
   run_dir = tmp_path / "run"
   arguments = [*arguments, "--run-dir", run_dir] if arguments else []
   monkeypatch.chdir(tmp_path)
-  code, printed = _exit(monkeypatch, capsys, _edm, arguments)
-  assert code == 2 and part in printed and "Traceback" not in printed
+  code, printed = exits(_main(edm.run), *arguments)
+  assert code == 2 and part in printed
   assert len(printed.strip().splitlines()) <= 40  # tyro's box
   if printed.startswith("error:"):
     assert len(printed.strip().splitlines()) == 1
   assert not any(tmp_path.iterdir())
 
 
-def test_another_configuration_is_refused(monkeypatch, capsys, tmp_path):
+EACH = [
+  (["missing"], "missing: no such run directory"),
+  (["."], "not a run directory"),
+  ([], "required"),
+]
+COMMANDS = {
+  sample: [
+    ([".", "--number", "0"], "--number: expected at least 1, got 0"),
+    ([".", "--number", 10**12], "--number: expected at most 2147483647"),
+    ([".", "--seed", -1], "--seed: expected 0 to 4294967295"),
+    ([".", "--solver", "heum"], "heum"),
+    ([".", "--numer", "3"], "numer"),
+  ],
+  encode: [
+    ([".", "--solver", "ancestral"], "expected one that draws no noise")
+  ],
+  evaluate: [
+    ([".", "--split", "train"], "train"),
+    ([".", "--draws", "0"], "draws: expected at least 1, got 0"),
+  ],
+}
+
+
+@pytest.mark.parametrize(
+  "command, arguments, part",
+  [(c, *row) for c, rows in COMMANDS.items() for row in EACH + rows],
+)
+def test_commands_refuse(
+  exits, monkeypatch, tmp_path, command, arguments, part
+):
+  monkeypatch.chdir(tmp_path)
+  code, printed = exits(command.main, *arguments)
+  assert code == 2 and part in printed and not any(tmp_path.iterdir())
+
+
+def test_another_configuration_is_refused(exits, tmp_path):
   toy = dataclasses.replace(edm.PRESETS["toy"][1], run_dir=str(tmp_path))
   with runs.open_directory(edm.experiment(toy).config, edm.__file__):
     pass
   before = (tmp_path / "config.json").read_bytes()
   arguments = ["toy", "--seed", "3", "--run-dir", tmp_path]
-  code, printed = _exit(monkeypatch, capsys, _edm, arguments)
-  assert code == 2 and "(seed 0 -> 3); choose another" in printed
+  code, printed = exits(_main(edm.run), *arguments)
+  assert code == 2 and "(seed 0 -> 3); give another" in printed
   assert len(printed.strip().splitlines()) == 1
   assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
   assert (tmp_path / "config.json").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-  "arguments, part",
-  [
-    (["missing"], "missing: no such run directory"),
-    (["."], "not a run directory"),
-    ([".", "--number", "0"], "--number: expected at least 1, got 0"),
-    (
-      [".", "--number", 10**12],
-      "--number: expected at most 2147483647",
-    ),
-    ([".", "--seed", -1], "--seed: expected 0 to 4294967295"),
-    ([".", "--solver", "heum"], "heum"),
-    ([".", "--numer", "3"], "numer"),
-    ([], "required"),
-  ],
-)
-def test_sample_refuses(monkeypatch, capsys, tmp_path, arguments, part):
-  monkeypatch.chdir(tmp_path)
-  code, printed = _exit(monkeypatch, capsys, sample.main, arguments)
-  assert code == 2 and part in printed and "Traceback" not in printed
-  assert not any(tmp_path.iterdir())
 
 
 def _command(module, *arguments, **settings):
@@ -145,41 +139,31 @@ def test_a_real_process_refuses_with_code_2(tmp_path):
   assert not run_dir.exists()
 
 
-def test_ctrl_c_says_how_to_resume(monkeypatch, capsys, tmp_path):
+def test_ctrl_c_says_how_to_resume(exits, monkeypatch, tmp_path):
   run_dir = tmp_path / "a run"
-  real = datasets.load_data("eight_gaussians")
-
-  def batches(key, size):
-    batch_fn = real.batches(key, size)
-
-    def until(step):
-      if step == 1:
-        signal.raise_signal(signal.SIGINT)
-      return batch_fn(step)
-
-    return until
-
-  patched = real._replace(batches=batches)
-  monkeypatch.setattr(datasets, "load_data", lambda *_, **__: patched)
-  # Drawn in its own turn, so that the signal comes at that step.
-  monkeypatch.setattr(loaders, "prefetch", lambda batch_fn, *_, **__: batch_fn)
-  arguments = [*TINY, "--run-dir", run_dir]
-  code, printed = _exit(monkeypatch, capsys, _edm, arguments)
-  assert code == 130 and "Traceback" not in printed
+  stop = lambda: signal.raise_signal(signal.SIGINT)
+  scripts.at_step(monkeypatch, 1, stop)
+  code, printed = exits(_main(edm.run), *scripts.FLAGS, "--run-dir", run_dir)
+  assert code == 130
   *_, last = printed.strip().splitlines()
   assert last.startswith("SIGINT: stopped and saved at step 2; resume with: ")
-  command = f"python -m experiments.edm {' '.join(TINY)} --run-dir '{run_dir}'"
-  assert last.endswith(command)
+  flags = f"{' '.join(scripts.FLAGS)} --run-dir '{run_dir}'"
+  assert last.endswith(f"python -m experiments.edm {flags}")
   assert checkpoint.steps(run_dir / "checkpoints")[-1] == 2
 
 
-def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
-  def stopped(config):
-    raise KeyboardInterrupt
+def _raises(error):
+  """A function that fails in place of training."""
 
-  main = lambda: command_line.main(edm.__file__, edm.PRESETS, stopped)
-  arguments = ["toy", "--run-dir", tmp_path]
-  code, printed = _exit(monkeypatch, capsys, main, arguments)
+  def fail(config):
+    raise error
+
+  return fail
+
+
+def test_ctrl_c_outside_of_training_says_so_too(exits, tmp_path):
+  main = _main(_raises(KeyboardInterrupt()))
+  code, printed = exits(main, "toy", "--run-dir", tmp_path)
   assert code == 130 and len(printed.splitlines()) == 1
   assert "resume with: python -m experiments.edm toy --run-dir" in printed
 
@@ -209,44 +193,33 @@ def test_ctrl_c_outside_of_training_says_so_too(monkeypatch, capsys, tmp_path):
     (OSError("runs/x: a checkpoint could not be written"), ["error: runs/x"]),
   ],
 )
-def test_a_run_that_fails_is_one_line(
-  monkeypatch, capsys, tmp_path, error, parts
-):
-  def fail(config):
-    raise error
-
-  main = lambda: command_line.main(edm.__file__, edm.PRESETS, fail)
-  arguments = ["toy", "--run-dir", tmp_path]
-  code, printed = _exit(monkeypatch, capsys, main, arguments)
+def test_a_run_that_fails_is_one_line(exits, tmp_path, error, parts):
+  code, printed = exits(_main(_raises(error)), "toy", "--run-dir", tmp_path)
   assert code == 2 and len(printed.splitlines()) == 1
   assert all(part in printed for part in ["error: ", *parts])
 
 
-def test_a_diverged_run_says_what_is_kept(monkeypatch, capsys, tmp_path):
+def test_a_diverged_run_says_what_is_kept(exits, tmp_path):
   def fail(config):
     for step in (100, 400):
       (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
     raise loop.Diverged("model", "loss is nan", 412)
 
-  main = lambda: command_line.main(edm.__file__, edm.PRESETS, fail)
-  arguments = ["toy", "--run-dir", tmp_path]
-  _, printed = _exit(monkeypatch, capsys, main, arguments)
+  _, printed = exits(_main(fail), "toy", "--run-dir", tmp_path)
   assert "at step 412; the checkpoint of step 400 is kept: lower" in printed
 
 
 def test_another_fault_of_the_runtime_is_not_hidden(monkeypatch, tmp_path):
-  def fail(config):
-    raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
-
+  fail = _raises(jax.errors.JaxRuntimeError("INTERNAL: a bug"))
   arguments = ["edm.py", "toy", "--run-dir", str(tmp_path)]
   monkeypatch.setattr(sys, "argv", arguments)
   with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
-    command_line.main(edm.__file__, edm.PRESETS, fail)
+    _main(fail)()
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   """Of a real process, which ends as one that nothing disturbed."""
-  arguments = [*TINY, "--num-steps", 1000, "--log-every", 10]
+  arguments = [*scripts.FLAGS, "--num-steps", 1000, "--log-every", 10]
   arguments += ["--batch-size", 1024]
   stopped = [*arguments, "--run-dir", tmp_path / "stopped"]
   process = _command(EDM, *stopped)

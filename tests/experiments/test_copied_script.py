@@ -12,16 +12,14 @@ import pytest
 from experiments import edm, encode, evaluate, sample
 from experiments.lib import run as runs
 from experiments.lib import scripts
+from tests.experiments import scripts as made_up
 
 ROOT = pathlib.Path(edm.__file__).parents[1]
 OWN = "return diffusion.experiment_of(config, data, model, loss_fn)"
 SEVENS = (
   "sample=lambda params, extras, key, label: (None, jax.numpy.full(2, 7.0))"
 )
-FLAGS = (
-  "toy --width 8 --num-blocks 1 --batch-size 8 --num-steps 2 --warmup-steps 1"
-  " --sample-steps 2 --samples-every 100 --run-dir"
-).split()
+FLAGS = [*made_up.FLAGS, "--num-steps", "2", "--run-dir"]
 
 
 def _copy(place):
@@ -67,14 +65,11 @@ def test_a_run_belongs_to_the_file(mine):
   assert np.isfinite(decoded).all()  # its flow is still the original's
 
 
-def test_without_the_file_one_line_says_what_to_do(mine, monkeypatch, capsys):
+def test_without_the_file_one_line_says_what_to_do(mine, exits):
   script, run_dir = mine
   for command in (sample, evaluate, encode):
-    monkeypatch.setattr(sys, "argv", ["command", str(run_dir)])
-    with pytest.raises(SystemExit) as caught:
-      command.main()
-    printed = "".join(capsys.readouterr())
-    assert caught.value.code == 2 and len(printed.splitlines()) == 1
+    code, printed = exits(command.main, run_dir)
+    assert code == 2 and len(printed.splitlines()) == 1
     assert "'mine.py' is not in experiments/" in printed
     assert "give its path, --script PATH" in printed
   for other in (edm.__file__, script.with_name("none.py")):

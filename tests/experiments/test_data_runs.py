@@ -13,19 +13,11 @@ from experiments.lib import datasets
 from experiments.pictures import sheets
 from jaxgen.data import tfds
 from jaxgen.training import logging
+from tests import trees
+from tests.experiments import scripts
 
-SMOKE = dataclasses.replace(
-  edm.PRESETS["smoke"][1],
-  num_steps=4,
-  warmup_steps=1,
-  batch_size=4,
-  multipliers=(1,),
-  attention=(),
-  log_every=1,
-  save_every=4,
-  samples_every=100,
-  sample_steps=2,
-)
+EVERY = dict(log_every=1, save_every=4, samples_every=100)
+SMOKE = scripts.small("edm images", "", num_steps=4, sample_steps=2, **EVERY)
 
 
 def losses(run_dir):
@@ -35,19 +27,14 @@ def losses(run_dir):
 def test_prepared_digits_train_as_the_embedded_ones(tmp_path, monkeypatch):
   """The same images in the same order, and a run from end to end."""
   tfds.prepare_digits(tmp_path / "prepared")
-  config = dataclasses.replace(
-    SMOKE,
-    run_dir=str(tmp_path / "run"),
-    data="tfds:digits",
-    data_dir=str(tmp_path / "prepared"),
-  )
+  given = dict(data="tfds:digits", data_dir=str(tmp_path / "prepared"))
+  config = dataclasses.replace(SMOKE, run_dir=str(tmp_path / "run"), **given)
   ours, embedded = datasets.load(config), datasets.load_data("digits")
   assert ours[:3] == embedded[:3]
   one = ours.batches(jax.random.key(0), 64)
   other = embedded.batches(jax.random.key(0), 64)
   for step in (0, 19, 7):  # 19 straddles two epochs
-    for a, b in zip(one(step), other(step), strict=True):
-      np.testing.assert_array_equal(a, b)
+    trees.assert_equal(one(step), other(step))
   monkeypatch.setattr(sheets, "common", lambda *_: [])
   edm.run(config)
   values = losses(tmp_path / "run")
@@ -58,9 +45,8 @@ def test_prepared_digits_train_as_the_embedded_ones(tmp_path, monkeypatch):
 
 def test_mocked_cifar10_trains_to_the_end(tmp_path):
   """Mirrored, with fewer held-out images than there are classes."""
-  config = dataclasses.replace(
-    SMOKE, run_dir=str(tmp_path), data="tfds:cifar10", flip=True
-  )
+  given = dict(data="tfds:cifar10", flip=True, multipliers=(1,))
+  config = dataclasses.replace(SMOKE, run_dir=str(tmp_path), **given)
   with testbed.testing.mock_data(num_examples=12):
     edm.run(config)
   assert np.all(np.isfinite(losses(tmp_path)))

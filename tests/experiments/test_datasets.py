@@ -1,7 +1,6 @@
 """Datasets by name: batches, splits and one example."""
 
 import functools
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,10 @@ import pytest
 from PIL import Image
 
 from experiments import edm
-from experiments.lib import command_line, datasets
+from experiments.lib import datasets
 from jaxgen.data import digits, images, photos
+from tests import expect
+from tests.experiments import scripts
 
 load = functools.cache(datasets.load_data)
 
@@ -21,32 +22,25 @@ load = functools.cache(datasets.load_data)
 )
 def test_unknown_data_lists_the_known_ones(name):
   known = "digits, digits:LABEL, photos, " + ", ".join(datasets.TOYS)
-  expected = (
-    f"^data: expected one of {known}, tfds:NAME, file:.*, folder:PATH,"
-    f" got {name!r}$"
-  )
-  with pytest.raises(ValueError, match=expected):
-    datasets.load_data(name)
+  known += f", tfds:NAME, file:.*, folder:PATH, got {name!r}"
+  expect.error(f"^data: expected one of {known}$", datasets.load_data, name)
 
 
-def test_the_help_lists_them_too(monkeypatch, capsys):
-  monkeypatch.setattr(sys, "argv", ["edm", "digits", "--help"])
-  with pytest.raises(SystemExit):
-    command_line.main(edm.__file__, edm.PRESETS, edm.run)
-  words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
+def test_the_help_lists_them_too(exits):
+  _, printed = exits(scripts.main_of(edm), "digits", "--help")
+  words = printed.replace(",", " ").replace(".", " ").split()
   assert {"digits", "photos", *datasets.TOYS, "tfds:NAME"} <= set(words)
 
 
 def test_points_are_not_mirrored():
-  with pytest.raises(ValueError, match="flip: expected images, got moons"):
-    datasets.load_data("moons", flip=True)
+  said = "flip: expected images, got moons"
+  expect.error(said, datasets.load_data, "moons", flip=True)
 
 
 def test_a_configuration_says_all_of_its_data(monkeypatch):
   seen = {}
-  monkeypatch.setattr(
-    datasets, "load_data", lambda name, **given: seen.update(given, name=name)
-  )
+  note = lambda name, **given: seen.update(given, name=name)
+  monkeypatch.setattr(datasets, "load_data", note)
   given = {"image_size": 7, "flip": True, "data_dir": "there"}
   config = edm.Config(run_dir="", data="photos", **given)
   datasets.load(config)
@@ -107,8 +101,7 @@ def test_all_of_a_split_may_be_had(name, size):
     np.testing.assert_array_equal(examples, images.to_float(expected))
     np.testing.assert_array_equal(labels, classes)
   np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
-  with pytest.raises(ValueError, match="split: expected one of train, valid"):
-    data.split("all")
+  expect.error("split: expected one of train, valid", data.split, "all")
 
 
 def test_splits_of_a_law_are_draws_of_their_own():
@@ -118,8 +111,7 @@ def test_splits_of_a_law_are_draws_of_their_own():
   assert not {*map(bytes, train)} & {*map(bytes, held_out)}
   np.testing.assert_allclose(data.std, train.std(), rtol=1e-6)
   np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
-  with pytest.raises(ValueError, match="split: expected one of train, valid"):
-    data.split("all")
+  expect.error("split: expected one of train, valid", data.split, "all")
 
 
 def test_mirrored_batches_are_the_same_images():
@@ -151,9 +143,8 @@ def test_files_and_folders_are_data(tmp_path):
   assert examples.dtype == np.float32 and none is None
   parts = [data.split(name)[0] for name in ("test", "validation", "train")]
   order = np.random.RandomState(0).permutation(4)
-  np.testing.assert_array_equal(
-    images.to_uint8(np.concatenate(parts)), pixels[order]
-  )
+  levels = images.to_uint8(np.concatenate(parts))
+  np.testing.assert_array_equal(levels, pixels[order])
 
 
 def _points(tmp_path, number=40):

@@ -13,27 +13,16 @@ from experiments import edm, sample
 from experiments.lib import choices
 from experiments.pictures import figures, sheets
 from jaxgen.training import checkpoint, logging, sharding, step
-from tests import trees
+from tests import expect, trees
+from tests.experiments import scripts
 
 NUM = 8
 pytestmark = pytest.mark.skipif(
   len(jax.devices()) < NUM, reason=f"needs {NUM} devices"
 )
 SMOKE = edm.PRESETS["smoke"][1]
-TOY = edm.Config(
-  run_dir="",
-  data="moons",
-  shard="full",
-  width=32,
-  num_blocks=2,
-  num_steps=6,
-  batch_size=16,
-  warmup_steps=2,
-  sample_steps=3,
-  log_every=1,
-  save_every=3,
-  samples_every=100,
-)
+SIZES = dict(width=32, num_blocks=2, log_every=1, samples_every=100)
+TOY = scripts.small("edm", "", data="moons", shard="full", **SIZES)
 
 
 def _train(directory, config, num, **changes):
@@ -178,21 +167,18 @@ def test_samples_do_not_depend_on_the_number_of_devices(toy):
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
-  config = dataclasses.replace(
-    TOY, run_dir=str(tmp_path / "run"), batch_size=20
-  )
+  run_dir = str(tmp_path / "run")
+  config = dataclasses.replace(TOY, run_dir=run_dir, batch_size=20)
   message = "^batch_size: expected a multiple of the 8 devices, got 20$"
   with jax.default_device(None):
-    with pytest.raises(ValueError, match=message):
-      edm.run(config)
+    expect.error(message, edm.run, config)
   assert not any(tmp_path.iterdir())
 
 
 def test_bfloat16_trains_as_float32(toy, tmp_path):
   _, expected = toy[1]
-  state, losses, text = _train_and_read(
-    tmp_path / "run", TOY, 1, dtype="bfloat16"
-  )
+  run_dir = tmp_path / "run"
+  state, losses, text = _train_and_read(run_dir, TOY, 1, dtype="bfloat16")
   np.testing.assert_allclose(losses, expected, rtol=0.02)
   assert losses != expected and "bf16" in text
   for leaf in jax.tree.leaves(state.players):

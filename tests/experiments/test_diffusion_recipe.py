@@ -6,11 +6,11 @@ import sys
 
 import jax
 import numpy as np
-import pytest
 
 from experiments import edm
 from experiments.lib import datasets, samples
 from experiments.recipes import diffusion
+from tests import expect
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -30,8 +30,8 @@ def test_the_data_are_named_where_their_deviation_is_0():
   data = datasets.load_data("eight_gaussians")
   resolved = diffusion.resolve(CONFIG, data._replace(std=0.00151))
   assert resolved == dataclasses.replace(CONFIG, sigma_data=0.002)
-  with pytest.raises(ValueError, match=r"^data: .* 0.0004; give sigma_data$"):
-    diffusion.resolve(CONFIG, data._replace(std=4e-4))
+  said, narrow = r"^data: .* 0.0004; give sigma_data$", data._replace(std=4e-4)
+  expect.error(said, diffusion.resolve, CONFIG, narrow)
   given = dataclasses.replace(CONFIG, sigma_data=0.5)
   assert diffusion.resolve(given, data._replace(std=0.0)) == given
 
@@ -43,21 +43,15 @@ def test_a_model_of_one_path_samples_the_same_on_another():
   """
 
   def sampled(path, sample_steps):
-    config = dataclasses.replace(
-      CONFIG,
-      path="vp",
-      sample_path=path,
-      sigma_data=4.0,
-      sample_steps=sample_steps,
-    )
+    sampled = dict(sample_path=path, sample_steps=sample_steps)
+    config = dataclasses.replace(CONFIG, path="vp", sigma_data=4.0, **sampled)
     keys = jax.random.split(jax.random.key(1), 16)
     sampler = samples.make_sampler(edm.experiment(config))
     return sampler({"model": params}, {}, keys, None)[1]
 
   data = datasets.load_data("eight_gaussians")
-  start = diffusion.make(
-    dataclasses.replace(CONFIG, sigma_data=4.0), data
-  ).init(jax.random.key(0))
+  config = dataclasses.replace(CONFIG, sigma_data=4.0)
+  start = diffusion.make(config, data).init(jax.random.key(0))
   leaves, tree = jax.tree.flatten(start)
   rng = np.random.default_rng(0)
   draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]

@@ -1,7 +1,6 @@
 """experiments.encode: round trips, latents and labels against closed forms."""
 
 import functools
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +12,10 @@ import pytest
 from experiments import edm, encode
 from experiments.lib import averages, choices, datasets, latents
 from experiments.lib import run as runs
-from experiments.pictures import sheets
 from experiments.recipes import diffusion
 from jaxgen import fields, paths, predictions, samplers
+from tests import expect
+from tests.experiments import scripts
 
 LOW, HIGH = 0.002, 80.0
 
@@ -23,17 +23,13 @@ LOW, HIGH = 0.002, 80.0
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
   directory = tmp_path_factory.mktemp("encode") / "digits"
-  sizes = dict(num_steps=2, batch_size=4, warmup_steps=1, width=8, num_blocks=1)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sheets, "common", lambda *args: [])
-    edm.run(edm.Config(run_dir=str(directory), model="mlp", **sizes))
-  return directory
+  sizes = dict(model="mlp", num_steps=2, warmup_steps=1)
+  return scripts.trained("edm images", directory, **sizes)[0]
 
 
 def _zeros(ex, **kwargs):
   like = jax.eval_shape(lambda: ex.players(jax.random.key(0)))
-  zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)
-  return jax.tree.map(zeros, like), {}
+  return jax.tree.map(jnp.zeros_like, like), {}
 
 
 def _run(directory, **settings):
@@ -79,10 +75,8 @@ def test_spherical_near_and_far():
     for apart in (0.0, 1e-10, 1e-3, 1.0):
       b, weight = a + apart * step, jnp.array(0.3)
       expected = _slerp(a, b, 0.3) if apart == 1 else 0.7 * a + 0.3 * b
-      tolerance = max(apart**2, 1e-15)
-      np.testing.assert_allclose(
-        between(a, b, weight), expected, rtol=0, atol=tolerance
-      )
+      found, atol = between(a, b, weight), max(apart**2, 1e-15)
+      np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
       jax.test_util.check_grads(between, (a, b, weight), 1, rtol=1e-5)
 
 
@@ -97,9 +91,7 @@ def test_spherical_has_no_jump_where_it_becomes_linear():
 
 def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
   """A network of zeros is the denoiser of N(0, sd^2), whose flow is a scale."""
-  config = edm.Config(
-    run_dir=str(tmp_path), data="moons", width=8, num_blocks=1, sigma_data=1.5
-  )
+  config = scripts.small("edm", tmp_path, data="moons", sigma_data=1.5)
   with runs.open_directory(config, edm.__file__):
     monkeypatch.setattr(averages, "load", _zeros)
   found = _run(tmp_path, number=5, between=5, sample_path="linear")
@@ -107,12 +99,11 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
   latents = scale * found.examples
   np.testing.assert_allclose(found.latents, latents, rtol=1e-4)
   np.testing.assert_allclose(found.decoded, found.examples, rtol=1e-4)
-  for i in range(4):
-    for j in range(5):
-      between = _slerp(latents[i], latents[i + 1], j / 4) / scale
-      np.testing.assert_allclose(
-        found.interpolations[i, j], between, rtol=1e-3, atol=1e-3
-      )
+  between = [
+    [_slerp(latents[i], latents[i + 1], j / 4) / scale for j in range(5)]
+    for i in range(4)
+  ]
+  expect.close(found.interpolations, np.array(between), rtol=1e-3, atol=1e-3)
   error = np.abs(found.decoded - found.examples)
   line = capsys.readouterr().err.splitlines()[-1]
   assert f"5 examples, decoding error {error.max():.1e} at most" in line
@@ -166,9 +157,7 @@ def test_labels_are_the_examples_and_the_nearer_ones(images, monkeypatch):
     for j, nearer in enumerate((i, i, i + 1, i + 1)):
       between = _slerp(latents[i], latents[i + 1], j / 3)
       expected = labels[nearer] + LOW * (between - labels[nearer] / HIGH)
-      np.testing.assert_allclose(
-        found.interpolations[i, j], expected, atol=5e-4
-      )
+      expect.close(found.interpolations[i, j], expected, atol=5e-4)
 
 
 def test_solvers_are_those_that_draw_nothing_and_run_up():
@@ -179,11 +168,11 @@ def test_solvers_are_those_that_draw_nothing_and_run_up():
   times = samplers.grids.karras(path, 5)[::-1]
   found = set()
   for name, make in choices.SOLVERS.items():
-    run = functools.partial(samplers.integrate, make(1.0), field)
+    run = functools.partial(
+      samplers.integrate, make(1.0), field, jnp.ones(2), times
+    )
     try:
-      program = jax.make_jaxpr(
-        lambda key, run=run: run(jnp.ones(2), times, key)
-      )(jax.random.key(0))
+      program = jax.make_jaxpr(run)(jax.random.key(0))
     except ValueError:  # it only runs down
       continue
     found |= set() if "random_bits" in str(program) else {name}
@@ -207,26 +196,5 @@ def test_solvers_are_those_that_draw_nothing_and_run_up():
 )
 def test_bad_settings_are_refused(images, change, message):
   before = set(images.iterdir())
-  with pytest.raises(ValueError, match=message) as caught:
-    _run(images, **{"name": "refused"} | change)
-  assert "\n" not in str(caught.value)
+  expect.error(message, _run, images, **{"name": "refused"} | change)
   assert set(images.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-  "arguments, part",
-  [
-    (["missing"], "missing: no such run directory"),
-    (["."], "not a run directory"),
-    ([".", "--solver", "ancestral"], "expected a deterministic solver"),
-    ([], "required"),
-  ],
-)
-def test_command_line_refuses(monkeypatch, capsys, tmp_path, arguments, part):
-  monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(sys, "argv", ["encode", *arguments])
-  with pytest.raises(SystemExit) as caught:
-    encode.main()
-  printed = "".join(capsys.readouterr())
-  assert caught.value.code == 2 and part in printed
-  assert "Traceback" not in printed and not any(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import pytest
 from experiments import edm, encode, evaluate, sample, settings
 from experiments.lib import averages, samples
 from jaxgen.training import loop
-from tests import trees
+from tests import expect, trees
 from tests.experiments import families
 
 SCRIPT = families.__file__
@@ -28,15 +28,10 @@ def folder(tmp_path_factory):
 
 
 def _config(place, family, name=None):
-  first = FIRST.get(family)
-  return families.Config(
-    str(place / (name or family)),
-    family=family,
-    first=None if first is None else str(place / first),
-    log_every=10,
-    save_every=10,
-    samples_every=20,
-  )
+  first, run_dir = FIRST.get(family), str(place / (name or family))
+  first = None if first is None else str(place / first)
+  every = dict(log_every=10, save_every=10, samples_every=20)
+  return families.Config(run_dir, family=family, first=first, **every)
 
 
 def test_each_is_short():
@@ -69,12 +64,11 @@ def test_a_family(folder, family, monkeypatch):
   assert np.isfinite(found["metrics"]["frechet"]["samples"])
   ex = samples.read(config.run_dir, script=SCRIPT)
   if ex.encode is None:
-    with pytest.raises(ValueError, match="has no encoder"):
-      encode.run(config.run_dir, encode.Config(script=SCRIPT))
+    how = encode.Config(script=SCRIPT)
+    expect.error("has no encoder", encode.run, config.run_dir, how)
   else:
-    assert np.isfinite(
-      encode.make_coders(ex)[0](averages.load(ex), few, None)
-    ).all()
+    latents = encode.make_coders(ex)[0](averages.load(ex), few, None)
+    assert np.isfinite(latents).all()
 
 
 def test_a_run_that_is_read_may_not_change(folder):
@@ -89,7 +83,6 @@ def test_a_run_that_is_read_may_not_change(folder):
   families.run(longer)
   (place / "vae").rename(place / "old")
   (place / "new").rename(place / "vae")
-  with pytest.raises(ValueError, match=r"another configuration \(reads"):
-    families.run(config)
-  with pytest.raises(ValueError, match=r"codec: .* has changed .* 20, now 30"):
-    samples.read(config.run_dir, script=SCRIPT)
+  expect.error(r"another configuration \(reads", families.run, config)
+  said = r"codec: .* has changed .* 20, now 30"
+  expect.error(said, samples.read, config.run_dir, script=SCRIPT)

@@ -30,10 +30,8 @@ def test_sheet_places_every_image_and_white_gaps():
   for row in range(3):
     for column in range(4):
       place = np.s_[6 * row : 6 * row + 5, 7 * column : 7 * column + 6]
-      expected = (images[row, column] + 1) / 2
-      np.testing.assert_array_equal(
-        pixels[place], np.broadcast_to(expected, (5, 6, 3))
-      )
+      expected = np.broadcast_to((images[row, column] + 1) / 2, (5, 6, 3))
+      np.testing.assert_array_equal(pixels[place], expected)
       seen[place] = True
   assert np.all(pixels[~seen] == 1) and not seen.all()
 
@@ -97,18 +95,17 @@ def test_image_trajectory(tmp_path):
 def test_points(tmp_path):
   rng = np.random.default_rng(0)
   points = rng.normal(size=(4, 300, 2))
-  figures.point_samples(tmp_path / "samples.png", points[0], points[1])
-  figures.point_trajectory(
-    tmp_path / "trajectory.png", points, "ratio", [80.0, 1.0, 0.002]
-  )
-  paths = points.swapaxes(0, 1)
-  figures.point_paths(tmp_path / "paths.png", paths, "t", [1.0, 0.5, 0.0])
-  times = np.array([1.0, 0.7, 0.3, 0.0])
-  figures.straightness(tmp_path / "straightness.png", paths, times)
-  _assert_drawn(tmp_path / "paths.png", ink=0.05)
-  _assert_drawn(tmp_path / "straightness.png", ink=0.005)
-  _assert_drawn(tmp_path / "samples.png", ink=0.01)
-  _assert_drawn(tmp_path / "trajectory.png", ink=0.01)
+  paths, times = points.swapaxes(0, 1), np.array([1.0, 0.7, 0.3, 0.0])
+  marks = [80.0, 1.0, 0.002], [1.0, 0.5, 0.0]
+  for draw, given, ink in (
+    (figures.point_samples, (points[0], points[1]), 0.01),
+    (figures.point_trajectory, (points, "ratio", marks[0]), 0.01),
+    (figures.point_paths, (paths, "t", marks[1]), 0.05),
+    (figures.straightness, (paths, times), 0.005),
+  ):
+    path = tmp_path / f"{draw.__name__}.png"
+    draw(path, *given)
+    _assert_drawn(path, ink=ink)
 
 
 @pytest.mark.parametrize("number", [1, 2, 60])
@@ -161,9 +158,8 @@ def test_sheets_give_each_class_its_row(tmp_path):
 @pytest.mark.parametrize("names", [("loss",), ("discriminator", "generator")])
 def test_curves_have_a_panel_a_player(names, tmp_path, monkeypatch):
   drawn = []
-  monkeypatch.setattr(
-    figures, "save", lambda figure, path: drawn.append(figure)
-  )
+  save = lambda figure, path: drawn.append(figure)
+  monkeypatch.setattr(figures, "save", save)
   keys = names if names == ("loss",) else [f"{name}/loss" for name in names]
   records = [
     {"step": 5 * i, "seconds": 0.1 * i, "discriminator/gap": 0.0}

@@ -13,19 +13,17 @@ from experiments import gan
 from experiments.lib import choices
 from experiments.recipes import adversarial
 from jaxgen.training import state, step
+from tests import trees
 
 RING = gan.Config(
   run_dir="", data="ring", width=8, num_blocks=1, num_steps=40, batch_size=8
 )
 DIGITS = dataclasses.replace(RING, data="digits", latent=4)
-PAIRS = list(
-  zip(
-    choices.OBJECTIVES,
-    itertools.cycle(choices.PENALTIES),
-    range(99),
-    strict=False,
-  )
-)
+PENALTIES = itertools.cycle(choices.PENALTIES)
+PAIRS = [
+  (objective, next(PENALTIES), number)
+  for number, objective in enumerate(choices.OBJECTIVES)
+]
 
 
 def game(config):
@@ -53,8 +51,7 @@ def test_batches_have_the_inner_steps_in_front(config, inner):
   else:
     assert labels.shape == (*lead, 8) and own_labels.shape == (8,)
   # A function of the step and the key; every inner step sees others.
-  for one, two in zip(*map(jax.tree.leaves, (batch, batch_fn(5))), strict=True):
-    np.testing.assert_array_equal(one, two)
+  trees.assert_equal(batch, batch_fn(5))
   other = ex.batches(jax.random.key(9))(5)
   for again in (batch_fn(6), other):
     assert np.any(again["discriminator"][0] != examples)
@@ -83,26 +80,19 @@ def test_the_penaltys_weight_is_as_documented():
 
 @pytest.mark.parametrize("objective, penalty, number", PAIRS)
 def test_every_objective_and_penalty_trains_both(objective, penalty, number):
-  config = dataclasses.replace(
-    DIGITS if number % 2 else RING,
-    objective=objective,
-    penalty=penalty,
-    shift=0.5 if number % 2 else 0.0,
-    num_steps=8,  # no warm-up: the first step's rate is not 0
-    learning_rate=1e-3,
-  )
+  base, shift = (DIGITS, 0.5) if number % 2 else (RING, 0.0)
+  game_of = dict(objective=objective, penalty=penalty, shift=shift)
+  # No warm-up: the first step's rate is not 0.
+  rates = dict(num_steps=8, learning_rate=1e-3)
+  config = dataclasses.replace(base, **game_of, **rates)
   ex, batch_fn, start = game(config)
-  before = jax.tree.map(
-    np.asarray, {k: p.params for k, p in start.players.items()}
-  )
+  before = {k: p.params for k, p in start.players.items()}
+  before = jax.tree.map(np.asarray, before)
   now, metrics = step.make_train_step(ex.turns)(start, batch_fn(0))
   assert all(np.isfinite(value) for value in metrics.values())
   assert penalty == "none" or metrics["discriminator/penalty"] > 0
   for name, player in now.players.items():
-    pairs = zip(
-      jax.tree.leaves(player.params), jax.tree.leaves(before[name]), strict=True
-    )
-    assert all(np.isfinite(new).all() for new, _ in pairs)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(player.params))
     kernel = lambda params: params["params"]["hidden_0"]["kernel"]
     assert np.any(kernel(player.params) != kernel(before[name]))
 
@@ -111,21 +101,18 @@ def test_losses_of_a_discriminator_that_knows_nothing():
   """Scores 0: log 2 of the relativistic game, no gap, no slope."""
   ex, batch_fn, start = game(DIGITS)
   params = {name: player.params for name, player in start.players.items()}
-  params["discriminator"] = jax.tree.map(
-    jnp.zeros_like, params["discriminator"]
-  )
+  flat = jax.tree.map(jnp.zeros_like, params["discriminator"])
+  params |= {"discriminator": flat}
   for turn in ex.turns:
-    value, (metrics, extras) = jax.jit(turn.loss_fn)(
-      params, {}, jax.random.key(0), batch_fn(0)[turn.player], 0
-    )
+    given = params, {}, jax.random.key(0), batch_fn(0)[turn.player], 0
+    value, (metrics, extras) = jax.jit(turn.loss_fn)(*given)
     np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
     assert extras == {} and not any(metrics.values())
 
 
 def test_the_penalty_enters_with_the_weight_of_the_step():
-  config = dataclasses.replace(
-    RING, penalty_weight=8.0, penalty_last=0.5, penalty_every=4
-  )
+  penalty = dict(penalty_weight=8.0, penalty_last=0.5, penalty_every=4)
+  config = dataclasses.replace(RING, **penalty)
   ex, batch_fn, start = game(config)
   params = {name: player.params for name, player in start.players.items()}
   loss_fn, found = jax.jit(ex.turns[0].loss_fn), {}
@@ -143,9 +130,8 @@ def test_the_penalty_enters_with_the_weight_of_the_step():
 @pytest.mark.parametrize("inner", [1, 3])
 def test_each_turn_is_compiled_once(inner):
   """Over steps with the penalty and without it."""
-  config = dataclasses.replace(
-    RING, critic_steps=inner, penalty_every=2, clip=0.05
-  )
+  changes = dict(critic_steps=inner, penalty_every=2, clip=0.05)
+  config = dataclasses.replace(RING, **changes)
   ex, batch_fn, now = game(config)
   traces = collections.Counter()
 
@@ -168,45 +154,6 @@ def test_each_turn_is_compiled_once(inner):
     for name, player in now.players.items()
   }
   assert largest["discriminator"] <= 0.05 < largest["generator"]
-
-
-@pytest.mark.parametrize(
-  "change, message",
-  [
-    ({"objective": "wassertein"}, "objective: expected one of original"),
-    ({"penalty": "r3"}, "penalty: expected one of none"),
-    ({"latent": 0}, "latent: expected at least 1, got 0"),
-    ({"data": "digits", "shift": 2.0}, "shift: expected 0 to 1, got 2.0"),
-    ({"data": "digits", "shift": float("nan")}, "shift: expected 0 to 1"),
-    ({"clip": -1.0}, "clip: expected a positive number, got -1.0"),
-    ({"clip": 0.0}, "clip: expected a positive number, got 0.0"),
-    ({"penalty_every": 0}, "penalty_every: expected at least 1, got 0"),
-    ({"penalty_weight": 0.0}, "penalty_weight: expected a positive number"),
-    ({"penalty_last": -1.0}, "penalty_last: expected a positive number"),
-    ({"critic_steps": 0}, "critic_steps: expected at least 1, got 0"),
-    ({"num_blocks": 0}, "num_blocks: expected at least 1, got 0"),
-    ({"width": 0}, "width: expected at least 1, got 0"),
-    ({"num_steps": 0}, "num_steps: expected at least 1, got 0"),
-    ({"keep": 0}, "keep: expected at least 1, got 0"),
-    ({"learning_rate": float("nan")}, "learning_rate: expected a positive"),
-    ({"learning_rate": float("inf")}, "learning_rate: expected a positive"),
-    ({"last_rate": 1.0}, "last_rate: expected 0 to below 1, got 1.0"),
-    ({"adam_b1": -0.1}, "adam_b1: expected 0 to below 1, got -0.1"),
-    ({"adam_b2": 1.0}, "adam_b2: expected 0 to below 1, got 1.0"),
-    ({"ema_decay": ()}, "^ema_decay, ema_length: expected at least one"),
-    ({"data": "rign"}, "data: expected one of"),
-    ({"shard": "half"}, "shard: expected one of"),
-  ],
-  ids=str,
-)
-def test_bad_values_are_refused_before_anything_is_written(
-  tmp_path, change, message
-):
-  config = dataclasses.replace(RING, run_dir=str(tmp_path / "run"), **change)
-  with pytest.raises(ValueError, match=message) as caught:
-    gan.run(config)
-  assert "\n" not in str(caught.value)
-  assert not any(tmp_path.iterdir())
 
 
 def test_presets_can_be():

@@ -2,7 +2,6 @@
 
 import itertools
 import signal
-import sys
 
 import jax
 import numpy as np
@@ -10,9 +9,7 @@ import pytest
 
 from benchmarks.checks import crashes
 from experiments import gan, sample
-from experiments.lib import command_line
 from experiments.lib import run as runs
-from jaxgen.data import loaders
 from jaxgen.training import checkpoint, loop
 from tests.experiments import scripts
 
@@ -22,10 +19,8 @@ PLAYERS = ("discriminator", "generator")
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory):
   directory = tmp_path_factory.mktemp("gan") / "ring"
-  config = scripts.small("gan", directory)
-  with pytest.MonkeyPatch.context() as patch:
-    scripts.without_pictures(patch)
-    return directory, gan.run(config), gan.experiment(config)
+  ex = gan.experiment(scripts.small("gan", directory))
+  return *scripts.trained("gan", directory), ex
 
 
 def test_both_players_moved_and_the_generator_alone_is_averaged(ring):
@@ -33,10 +28,9 @@ def test_both_players_moved_and_the_generator_alone_is_averaged(ring):
   key = ex.keys(jax.random.key(0)).players
   start = jax.jit(ex.players)(key)
   assert set(now.players) == set(PLAYERS)
+  differ = lambda p, q: bool(np.any(p != q))
   for name, player in now.players.items():
-    moved = jax.tree.map(
-      lambda p, q: bool(np.any(p != q)), player.params, start[name]
-    )
+    moved = jax.tree.map(differ, player.params, start[name])
     if name == "discriminator":  # a difference of scores has no bias
       assert not moved["params"]["out"].pop("bias")
     assert all(jax.tree.leaves(moved)), name
@@ -97,25 +91,20 @@ def test_edm2s_averages_are_the_generators(tmp_path, monkeypatch):
   changes = dict(ema_decay=(), ema_length=(0.1, 0.2), snapshot_every=2)
   gan.run(scripts.small("gan", tmp_path, **changes))
   assert checkpoint.steps(runs.snapshots(tmp_path)) == [2, 4, 6]
-  drawn = sample.run(
-    str(tmp_path), sample.Config(number=3, average="power_0.15")
-  )
+  config = sample.Config(number=3, average="power_0.15")
+  drawn = sample.run(str(tmp_path), config)
   assert drawn.shape == (3, 2) and np.isfinite(drawn).all()
 
 
 def test_a_diverged_run_names_the_discriminator(tmp_path, monkeypatch):
   """Its batches are no numbers from step 7 on: checkpoint 3 and 6 are kept."""
 
-  def prefetch(batch_fn, place):
-    def spoilt(number):
-      batch = place(batch_fn(number))
-      bad = lambda x: np.nan * x if number >= 6 else x
-      critic = jax.tree.map(bad, batch["discriminator"])
-      return batch | {"discriminator": critic}
+  def spoilt(number, batch):
+    bad = lambda x: np.nan * x if number >= 6 else x
+    critic = jax.tree.map(bad, batch["discriminator"])
+    return batch | {"discriminator": critic}
 
-    return spoilt
-
-  monkeypatch.setattr(loaders, "prefetch", prefetch)
+  scripts.spoil(monkeypatch, spoilt)
   config = scripts.small("gan", tmp_path, num_steps=8, samples_every=99)
   said = "^discriminator: loss is nan at step 7$"
   for _ in range(2):  # the same command again tells the same story
@@ -124,9 +113,7 @@ def test_a_diverged_run_names_the_discriminator(tmp_path, monkeypatch):
     assert checkpoint.steps(runs.checkpoints(tmp_path)) == [3, 6]
 
 
-def test_a_rate_without_measure_diverges_in_one_line(
-  monkeypatch, capsys, tmp_path
-):
+def test_a_rate_without_measure_diverges_in_one_line(exits, tmp_path):
   """The first loss that is no number is named: here the generator's, of the
   discriminator that the same step has thrown away.
   """
@@ -135,11 +122,9 @@ def test_a_rate_without_measure_diverges_in_one_line(
     " --critic-steps 2 --objective wasserstein --learning-rate 1e30"
     f" --run-dir {tmp_path / 'run'}"
   )
-  monkeypatch.setattr(sys, "argv", ["gan", *flags.split()])
-  with pytest.raises(SystemExit) as caught:
-    command_line.main(gan.__file__, gan.PRESETS, gan.run)
-  *_, last = "".join(capsys.readouterr()).strip().splitlines()
-  assert caught.value.code == 2
+  code, printed = exits(scripts.main_of(gan), *flags.split())
+  *_, last = printed.strip().splitlines()
+  assert code == 2
   assert last.startswith(("error: discriminator: l", "error: generator: l"))
   assert "loss is " in last and "lower --learning-rate" in last
   assert not checkpoint.steps(runs.checkpoints(tmp_path / "run"))

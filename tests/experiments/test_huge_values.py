@@ -1,23 +1,9 @@
 """Numbers that nothing can count: one line, code 2, nothing written."""
 
-import sys
-
 import pytest
 
 from experiments import encode, gan, transport_map, wasserstein
-from experiments.lib import command_line
-
-
-def _exit(monkeypatch, capsys, main, arguments):
-  """What a command prints in this process; its code is 2."""
-  monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
-  with pytest.raises(SystemExit) as caught:
-    main()
-  assert caught.value.code == 2
-  printed = "".join(capsys.readouterr())
-  assert len(printed.splitlines()) == 1
-  return printed
-
+from tests.experiments import scripts
 
 GAMES = {
   gan: ["--data", "ring", "--shift", 0, "--critic-steps", 10],
@@ -35,29 +21,26 @@ GAMES = {
     ("samples-every", 10**12, "--samples-every: expected at most 2147483647"),
   ],
 )
-def test_games(monkeypatch, capsys, tmp_path, module, flag, value, most):
+def test_games(exits, tmp_path, module, flag, value, most):
   run_dir = tmp_path / "run"
   flags = ["smoke", f"--{flag}", value, "--run-dir", run_dir, *GAMES[module]]
-  main = lambda: command_line.main(module.__file__, module.PRESETS, module.run)
-  printed = _exit(monkeypatch, capsys, main, flags)
-  assert printed == f"error: {most}, got {value}\n"
+  said = f"error: {most}, got {value}\n"
+  assert exits(scripts.main_of(module), *flags) == (2, said)
   assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("module", [transport_map, wasserstein])
-def test_updates_of_a_player(monkeypatch, capsys, tmp_path, module):
+def test_updates_of_a_player(exits, tmp_path, module):
   """Ten in a step of these games."""
   flags = ["smoke", "--num-steps", 2**30, "--run-dir", tmp_path / "run"]
-  main = lambda: command_line.main(module.__file__, module.PRESETS, module.run)
-  printed = _exit(monkeypatch, capsys, main, [*flags, *GAMES[module]])
   most = "--num-steps: expected at most 214748364, as a player's updates"
-  assert printed == f"error: {most} are counted in int32, got {2**30}\n"
+  said = f"error: {most} are counted in int32, got {2**30}\n"
+  found = exits(scripts.main_of(module), *flags, *GAMES[module])
+  assert found == (2, said)
   assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("flag", ["number", "between", "steps"])
-def test_encode(monkeypatch, capsys, tmp_path, flag):
-  arguments = [tmp_path, f"--{flag}", 10**12]
-  printed = _exit(monkeypatch, capsys, encode.main, arguments)
-  most = f"--{flag}: expected at most 2147483647"
-  assert printed == f"error: {most}, got {10**12}\n"
+def test_encode(exits, tmp_path, flag):
+  said = f"error: --{flag}: expected at most 2147483647, got {10**12}\n"
+  assert exits(encode.main, tmp_path, f"--{flag}", 10**12) == (2, said)

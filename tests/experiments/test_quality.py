@@ -8,6 +8,7 @@ import pytest
 from experiments.lib import datasets, quality
 from experiments.pictures import metrics
 from jaxgen.metrics import frechet, neighbours
+from tests import expect
 
 NUMBER = 90
 
@@ -31,9 +32,8 @@ def _split(name):
 
 def _data(relabel=lambda labels: labels, classes=3):
   split = lambda name: (_split(name)[0], relabel(_split(name)[1]))
-  return datasets.Data(
-    (4, 4, 1), classes, 0.5, None, split("validation"), split, None, 17
-  )
+  rest = None, split("validation"), split, None, 17
+  return datasets.Data((4, 4, 1), classes, 0.5, *rest)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,8 @@ def test_the_gaussian_is_found_out(real):
   for name in ("frechet", "kid", "nearest_50"):
     row = real.rows[name]
     assert row["gaussian"] > 1.1 * np.max(row["floor"])
-  assert (
-    real.rows["coverage"]["gaussian"] < real.rows["coverage"]["floor"] - 0.1
-  )
+  coverage = real.rows["coverage"]
+  assert coverage["gaussian"] < coverage["floor"] - 0.1
   assert real.rows["accuracy"]["gaussian"] is None
 
 
@@ -76,12 +75,9 @@ def test_floors_are_the_held_out_data(ref, real):
   train = _split("train")[0]
   whole = frechet.distance(ref.features(images), ref.features(train))
   assert real.rows["frechet"]["floor"] == pytest.approx(whole)
-  distances, _ = neighbours.nearest(
-    images.reshape(NUMBER, -1), train.reshape(300, -1)
-  )
-  assert real.rows["nearest_10"]["floor"] == pytest.approx(
-    np.quantile(distances, 0.1)
-  )
+  flat = images.reshape(NUMBER, -1), train.reshape(300, -1)
+  nearest = np.quantile(neighbours.nearest(*flat)[0], 0.1)
+  assert real.rows["nearest_10"]["floor"] == pytest.approx(nearest)
   accuracy = np.mean(ref.predict(images) == labels)
   assert real.rows["accuracy"]["floor"] == accuracy
   low, high = real.rows["kid"]["goal"]
@@ -184,14 +180,13 @@ def test_points_are_their_own_features():
 @pytest.mark.parametrize("relabel", [lambda labels: None, np.zeros_like])
 def test_images_without_two_classes_need_features(relabel):
   data = _data(relabel, 0 if relabel(np.zeros(1)) is None else 1)
-  with pytest.raises(ValueError, match="features: expected module:function"):
-    quality.reference(data, "test")
-  with pytest.raises(ValueError, match=r"features: expected \[300, K\]"):
-    quality.reference(data, "test", features=lambda x: x)
-  means = lambda x: x.mean((2, 3))
+  of, means = quality.reference, lambda x: x.mean((2, 3))
+  expect.error("features: the classifier needs labels", of, data, "test")
+  wide = r"features: expected \[300, K\]"
+  expect.error(wide, of, data, "test", features=lambda x: x)
   few = data._replace(split=lambda name: (_split(name)[0][:5], None))
-  with pytest.raises(ValueError, match="more than 5 examples, got 5 of test"):
-    quality.reference(few, "test", features=means)
+  said = "more than 5 examples, got 5 of test"
+  expect.error(said, of, few, "test", features=means)
   ref = quality.reference(data, "test", features=means)
   assert ref.train_features.shape == (300, 4) and ref.predict is None
   draw = lambda i, labels, number: _images(100 + i, np.arange(number) % 3)
@@ -213,20 +208,17 @@ def test_only_rare_classes_are_joined():
   labels = np.repeat([4, 0, 7, 2], [30, 1, 19, 25])
   joined = np.repeat([4, 0, 0, 2], [30, 1, 19, 25])
   np.testing.assert_array_equal(quality._without_rare(labels), joined)
-  np.testing.assert_array_equal(
-    quality._without_rare(labels[:31]), np.zeros(31)
-  )
+  few = quality._without_rare(labels[:31])
+  np.testing.assert_array_equal(few, np.zeros(31))
   np.testing.assert_array_equal(quality._without_rare(joined), joined)
 
 
 def test_bad_samples_are_refused(ref):
   nan = lambda i, labels, number: np.full((number, 4, 4, 1), np.nan)
-  with pytest.raises(ValueError, match="samples: expected finite values"):
-    _evaluate(nan, ref)
-  with pytest.raises(ValueError, match="number: expected more than 5"):
-    _evaluate(_real, ref, number=5)
-  with pytest.raises(ValueError, match="fewer samples"):
-    _evaluate(_real, ref, number=1000)
+  expect.error("samples: expected finite values", _evaluate, nan, ref)
+  few = "number: expected more than 5"
+  expect.error(few, _evaluate, _real, ref, number=5)
+  expect.error("fewer samples", _evaluate, _real, ref, number=1000)
 
 
 def test_pictures(real, tmp_path):

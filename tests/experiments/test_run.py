@@ -10,6 +10,7 @@ import pytest
 from experiments import edm
 from experiments.lib import checks, scripts
 from experiments.lib import run as runs
+from tests import expect
 
 CONFIG = edm.Config(run_dir="")
 
@@ -90,21 +91,14 @@ def test_a_run_that_recorded_something_stays(tmp_path, name):
 @pytest.mark.parametrize("to", [lambda x: np.asarray(x)[()], jnp.asarray])
 def test_scalars_of_array_libraries_are_settings(tmp_path, to):
   """What is written is what Python's own numbers write, and resumes."""
-  plain = edm.Config(
-    run_dir=str(tmp_path),
-    seed=3,
-    churn=0.5,
-    flip=True,
-    ema_decay=(0.5, 0.75),
-    width=16,
-  )
-  names = ("seed", "churn", "flip", "width")
-  odd = {name: to(getattr(plain, name)) for name in names}
+  given = dict(seed=3, churn=0.5, flip=True, width=16)
+  plain = edm.Config(str(tmp_path), ema_decay=(0.5, 0.75), **given)
+  odd = {name: to(value) for name, value in given.items()}
   odd["ema_decay"] = tuple(map(to, plain.ema_decay))
   config = checks.plain(dataclasses.replace(plain, **odd))
   assert config == plain and hash(config) == hash(plain)
-  for name in names:
-    assert type(getattr(config, name)) is type(getattr(plain, name))
+  for name, value in given.items():
+    assert type(getattr(config, name)) is type(value)
   for each in (config, config, plain):
     with runs.open_directory(each, edm.__file__):
       written = json.loads((tmp_path / "config.json").read_text())
@@ -114,8 +108,8 @@ def test_scalars_of_array_libraries_are_settings(tmp_path, to):
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**32 + 1, 2**63, 10**30])
 def test_a_seed_has_32_bits(seed):
   """JAX makes one key of 1 and 2^32 + 1, and NumPy takes no more."""
-  with pytest.raises(ValueError, match=rf"seed: expected 0 to .* got {seed}$"):
-    checks.plain(dataclasses.replace(CONFIG, seed=seed))
+  wrong = dataclasses.replace(CONFIG, seed=seed)
+  expect.error(rf"seed: expected 0 to .* got {seed}$", checks.plain, wrong)
   assert checks.plain(CONFIG) == CONFIG
   highest = dataclasses.replace(CONFIG, seed=2**32 - 1)
   assert checks.plain(highest) == highest
@@ -137,8 +131,7 @@ def test_a_run_belongs_to_the_runs_that_it_reads(tmp_path):
 def test_a_command_is_no_script_of_runs(tmp_path):
   for name in ("sample", "settings", "experiment"):
     record = {"experiment": f"experiments.{name}"}
-    with pytest.raises(ValueError, match="trains no model"):
-      scripts.of_run(record, tmp_path)
+    expect.error("trains nothing", scripts.of_run, record, tmp_path)
 
 
 def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):
@@ -150,10 +143,9 @@ def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):
     assert capsys.readouterr().err.count("mine.py has changed since") == lines
   record = runs.read_config(tmp_path / "run")
   assert record["experiment"] == "mine.py"
-  with pytest.raises(ValueError, match=r"'mine.py' is not in experiments/"):
-    scripts.of_run(record, tmp_path / "run")
-  with pytest.raises(ValueError, match=r"script: expected the file of mine.py"):
-    scripts.of_run(record, tmp_path / "run", edm.__file__)
+  of_run = scripts.of_run, record, tmp_path / "run"
+  expect.error("'mine.py' is not in experiments/", *of_run)
+  expect.error("script: expected the file of mine.py", *of_run, edm.__file__)
   module = scripts.of_run(record, tmp_path / "run", str(script))
   assert module.A == 2 and scripts.load(script) is module
   own = {"experiment": "experiments.edm"}

@@ -10,36 +10,21 @@ import pytest
 
 from experiments import edm, sample
 from experiments.lib import samples
-from experiments.pictures import sheets
 from jaxgen.training import checkpoint
-
-SHORT = dict(
-  num_steps=3,
-  batch_size=4,
-  warmup_steps=1,
-  sample_steps=2,
-  width=8,
-  samples_every=100,
-)
-
-
-def _train(directory, **settings):
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sheets, "common", lambda *args: [])
-    edm.run(edm.Config(run_dir=str(directory), **SHORT | settings))
-  return directory
+from tests import expect
+from tests.experiments import scripts
 
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory):
   directory = tmp_path_factory.mktemp("sample") / "toy"
-  return _train(directory, data="moons", num_blocks=1)
+  return scripts.trained("edm", directory, data="moons", num_steps=3)[0]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
   directory = tmp_path_factory.mktemp("sample") / "digits"
-  return _train(directory, multipliers=(1,), attention=())
+  return scripts.trained("edm images", directory, num_steps=3)[0]
 
 
 def _run(directory, **settings):
@@ -137,15 +122,12 @@ def test_another_path_gives_the_same_samples(points):
 )
 def test_bad_settings_are_refused(images, change, message):
   before = _names(images)
-  with pytest.raises(ValueError, match=message) as caught:
-    _run(images, **change)
-  assert "\n" not in str(caught.value)
+  expect.error(message, _run, images, **change)
   assert _names(images) == before
 
 
 def test_a_label_of_a_model_without_labels_is_refused(points):
-  with pytest.raises(ValueError, match="label: expected None"):
-    _run(points, label=3)
+  expect.error("label: expected none", _run, points, label=3)
 
 
 def test_a_missing_run_is_refused(tmp_path):
@@ -155,8 +137,7 @@ def test_a_missing_run_is_refused(tmp_path):
 
 
 def test_another_directory_is_refused(tmp_path):
-  with pytest.raises(ValueError, match="not a run directory"):
-    _run(tmp_path)
+  expect.error("not a run directory", _run, tmp_path)
 
 
 def test_a_run_without_a_checkpoint_is_refused(points, tmp_path):
@@ -176,8 +157,7 @@ def test_a_run_without_a_checkpoint_is_refused(points, tmp_path):
 def test_a_run_of_another_version_is_refused(points, tmp_path, change, message):
   record = json.loads((points / "config.json").read_text())
   (tmp_path / "config.json").write_text(json.dumps(record | change))
-  with pytest.raises(ValueError, match=message):
-    _run(tmp_path)
+  expect.error(message, _run, tmp_path)
 
 
 def test_a_run_under_way_is_sampled_from_its_last_checkpoint(points, tmp_path):

@@ -87,24 +87,3 @@ def test_calls_are_counted():
     ("heun", 7),
   ):
     assert _model(_tiny(solver=solver))[2].num_calls == calls
-
-
-@pytest.mark.parametrize(
-  "changes, match",
-  [
-    (dict(loss="slice"), "loss: expected one of denoising, explicit"),
-    (
-      dict(loss="explicit", data="pinwheel"),
-      "^loss, data: expected data",
-    ),
-    (
-      dict(energy=True),
-      "^prediction, energy: expected score .* got edm",
-    ),
-    (dict(corrections=0), "^corrections: expected at least 1, got 0"),
-    (dict(snr=0.0), "^snr: expected a positive number, got 0.0"),
-  ],
-)
-def test_what_does_not_go_together_is_rejected(changes, match):
-  with pytest.raises(ValueError, match=match):
-    score_matching.experiment(_tiny(**changes))

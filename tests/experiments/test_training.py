@@ -39,15 +39,9 @@ def _rates(schedule, warmup, steps, share=0.0):
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_the_learning_rate_of_a_network(schedule, warmup):
   """Adam moves by the learning rate where the gradient never changes."""
-  config = edm.Config(
-    run_dir="",
-    learning_rate=RATE,
-    warmup_steps=warmup,
-    num_steps=STEPS,
-    schedule=schedule,
-    clip_norm=2.0,
-    adam_b2=0.9,
-  )
+  rates = dict(learning_rate=RATE, warmup_steps=warmup, schedule=schedule)
+  adam = dict(num_steps=STEPS, clip_norm=2.0, adam_b2=0.9)
+  config = edm.Config("", **rates, **adam)
   found = _updates(training.adam(config), STEPS)
   truth = _rates(schedule, warmup, STEPS)
   np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-8)
@@ -57,9 +51,7 @@ def test_the_learning_rate_of_a_network(schedule, warmup):
 @pytest.mark.parametrize("steps, warmup", [(1, 0), (9, 0), (12, 1), (70, 7)])
 def test_the_learning_rate_of_a_gan(steps, warmup):
   """Its warm-up is a tenth of the steps, of a short run none."""
-  config = gan.Config(
-    run_dir="", data="ring", learning_rate=RATE, num_steps=steps
-  )
+  config = gan.Config("", data="ring", learning_rate=RATE, num_steps=steps)
   for turn in gan.experiment(config).turns:
     found = _updates(turn.optimizer, steps)
     truth = _rates("cosine", warmup, steps, 0.02)
@@ -99,9 +91,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("module", SCRIPTS)
-def test_with_float64_enabled_a_run_trains_in_float32(
-  monkeypatch, tmp_path, module
-):
+def test_with_float64_a_run_trains_in_float32(monkeypatch, tmp_path, module):
   """JAX_ENABLE_X64: batches, parameters, optimizer, averages; and a run that
   fails in its first step leaves no directory.
   """
@@ -119,9 +109,8 @@ def test_with_float64_enabled_a_run_trains_in_float32(
     raise _Traced
 
   monkeypatch.setattr(training, "train", traced)
-  config = dataclasses.replace(
-    module.PRESETS["smoke"][1], run_dir=str(tmp_path / "run"), **SCRIPTS[module]
-  )
+  changes = dict(run_dir=str(tmp_path / "run")) | SCRIPTS[module]
+  config = dataclasses.replace(module.PRESETS["smoke"][1], **changes)
   with jax.enable_x64(True), pytest.raises(_Traced):
     module.run(config)
   assert not any(tmp_path.iterdir())

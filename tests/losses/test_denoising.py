@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 from jaxgen import levels, paths, predictions
 from jaxgen.losses import denoising
+from tests import expect
 from tests.cases import ROWS, SD, by_path
 
 LINEAR = dict(
@@ -65,40 +66,28 @@ def test_problem_and_weight():
 
 
 def test_one_trace_and_vmap_is_a_loop():
-  chex.clear_trace_counter()
-
-  @jax.jit
-  @chex.assert_max_traces(n=1)
-  def loss(path, data, noise, t):
-    options = LINEAR | dict(path=path)
-    return denoising.denoising(predict, data, noise, t, **options)
-
   data, noise = map(jnp.asarray, arrays(3, 4))
   t = jnp.array([0.1, 0.5, 0.9])
-  loop = [loss(paths.linear(), data[i], noise[i], t[i]) for i in range(3)]
-  batch = jax.vmap(lambda *args: denoising.denoising(predict, *args, **LINEAR))(
-    data, noise, t
-  )
-  np.testing.assert_allclose(batch, loop, rtol=1e-6)
+
+  def loss(data, noise, t):
+    options = LINEAR | dict(path=paths.linear())
+    return denoising.denoising(predict, data, noise, t, **options)
+
+  expect.a_loop(loss, data, noise, t)
 
 
 @by_path
 def test_values_and_gradients_are_finite_in_float32(path):
   """Every prediction and weight, noise ratios from .002 to 80."""
-  weights = (
-    (levels.uniform_weight, predictions.data),
-    (levels.edm_weight(path, SD), predictions.data),
-    (levels.min_snr_weight(path), predictions.data),
-    (levels.sigmoid_weight(path), predictions.noise),
-    (
-      levels.elbo_weight(path, levels.logit_normal_density(path)),
-      predictions.data,
-    ),
-    (
-      levels.elbo_weight(path, levels.uniform_density(path)),
-      predictions.data,
-    ),
+  on_data = (
+    levels.uniform_weight,
+    levels.edm_weight(path, SD),
+    levels.min_snr_weight(path),
+    levels.elbo_weight(path, levels.logit_normal_density(path)),
+    levels.elbo_weight(path, levels.uniform_density(path)),
   )
+  weights = [(weight, predictions.data) for weight in on_data]
+  weights.append((levels.sigmoid_weight(path), predictions.noise))
   data, noise = map(jnp.asarray, arrays(5))
 
   @jax.jit
@@ -108,15 +97,9 @@ def test_values_and_gradients_are_finite_in_float32(path):
         moved = [predictions.reweight(w, path, of, row) for w, of in weights]
         return jnp.stack([w(t) for w in moved])[i]
 
-      return denoising.denoising(
-        lambda x_t, t: params[0] * jnp.tanh(x_t) + params[1],
-        data,
-        noise,
-        t,
-        path=path,
-        prediction=row,
-        weight=weight,
-      )
+      predict_fn = lambda x_t, t: params[0] * jnp.tanh(x_t) + params[1]
+      options = dict(path=path, prediction=row, weight=weight)
+      return denoising.denoising(predict_fn, data, noise, t, **options)
 
     def grid(row):
       one = jax.value_and_grad(lambda p, t, i: loss(p, t, i, row))
@@ -143,15 +126,8 @@ def test_gradient_is_that_of_the_square(name):
 
   def loss(theta):
     predict_fn = lambda x_t, t: theta * jnp.ones_like(x_t)
-    return denoising.denoising(
-      predict_fn,
-      data,
-      noise,
-      0.4,
-      path=path,
-      prediction=row,
-      weight=weight,
-    )
+    options = dict(path=path, prediction=row, weight=weight)
+    return denoising.denoising(predict_fn, data, noise, 0.4, **options)
 
   a, b = (float(value) for value in row(path, 0.4))
   truth = 2 * 1.4 * np.mean(0.3 - (a * data + b * noise))
@@ -174,15 +150,9 @@ def test_the_exact_denoiser_is_the_minimiser(name):
   noise = jnp.asarray(rng.standard_normal((n, 2)), jnp.float32)
 
   def loss(k, data, noise):
-    return denoising.denoising(
-      lambda x_t, t: k * x_t,
-      data,
-      noise,
-      t,
-      path=path,
-      prediction=row,
-      weight=levels.uniform_weight,
-    )
+    predict_fn = lambda x_t, t: k * x_t
+    options = LINEAR | dict(path=path, prediction=row)
+    return denoising.denoising(predict_fn, data, noise, t, **options)
 
   slopes = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0)))
   at = np.asarray(slopes(k, data, noise), np.float64)
@@ -198,16 +168,12 @@ def test_mismatches_are_refused():
   loss = lambda data, noise, t, predict_fn=predict: denoising.denoising(
     predict_fn, data, noise, t, **LINEAR
   )
-  with pytest.raises(ValueError, match="noise: expected shape"):
-    loss(data, noise[:3], 0.5)
-  with pytest.raises(ValueError, match="noise: expected dtype"):
-    loss(data, noise.astype(jnp.bfloat16), 0.5)
-  with pytest.raises(ValueError, match=r"t: expected shape \(\)"):
-    loss(data, noise, jnp.full((4,), 0.5))
+  half = noise.astype(jnp.bfloat16)
+  expect.error("noise: expected shape", loss, data, noise[:3], 0.5)
+  expect.error("noise: expected dtype", loss, data, half, 0.5)
+  expect.error(r"t: expected shape \(\)", loss, data, noise, jnp.ones(4) / 2)
   for t in (-0.1, 1.1, float("nan"), jnp.float32(2)):
-    with pytest.raises(ValueError, match=r"t: expected a time in \[0, 1\]"):
-      loss(data, noise, t)
-  with pytest.raises(ValueError, match="predict_fn: expected output shape"):
-    loss(data, noise, 0.5, lambda x_t, t: x_t[:, None])
-  with pytest.raises(ValueError, match="predict_fn: expected output shape"):
-    loss(data, noise, 0.5, lambda x_t, t: x_t.sum())
+    expect.error(r"t: expected a time in \[0, 1\]", loss, data, noise, t)
+  for bad in (lambda x_t, t: x_t[:, None], lambda x_t, t: x_t.sum()):
+    said = "predict_fn: expected output shape"
+    expect.error(said, loss, data, noise, 0.5, bad)

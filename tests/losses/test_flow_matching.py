@@ -14,6 +14,7 @@ from absl.testing import parameterized
 from jaxgen import couplings, paths, predictions
 from jaxgen.data import oracles
 from jaxgen.losses import denoising, flow_matching
+from tests import expect
 from tests.cases import PATHS, by_path
 
 BRIDGES = dict(
@@ -100,12 +101,8 @@ class Variants(chex.TestCase):
 
 
 def test_one_trace_and_vmap_is_a_loop():
-  chex.clear_trace_counter()
-  run = jax.jit(chex.assert_max_traces(both_losses, n=1))
-  args = (*map(jnp.asarray, arrays(3, 4)), jnp.array([0.1, 0.5, 0.9]))
-  batch = jax.jit(jax.vmap(both_losses))(*args)
-  loop = [run(*(a[i] for a in args)) for i in range(3)]
-  np.testing.assert_allclose(np.transpose(batch), loop, rtol=1e-5)
+  t = jnp.array([0.1, 0.5, 0.9])
+  expect.a_loop(both_losses, *map(jnp.asarray, arrays(3, 4)), t, rtol=1e-5)
 
 
 @by_path
@@ -266,29 +263,25 @@ def test_mismatches_are_refused():
       return flow_matching.stochastic_interpolant(pair, *args, **options)
     return flow_matching.flow_matching(value, *args, **options)
 
-  with pytest.raises(ValueError, match=r"source: expected float32 \[4\]"):
-    call(data, source[:3], noise, 0.5)
-  with pytest.raises(ValueError, match=r"noise: expected float32 \[4\]"):
-    call(data, source, noise.astype(jnp.bfloat16), 0.5)
-  with pytest.raises(ValueError, match=r"t: expected shape \(\)"):
-    call(data, source, noise, jnp.full((4,), 0.5))
+  of_float32, half = r": expected float32 \[4\]", noise.astype(jnp.bfloat16)
+  expect.error("source" + of_float32, call, data, source[:3], noise, 0.5)
+  expect.error("noise" + of_float32, call, data, source, half, 0.5)
+  args, each = (data, source, noise), jnp.full((4,), 0.5)
+  expect.error(r"t: expected shape \(\)", call, *args, each)
   outside = ("linear", 1.01), ("linear", -0.1), ("linear", np.nan), ("edm", 0)
   for path, t in outside:
-    with pytest.raises(ValueError, match="t: expected a time in"):
-      call(data, source, noise, t, path=path)
+    expect.error("t: expected a time in", call, *args, t, path=path)
+  shape = "_fn: expected output shape"
   for bad in (lambda x, t: x[:, None], lambda x, t: x.sum()):
-    with pytest.raises(ValueError, match="velocity_fn: expected output shape"):
-      call(data, source, noise, 0.5, bad)
+    expect.error("velocity" + shape, call, *args, 0.5, bad)
     for pair in (lambda x, t: (x, bad(x, t)), lambda x, t: (bad(x, t), x)):
-      with pytest.raises(ValueError, match="predict_fn: expected output shape"):
-        call(data, source, noise, 0.5, pair=pair)
+      expect.error("predict" + shape, call, *args, 0.5, pair=pair)
 
 
 @pytest.mark.parametrize("std", [-0.1, float("nan")])
 def test_bridges_refuse_what_is_no_std(std):
   for bridge in (flow_matching.constant, flow_matching.brownian):
-    with pytest.raises(ValueError, match="std: expected at least 0"):
-      bridge(std)
+    expect.error("std: expected at least 0", bridge, std)
 
 
 def test_a_bridge_that_ends_before_the_path_is_refused():

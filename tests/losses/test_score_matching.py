@@ -13,6 +13,7 @@ from absl.testing import parameterized
 
 from jaxgen import paths, predictions
 from jaxgen.losses import denoising, score_matching
+from tests import expect
 from tests.cases import PATHS
 
 DIM, SIGMA = 3, 0.6
@@ -49,19 +50,17 @@ def expectations(params):
   sliced = lambda loss: jax.vmap(
     lambda u: over(lambda x: loss(score_fn, x, u), x)
   )(DIRECTIONS).mean()
+  options = dict(path=paths.edm(), prediction=predictions.score)
+  options |= dict(weight=jnp.ones_like)
+  predict_fn = lambda x_t, t: score_fn(x_t)
   noised = lambda pair: denoising.denoising(
-    lambda x_t, t: score_fn(x_t),
-    pair[:DIM],
-    pair[DIM:],
-    SIGMA,
-    path=paths.edm(),
-    prediction=predictions.score,
-    weight=jnp.ones_like,
+    predict_fn, pair[:DIM], pair[DIM:], SIGMA, **options
+  )
+  explicit = lambda x: score_matching.explicit(
+    score_fn, x, PRECISION @ (MEAN - x)
   )
   return dict(
-    explicit=over(
-      lambda x: score_matching.explicit(score_fn, x, PRECISION @ (MEAN - x)), x
-    ),
+    explicit=over(explicit, x),
     implicit=over(lambda x: score_matching.implicit(score_fn, x), x),
     sliced=sliced(score_matching.sliced),
     sliced_vr=sliced(score_matching.sliced_vr),
@@ -89,9 +88,8 @@ def test_gradients_agree_in_expectation_with_the_closed_form():
   for name in ("implicit", "sliced", "sliced_vr"):
     np.testing.assert_allclose(values[name], explicit - constant, rtol=1e-9)
   # And that of -noise / sigma, whose square has the mean 1 / sigma^2.
-  np.testing.assert_allclose(
-    values["denoising"], explicit - constant + 1 / SIGMA**2, rtol=1e-9
-  )
+  truth = explicit - constant + 1 / SIGMA**2
+  np.testing.assert_allclose(values["denoising"], truth, rtol=1e-9)
 
 
 def newton(loss, params):
@@ -210,20 +208,11 @@ class Variants(chex.TestCase):
 
     found = run(x, u, score)
     truth = by_hand(*(np.float64(a).ravel() for a in (x, u, score)))
-    for name, value in truth.items():
-      assert found[name].shape == () and found[name].dtype == jnp.float32
-      np.testing.assert_allclose(found[name], value, rtol=2e-5, err_msg=name)
+    expect.scalars(found, truth, rtol=2e-5)
 
 
 def test_one_trace_and_vmap_is_a_loop():
-  chex.clear_trace_counter()
-  run = jax.jit(chex.assert_max_traces(losses, n=1))
-  x, u, score = map(jnp.asarray, arrays(3, DIM))
-  batch = jax.jit(jax.vmap(losses))(x, u, score)
-  loop = [run(x[i], u[i], score[i]) for i in range(3)]
-  for name, values in batch.items():
-    one_by_one = [at[name] for at in loop]
-    np.testing.assert_allclose(values, one_by_one, rtol=1e-5)
+  expect.a_loop(losses, *map(jnp.asarray, arrays(3, DIM)), rtol=1e-5)
 
 
 def test_directions_of_variance_one_are_needed_and_vr_has_less_variance():
@@ -275,17 +264,16 @@ def test_values_and_gradients_are_finite_in_float32(name):
 
 def test_mismatches_are_refused():
   x, u, score = map(jnp.asarray, arrays(4))
-  with pytest.raises(ValueError, match="score: expected shape"):
-    score_matching.explicit(curved, x, score[:3])
-  for loss in (score_matching.sliced, score_matching.sliced_vr):
-    with pytest.raises(ValueError, match="direction: expected shape"):
-      loss(curved, x, u[:, None])
+  losses = {
+    score_matching.explicit: (x, score),
+    score_matching.implicit: (x,),
+    score_matching.sliced: (x, u),
+    score_matching.sliced_vr: (x, u),
+  }
+  explicit, _, *sliced = losses
+  expect.error("score: expected shape", explicit, curved, x, score[:3])
+  for loss in sliced:
+    expect.error("direction: expected shape", loss, curved, x, u[:, None])
   for bad in (lambda x: x[:3], lambda x: x.sum()):
-    for call in (
-      lambda: score_matching.explicit(bad, x, score),
-      lambda: score_matching.implicit(bad, x),
-      lambda: score_matching.sliced(bad, x, u),
-      lambda: score_matching.sliced_vr(bad, x, u),
-    ):
-      with pytest.raises(ValueError, match="score_fn: expected shape"):
-        call()
+    for loss, args in losses.items():
+      expect.error("score_fn: expected shape", loss, bad, *args)

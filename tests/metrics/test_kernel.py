@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from jaxgen.metrics import kernel
+from tests import expect
 
 
 def _by_loops(a, b):
@@ -43,13 +44,9 @@ def test_expectation_over_a_discrete_law():
   ones = np.array(np.unravel_index(np.arange(8), (2, 2, 2))).T
   law = lambda r: r ** ones.sum(1) * (1 - r) ** (3 - ones.sum(1))
   for first, second in ((p, q), (p, p)):
-    mean = sum(
-      law(first)[i]
-      * law(second)[j]
-      * kernel.distance(2.0 * a[:, None], 2.0 * b[:, None])
-      for i, a in enumerate(ones)
-      for j, b in enumerate(ones)
-    )
+    sets = 2.0 * ones[:, :, None]
+    values = [[kernel.distance(a, b) for b in sets] for a in sets]
+    mean = law(first) @ np.array(values) @ law(second)
     assert mean == pytest.approx(124 * (first - second) ** 2, abs=1e-10)
 
 
@@ -109,19 +106,13 @@ def test_real_interval_holds_real_data_and_no_other(classes):
 def test_real_interval_with_labels(classes):
   """Sets that share their labels lie lower and closer together."""
   real, labels = classes
-  plain = kernel.real_interval(real, 30, 60, num_splits=100)
-  paired = kernel.real_interval(real, 30, 60, labels=labels, num_splits=100)
-  several = kernel.real_interval(
-    real, 30, 60, labels=labels, num_splits=100, num_draws=4
+  interval = lambda labels=labels, **settings: kernel.real_interval(
+    real, 30, 60, labels=labels, num_splits=100, **settings
   )
+  plain, paired, several = interval(None), interval(), interval(num_draws=4)
   assert paired[1] < plain[1] and np.ptp(paired) < 0.8 * np.ptp(plain)
   assert np.ptp(several) < np.ptp(paired)
-  again = kernel.real_interval(real, 30, 60, labels=labels, num_splits=100)
-  assert again == paired
-  other = kernel.real_interval(
-    real, 30, 60, labels=labels, num_splits=100, seed=1
-  )
-  assert other != paired
+  assert interval() == paired != interval(seed=1)
 
 
 def test_real_interval_is_of_distances(classes):
@@ -173,12 +164,8 @@ def test_the_interval_covers_means_of_independent_draws(size, number):
 
 def test_bad_input_is_refused(classes):
   real, labels = classes
-  with pytest.raises(ValueError, match="b: expected at least 3 points, got 2"):
-    kernel.distance(real, real[:2])
-  with pytest.raises(ValueError, match="expected at least 2, got 1 and 9"):
-    kernel.real_interval(real, 1, 9)
-  with pytest.raises(ValueError, match="real: expected at least 610 points"):
-    kernel.real_interval(real, 10, 600)
-  with pytest.raises(ValueError, match="fewer samples") as caught:
-    kernel.real_interval(real, 10, 560, labels=labels)
-  assert "\n" not in str(caught.value)
+  few, interval = "b: expected at least 3 points, got 2", kernel.real_interval
+  expect.error(few, kernel.distance, real, real[:2])
+  expect.error("expected at least 2, got 1 and 9", interval, real, 1, 9)
+  expect.error("real: expected at least 610 points", interval, real, 10, 600)
+  expect.error("fewer samples", interval, real, 10, 560, labels=labels)

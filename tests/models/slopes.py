@@ -24,16 +24,16 @@ def of(value_fn, params, x, y):
 def points(dim, num=64):
   """Pairs of points, some of them near."""
   x, way = RNG.standard_normal((2, num, dim))
-  return jnp.float32(2 * x), jnp.float32(
-    2 * x + way * np.geomspace(0.1, 9, num)[:, None]
-  )
+  y = 2 * x + way * np.geomspace(0.1, 9, num)[:, None]
+  return jnp.float32(2 * x), jnp.float32(y)
 
 
 def random_like(tree, sizes, num=4):
   """Normal draws of every leaf, so many of each size, in a leading axis."""
   sizes = np.repeat(sizes, num)
-  scaled = lambda p: (
-    RNG.standard_normal((len(sizes), *p.shape))
-    * (sizes.reshape(-1, *[1] * p.ndim))
-  )
-  return jax.tree.map(lambda p: jnp.float32(scaled(p)), tree)
+
+  def scaled(p):
+    draws = RNG.standard_normal((len(sizes), *p.shape))
+    return jnp.float32(draws * sizes.reshape(-1, *[1] * p.ndim))
+
+  return jax.tree.map(scaled, tree)

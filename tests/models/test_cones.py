@@ -133,11 +133,3 @@ def test_training_approaches_w1_from_below():
     -value(params, x, y, 0.03) for params in (start, train(start))
   )
   assert before < 0.9 * best <= after <= best + 1e-4
-
-
-def test_bad_input_is_one_line():
-  for high, low in (((3, 2), (3, 4)), ((0, 2), (3, 2)), ((3, 2), (0, 2))):
-    with pytest.raises(
-      ValueError, match=r"^low: expected points .L, D. of high's"
-    ):
-      lipschitz.init_cones(jnp.ones(high), jnp.ones(low))

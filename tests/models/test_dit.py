@@ -8,23 +8,18 @@ import numpy as np
 import pytest
 
 from jaxgen.models import dit, unbatched
+from tests.models import twins
 
 NET = dit.DiT(
   width=8, depth=2, num_heads=2, num_classes=3, embedding_width=4, patch=2
 )
 
 
-def randomise(params, dtype="float32"):
-  """Draws every parameter, so that no branch hides behind a zero."""
-  rng = np.random.default_rng(0)
-  draw = lambda a: jnp.asarray(0.4 * rng.normal(size=a.shape), dtype)
-  return jax.tree.map(draw, params)
-
-
 @pytest.fixture(scope="module")
 def params():
   zeros = jnp.zeros((4, 6, 3))
-  return randomise(jax.eval_shape(NET.init, jax.random.key(0), zeros, 0.0))
+  shapes = jax.eval_shape(NET.init, jax.random.key(0), zeros, 0.0)
+  return twins.randomise(shapes)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +72,9 @@ def twin(variables, x, t, label, heads=2):
   time = dense(p["time_1"], silu(dense(p["time_0"], time)))
   table = np.float64(p["label"]["table"]["embedding"])
   c = silu(time + table[label])
-  places = [
-    np.concatenate(
-      [f(w) for w in ([i, i / 100], [j, j / 100]) for f in (np.sin, np.cos)]
-    )
-    for i in range(x.shape[1] // 2)
-    for j in range(x.shape[2] // 2)
-  ]
+  waves = lambda n: [f([n, n / 100]) for f in (np.sin, np.cos)]
+  grid = itertools.product(range(x.shape[1] // 2), range(x.shape[2] // 2))
+  places = [np.concatenate([*waves(i), *waves(j)]) for i, j in grid]
   corners = list(itertools.product(range(2), range(2)))
   taps = [x[:, i::2, j::2].reshape(len(x), -1, x.shape[3]) for i, j in corners]
   h = dense(p["patches"], np.concatenate(taps, -1)) + np.stack(places)
@@ -110,19 +101,6 @@ def test_equals_its_batch_first_twin(params, apply):
   np.testing.assert_allclose(apply(x[1], t[1], label[1]), one, atol=3e-5)
 
 
-def test_vmap_is_a_loop(apply):
-  x, t, label = examples()
-  loop = jnp.stack([apply(*one) for one in zip(x, t, label, strict=True)])
-  np.testing.assert_allclose(jax.vmap(apply)(x, t, label), loop, atol=3e-5)
-
-
-def test_null_label_is_the_last_one(params, apply):
-  x, t, _ = examples()
-  null = jax.jit(lambda x, t: NET.apply(params, x, t))(x[0], t[0])
-  np.testing.assert_allclose(null, apply(x[0], t[0], 3), atol=1e-5)
-  assert jnp.abs(null - apply(x[0], t[0], 0)).max() > 1e-3
-
-
 def test_positions_tell_places_apart():
   places = dit.positions(3, 5, 16)
   assert places.shape == (15, 16) and places.dtype == np.float32
@@ -134,21 +112,14 @@ def test_positions_tell_places_apart():
   assert (gaps + 9 * np.eye(15)).min() > 0.5
 
 
-def test_starts_at_zero():
-  x, t, label = examples()
-  out = jax.jit(NET.init_with_output)(jax.random.key(0), x[0], t[0], label[0])
-  assert (out[0] == 0).all()
-
-
 def test_the_published_size():
   """DiT-B/2, Peebles and Xie: 130 M with 8 output channels for 4, 1000
   classes. By hand: a block has 18 w^2 + 15 w, of 3 + 1 + 8 + 6.
   """
   net = dit.DiT(width=768, depth=12, num_heads=12, num_classes=1000)
   x = jax.ShapeDtypeStruct((32, 32, 4), jnp.float32)
-  out, params = jax.eval_shape(
-    lambda k, x: net.init_with_output(k, x, 0.5), jax.random.key(0), x
-  )
+  start = lambda x: net.init_with_output(jax.random.key(0), x, 0.5)
+  out, params = jax.eval_shape(start, x)
   assert out.shape == x.shape and out.dtype == jnp.float32
   w, patch = 768, 2 * 2 * 4
   blocks = 12 * (18 * w * w + 15 * w)
@@ -158,15 +129,6 @@ def test_the_published_size():
   assert size == blocks + time + label + ends + last
   published = size + (w + 1) * patch  # which also predicts variances
   assert round(published / 1e6) == 130
-
-
-def test_bfloat16_is_near_float32(params, apply):
-  x, t, label = examples()
-  half = jax.jit(NET.clone(dtype=jnp.bfloat16).apply)
-  out, truth = half(params, x[0], t[0], label[0]), apply(x[0], t[0], label[0])
-  assert out.dtype == jnp.float32
-  error = jnp.abs(out - truth)
-  assert error.max() > 0 and error.mean() < 0.05 * jnp.abs(truth).mean()
 
 
 def test_jvp_and_second_derivatives_are_the_differences(params):
@@ -190,31 +152,6 @@ def test_jvp_and_second_derivatives_are_the_differences(params):
   np.testing.assert_allclose(second, bend, atol=1e-4 * np.abs(bend).max())
 
 
-def test_recomputed_blocks_give_the_same_gradient(params):
-  x, t, label = examples()
-  out = []
-  for net in (NET, NET.clone(remat=True)):
-    loss = lambda p, net=net: jnp.sum(net.apply(p, x[0], t[0], label[0]) ** 2)
-    out.append(jax.jit(jax.grad(loss))(params))
-  assert jax.tree.structure(out[0]) == jax.tree.structure(out[1])
-  for a, b in zip(*map(jax.tree.leaves, out), strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-4 * (1 + np.abs(a).max()))
-
-
-def test_dropout_masks_differ_by_key_and_example(params, apply):
-  net = NET.clone(dropout=0.5)
-  x, t, label = (a[0] for a in examples())
-  rest = jax.jit(net.apply)(params, x, t, label)
-  np.testing.assert_allclose(rest, apply(x, t, label), atol=3e-5)
-  drop = lambda key: net.apply(
-    params, x, t, label, train=True, rngs={"dropout": key}
-  )
-  keys = jax.random.split(jax.random.key(2), 3)
-  out = jax.jit(jax.vmap(drop))(keys)
-  gaps = jnp.abs(out[:, None] - out[None]).max((2, 3, 4)) + jnp.eye(3)
-  assert gaps.min() > 1e-2
-
-
 def test_the_implementation_is_no_part_of_the_parameters(params, monkeypatch):
   """Both take the same parameters; cuDNN itself needs a GPU."""
   x, t, label = (a[0] for a in examples())
@@ -229,24 +166,3 @@ def test_the_implementation_is_no_part_of_the_parameters(params, monkeypatch):
     net = NET.clone(implementation=name)
     jax.eval_shape(net.apply, params, x, t, label)
   assert seen == ["xla"] * NET.depth + ["cudnn"] * NET.depth
-
-
-@pytest.mark.parametrize(
-  "settings, label, message",
-  [
-    (dict(patch=3), None, "patch: .*sides 4 x 6, got 3"),
-    (dict(patch=0), None, "patch: expected at least 1, got 0"),
-    (dict(num_heads=3), None, "num_heads: .*width 8, got 3"),
-    (dict(width=6, num_heads=2), None, "width: .*multiple of 4, got 6"),
-    (dict(depth=0), None, "depth: "),
-    (dict(mlp_ratio=0), None, "mlp_ratio: "),
-    (dict(dropout=1.0), None, "dropout: "),
-    (dict(num_classes=0), 0, "label: expected None"),
-    (dict(num_classes=2), 3, "label: expected 0 to 2, got 3"),
-  ],
-)
-def test_bad_input_is_one_line(settings, label, message):
-  net = NET.clone(**settings)
-  start = lambda x: net.init(jax.random.key(0), x, 0.5, label)
-  with pytest.raises(ValueError, match=f"^{message}"):
-    jax.eval_shape(start, jax.ShapeDtypeStruct((4, 6, 3), jnp.float32))

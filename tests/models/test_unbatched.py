@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen.models import unbatched
+from tests import expect
 
 PARAMS = {"params": {"w": np.eye(3, dtype="float32") * 2}}
 
@@ -62,20 +63,18 @@ def test_a_batch_first_group_norm_is_right_through_the_adapter():
   params = net.init(jax.random.key(0), x[None])
   single = unbatched.unbatched(lambda params, x, t: net.apply(params, x))
   parts = x.reshape(16, 2, 3)
-  truth = (parts - parts.mean((0, 2), keepdims=True)) / np.sqrt(
-    parts.var((0, 2), keepdims=True) + 1e-6
-  )
-  np.testing.assert_allclose(
-    single(params, x, 0.0), truth.reshape(x.shape), atol=1e-5
-  )
+  gaps = parts - parts.mean((0, 2), keepdims=True)
+  truth = gaps / np.sqrt(parts.var((0, 2), keepdims=True) + 1e-6)
+  found = single(params, x, 0.0)
+  np.testing.assert_allclose(found, truth.reshape(x.shape), atol=1e-5)
 
 
 def test_batch_statistics_are_refused():
   net = nn.BatchNorm(use_running_average=True)
   variables = net.init(jax.random.key(0), jnp.ones((2, 3)))
   single = unbatched.unbatched(lambda params, x, t: net.apply(params, x))
-  with pytest.raises(ValueError, match=r"^params: expected no batch_stats"):
-    single(variables, jnp.ones(3), 0.5)
+  said = r"^params: expected no batch_stats"
+  expect.error(said, single, variables, jnp.ones(3), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -87,5 +86,5 @@ def test_batch_statistics_are_refused():
   ],
 )
 def test_other_outputs_are_refused(wrong, message):
-  with pytest.raises(ValueError, match=f"^{message}"):
-    unbatched.unbatched(wrong)(PARAMS, jnp.ones(3), 0.5)
+  single = unbatched.unbatched(wrong)
+  expect.error(f"^{message}", single, PARAMS, jnp.ones(3), 0.5)

@@ -1,5 +1,7 @@
 """The U-Net's layers, batch first, written from their equations."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,16 +24,11 @@ def conv(p, x):
   """3 x 3 taps on [B, H, W, C], zeros around."""
   height, width = x.shape[1:3]
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  taps = [
-    jnp.einsum(
-      "bhwi,ij->bhwj",
-      padded[:, i : i + height, j : j + width],
-      p["kernel"][i, j],
-    )
-    for i in range(3)
-    for j in range(3)
-  ]
-  return sum(taps) + p["bias"].reshape(1, 1, 1, -1)
+  total = p["bias"].reshape(1, 1, 1, -1)
+  for i, j in itertools.product(range(3), range(3)):
+    part = padded[:, i : i + height, j : j + width]
+    total = total + jnp.einsum("bhwi,ij->bhwj", part, p["kernel"][i, j])
+  return total
 
 
 def norm(p, x, groups=2):

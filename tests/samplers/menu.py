@@ -1,7 +1,10 @@
 """The solvers that tests of all of them run through."""
 
-from jaxgen import samplers
+import jax.numpy as jnp
 
+from jaxgen import fields, samplers
+
+NORMAL = fields.from_log_density(lambda x: -jnp.sum(x**2) / 2)
 MANY = (
   samplers.euler(),
   samplers.midpoint(),

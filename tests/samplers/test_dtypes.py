@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from jaxgen import fields, likelihood, paths, predictions, samplers, traces
-from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
+from tests import expect
+from tests.samplers.menu import DETERMINISTIC, FEW, NORMAL, SOLVERS
 from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("vp")
 HALF = "bfloat16", "float16"
 X = np.array([0.9375, -1.40625])  # the same in every dtype
-NORMAL = fields.from_log_density(lambda x: -jnp.sum(x**2) / 2)
 STATIONARY = {s.name: s for s in (samplers.mala(), samplers.baoab())}
 
 
@@ -89,17 +89,14 @@ def test_many_steps_of_half_precision_do_not_stagnate(name):
 def test_dtypes_of_states_and_of_what_the_network_sees(dtype, time_dtype):
   seen = set()
   with jax.enable_x64(True):
+    x = jax.ShapeDtypeStruct((2,), dtype)
+    times = jax.ShapeDtypeStruct((33,), time_dtype)
     for run, shape in (
       (samplers.integrate, (2,)),
       (samplers.trajectory, (33, 2)),
     ):
-      end = jax.eval_shape(
-        lambda x, t, run=run: run(
-          samplers.unipc(2), _field(seen), x, t, jax.random.key(0)
-        ),
-        jax.ShapeDtypeStruct((2,), dtype),
-        jax.ShapeDtypeStruct((33,), time_dtype),
-      )
+      solve = functools.partial(run, samplers.unipc(2), _field(seen))
+      end = jax.eval_shape(solve, x, times, jax.random.key(0))
       assert (end.shape, end.dtype) == (shape, jnp.dtype(dtype))
   wide = "float64" if "float64" in (dtype, time_dtype) else "float32"
   assert seen == {(dtype, wide)}
@@ -154,14 +151,11 @@ def test_adaptive_solves_and_densities_in_half_precision(dtype):
   @jax.jit
   def run(x):
     field, key = _field(), jax.random.key(0)
-    x, stats = samplers.adaptive.integrate(
-      field, x, 0.9, 0.05, rtol=1e-3, atol=1e-3
-    )
+    loose = dict(rtol=1e-3, atol=1e-3)
+    x, stats = samplers.adaptive.integrate(field, x, 0.9, 0.05, **loose)
     solve = likelihood.along(samplers.rk4(), jnp.linspace(0.05, 0.9, 33))
-    prior, trace = likelihood.normal(1.0), traces.exact()
-    of = lambda x: likelihood.log_prob(
-      solve, field, x, key, prior=prior, trace=trace
-    )
+    given = dict(prior=likelihood.normal(1.0), trace=traces.exact())
+    of = lambda x: likelihood.log_prob(solve, field, x, key, **given)
     half = jnp.asarray(X / 2, dtype)
     return x, stats.succeeded, of(half), of(half.astype("float32"))
 
@@ -169,9 +163,8 @@ def test_adaptive_solves_and_densities_in_half_precision(dtype):
     x, succeeded, half, single = run(jnp.asarray(X, dtype))
   assert succeeded and x.dtype == dtype and half.end.dtype == dtype
   eps = float(jnp.finfo(dtype).eps)
-  np.testing.assert_allclose(
-    np.asarray(x, "float64"), truth, atol=2 * eps + 2e-3
-  )
+  wide = np.asarray(x, "float64")
+  np.testing.assert_allclose(wide, truth, atol=2 * eps + 2e-3)
   assert half.log_prob.dtype == jnp.float32
   # The derivative of a rounded denoiser, over sigma = .08 at the data's end.
   np.testing.assert_allclose(half.log_prob, single.log_prob, atol=60 * eps)
@@ -196,9 +189,7 @@ def test_preconditioned_networks_see_the_dtype_of_x():
 
 
 def _fails(pattern, *arguments):
-  with pytest.raises(ValueError, match=pattern) as error:
-    samplers.integrate(*arguments, jax.random.key(0))
-  assert "\n" not in str(error.value)
+  expect.error(pattern, samplers.integrate, *arguments, jax.random.key(0))
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -209,8 +200,8 @@ def test_times_in_half_precision_are_rejected(dtype):
     _fails(f"times: {line}", samplers.euler(), NORMAL, x, times)
   for name in ("start", "end"):
     ends = dict(start=0.9, end=0.1) | {name: jnp.asarray(0.5, dtype)}
-    with pytest.raises(ValueError, match=f"{name}: {line}"):
-      samplers.adaptive.integrate(_field(), jnp.ones(2), **ends)
+    args = samplers.adaptive.integrate, _field(), jnp.ones(2)
+    expect.error(f"{name}: {line}", *args, **ends)
 
 
 def test_tokens_pass_where_no_estimate_is_needed():

@@ -14,24 +14,11 @@ import pytest
 
 from jaxgen import fields, paths, samplers
 from jaxgen.samplers import fitting
-from tests.truth import mixture
+from tests import expect
+from tests.truth import mixture, recursion
 
 MEAN, STD = 0.8, 0.5
 LOW, HIGH = 0.01, 20.0
-
-
-def _gaussian(path):
-  """The exact model of N(MEAN, STD^2) in one dimension, on edm or linear."""
-
-  def estimate(x, t):
-    alpha, sigma = path.alpha(t), path.sigma(t)
-    delta = (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
-    data, noise = MEAN + alpha * STD**2 * delta, sigma * delta
-    alpha_rate, sigma_rate = path.rates(t)
-    velocity = alpha_rate * data + sigma_rate * noise
-    return fields.Estimate(velocity=velocity, data=data)
-
-  return fields.Field(estimate, path)
 
 
 def _truth(name, x, ratios):
@@ -74,11 +61,10 @@ def test_reference_and_local_errors_of_a_gaussian(name):
     @jax.jit
     def measure(x, key):
       times = path.time(jnp.asarray(fine))
-      found = fitting.reference(_gaussian(path), x, times, key)
-      candidates = times[:: fitting.SUBSTEPS]
-      return found, fitting.local_errors(
-        _gaussian(path), solver, candidates, found, key
-      )
+      field = recursion.gaussian_field(path, MEAN, STD)
+      found = fitting.reference(field, x, times, key)
+      given = field, solver, times[:: fitting.SUBSTEPS], found, key
+      return found, fitting.local_errors(*given)
 
     found, squares = measure(jnp.asarray([x]), jax.random.key(0))
   found = jax.tree.map(np.asarray, found)
@@ -86,13 +72,10 @@ def test_reference_and_local_errors_of_a_gaussian(name):
   states, slopes, errors = _truth(name, x, ratios)
   np.testing.assert_allclose(found.states[:, 0], states, rtol=1e-4)
   direction = found.adjoints[0, 0] / slopes[0]  # v, the same all along
-  np.testing.assert_allclose(
-    found.adjoints[:, 0], direction * slopes, rtol=1e-9
-  )
+  expect.close(found.adjoints[:, 0], direction * slopes, rtol=1e-9)
   expected = np.abs(direction * slopes * errors)
-  np.testing.assert_allclose(
-    np.sqrt(squares), expected, rtol=0.02, atol=1e-3 * expected.max()
-  )
+  atol = 1e-3 * expected.max()
+  np.testing.assert_allclose(np.sqrt(squares), expected, 0.02, atol)
 
 
 def test_windows_hold_every_step_once():
@@ -172,26 +155,17 @@ def test_beats_the_best_of_karras_on_particles_not_seen():
   draw = lambda seed: top * jax.random.normal(jax.random.key(seed), (128, 2))
 
   def fit(x, refinements):
-    return samplers.grids.fitted(
-      mixture.field(path),
-      solver,
-      x,
-      num,
-      jax.random.key(2),
-      num_candidates=20,
-      num_refinements=refinements,
-      chunk=64,
-    )
+    given = mixture.field(path), solver, x, num, jax.random.key(2)
+    search = dict(num_candidates=20, num_refinements=refinements, chunk=64)
+    return samplers.grids.fitted(*given, **search)
 
   x, unseen = draw(0), draw(1)
   placed, refined = (jax.jit(lambda x: fit(x, n))(x) for n in (0, 5))
-  scan = [
-    samplers.grids.karras(path, num, rho=rho) for rho in (3.0, 7.0, 12.0, 20.0)
-  ]
+  karras = samplers.grids.karras
+  scan = [karras(path, num, rho=rho) for rho in (3.0, 7.0, 12.0, 20.0)]
   scan.append(samplers.grids.log_snr(path, num))
   fine = samplers.grids.log_snr(path, 400)
   errors = _errors(path, solver, unseen, [fine, placed, refined, *scan])
-  print([round(e, 5) for e in errors])
   assert errors[0] < 0.8 * min(errors[2:])
   assert errors[1] < errors[0]
   ratios = np.geomspace(80.0, 0.002, 21)
@@ -227,23 +201,20 @@ def test_any_solver(names):
 
 
 def test_a_broken_field_gives_nan():
-  field = fields.Field(
-    lambda x, t: fields.Estimate(velocity=x * jnp.nan, data=x), paths.edm()
-  )
+  broken = lambda x, t: fields.Estimate(velocity=x * jnp.nan, data=x)
+  field, search = fields.Field(broken, paths.edm()), dict(num_candidates=3)
 
   @jax.jit
   def fit(x):
-    return samplers.grids.fitted(
-      field,
-      samplers.euler(),
-      x,
-      2,
-      jax.random.key(0),
-      num_candidates=3,
-      num_refinements=0,
-    )
+    given = field, samplers.euler(), x, 2, jax.random.key(0)
+    return samplers.grids.fitted(*given, num_refinements=0, **search)
 
   assert np.isnan(fit(jnp.ones((2, 1)))).all()
+
+
+WITHOUT_NOISE = fields.Field(
+  lambda x, t: fields.Estimate(velocity=x, data=x), paths.edm()
+)
 
 
 @pytest.mark.parametrize(
@@ -263,34 +234,24 @@ def test_a_broken_field_gives_nan():
       "field: expected data, which fitted needs, got None",
     ),
     (
-      dict(solver=samplers.deis(2), field=_gaussian(paths.edm())),
+      dict(solver=samplers.deis(2), field=WITHOUT_NOISE),
       r"field: expected noise, which deis\(2\) needs, got None",
     ),
   ],
 )
 def test_refusals(bad, word):
-  settings = dict(
-    field=mixture.field(paths.edm()),
-    solver=samplers.ddim(),
-    x=jnp.ones((4, 2)),
-    num_steps=4,
-    key=jax.random.key(0),
-  )
-  with pytest.raises(ValueError, match=word) as error:
-    samplers.grids.fitted(**(settings | bad))
-  assert "\n" not in str(error.value)
+  field, key = mixture.field(paths.edm()), jax.random.key(0)
+  settings = dict(field=field, solver=samplers.ddim(), key=key)
+  settings |= dict(x=jnp.ones((4, 2)), num_steps=4)
+  expect.error(word, samplers.grids.fitted, **settings | bad)
 
 
 def test_times_have_the_dtype_of_x():
   with jax.enable_x64(True):
+    field, solver = mixture.field(paths.linear()), samplers.ddim()
+    search = dict(num_candidates=2, num_refinements=1)
+    fit = lambda x: samplers.grids.fitted(
+      field, solver, x, 2, jax.random.key(0), **search
+    )
     for dtype in ("float32", "float64"):
-      fit = lambda x: samplers.grids.fitted(
-        mixture.field(paths.linear()),
-        samplers.ddim(),
-        x,
-        2,
-        jax.random.key(0),
-        num_candidates=2,
-        num_refinements=1,
-      )
       assert jax.eval_shape(fit, jnp.ones((2, 2), dtype)).dtype == dtype

@@ -2,6 +2,8 @@
 other densities by quadrature.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,10 @@ import pytest
 from scipy import integrate
 
 from jaxgen import fields, samplers
+from tests.samplers.menu import NORMAL
 from tests.truth import mixture, orders, recursion
 
 DOWN = orders.RATIO_MAX, orders.RATIO_MIN
-NORMAL = fields.from_log_density(lambda x: -jnp.sum(x**2) / 2)
 
 
 def _errors(name, solver, num_steps):
@@ -83,12 +85,9 @@ def test_baoab_without_much_friction_keeps_the_energy():
   with jax.enable_x64(True):
     solver, times = samplers.baoab(1e-9), jnp.linspace(0.0, 10.0, 2001)
 
-    @jax.jit
-    def run(x):
-      key = jax.random.key(5)
-      return samplers.trajectory(solver, NORMAL, x, times, key)
-
-    states = np.asarray(run(jnp.array([1.0])))[:, 0]
+    run = functools.partial(samplers.trajectory, solver, NORMAL)
+    found = jax.jit(run)(jnp.array([1.0]), times, jax.random.key(5))
+    states = np.asarray(found)[:, 0]
   momenta = np.gradient(states, 0.005, edge_order=2)
   energy = (states**2 + momenta**2) / 2
   assert np.ptp(energy[5:-5]) < 1e-3 * energy.mean()
@@ -132,9 +131,8 @@ def test_mala_takes_what_metropolis_and_hastings_take():
   with jax.enable_x64(True):
     times, key = dt * jnp.arange(num_steps + 1.0), jax.random.key(8)
     field = fields.from_log_density(_two_hills)
-    run = jax.jit(
-      lambda x: samplers.trajectory(samplers.mala(), field, x, times, key)
-    )
+    chain = functools.partial(samplers.trajectory, samplers.mala(), field)
+    run = jax.jit(lambda x: chain(x, times, key))
     with jax.debug_key_reuse(False):  # the solver's draws, on purpose
       _, step_key = jax.random.split(key)
 
@@ -167,35 +165,18 @@ def test_mala_takes_what_metropolis_and_hastings_take():
 
 
 def test_mala_stays_where_it_is_when_every_proposal_is_refused():
-  x = jnp.array([0.5, -0.2])
-  times = 1e4 * jnp.arange(4.0)
-  run = jax.jit(
-    lambda x: samplers.trajectory(
-      samplers.mala(), NORMAL, x, times, jax.random.key(0)
-    )
+  x, times, key = (
+    jnp.array([0.5, -0.2]),
+    1e4 * jnp.arange(4.0),
+    jax.random.key(0),
   )
-  np.testing.assert_array_equal(run(x), np.tile(x, (4, 1)))
+  run = functools.partial(samplers.trajectory, samplers.mala(), NORMAL)
+  np.testing.assert_array_equal(jax.jit(run)(x, times, key), np.tile(x, (4, 1)))
 
 
 @pytest.mark.parametrize("solver", [samplers.mala(), samplers.baoab()])
 def test_the_direction_of_a_stationary_grid_does_not_matter(solver):
-  run = jax.jit(
-    lambda times: samplers.integrate(
-      solver, NORMAL, jnp.ones(2), times, jax.random.key(0)
-    )
-  )
+  run = jax.jit(functools.partial(samplers.integrate, solver, NORMAL))
   times = 0.1 * jnp.arange(5.0)
-  np.testing.assert_allclose(run(times), run(-times), rtol=1e-6)
-
-
-def test_bad_settings():
-  for bad in (
-    lambda: samplers.predictor_corrector(samplers.ddim(), 0),
-    lambda: samplers.annealed(0),
-  ):
-    with pytest.raises(ValueError, match="expected num_corrections of at"):
-      bad()
-  with pytest.raises(ValueError, match="annealed: expected a positive snr"):
-    samplers.annealed(1, 0.0)
-  with pytest.raises(ValueError, match="baoab: expected a positive friction"):
-    samplers.baoab(0.0)
+  ends = [run(jnp.ones(2), t, jax.random.key(0)) for t in (times, -times)]
+  np.testing.assert_allclose(*ends, rtol=1e-6)

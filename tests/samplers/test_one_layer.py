@@ -1,6 +1,7 @@
 """One `integrate` samples diffusion, flows, displacements and rays alike."""
 
 import ast
+import functools
 import pathlib
 
 import jax
@@ -8,28 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import costs, fields, paths, predictions, samplers
+from jaxgen import costs, fields, paths, samplers
 from jaxgen.data import transport
+from tests.truth import recursion
 
 MEAN = np.array([1.0, -2.0, 0.5], np.float32)
 STD = 0.3
 SAMPLERS = pathlib.Path(samplers.__file__).parent
 
 
-def _denoiser(path):
-  """E[data | x_t] of N(MEAN, STD^2 I)."""
-
-  def denoise(x, t):
-    alpha, sigma = path.alpha(t), path.sigma(t)
-    gain = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2)
-    return MEAN + gain * (x - alpha * MEAN)
-
-  return denoise
-
-
 def _affine(path):
   """From noise to N(MEAN, STD^2 I): (field, start, times, end)."""
-  field = fields.from_prediction(_denoiser(path), path, predictions.data)
+  field = recursion.gaussian_field(path, MEAN, STD)
   times = samplers.grids.log_snr(path, 64)
   noise = jnp.array([0.3, -1.0, 0.8])
   first, last = times[0], times[-1]
@@ -59,13 +50,8 @@ def _frozen():
 def _ray():
   pair = transport.funnels(jax.random.key(2), 3, 4)
   end, start = jax.jit(pair.sample)(jax.random.key(5))
-  length = costs.distance(start, end)
-  return (
-    fields.from_critic(pair.potential),
-    start,
-    length * jnp.linspace(0.0, 1.0, 5),
-    end,
-  )
+  times = costs.distance(start, end) * jnp.linspace(0.0, 1.0, 5)
+  return fields.from_critic(pair.potential), start, times, end
 
 
 CASES = {
@@ -89,12 +75,8 @@ def test_one_driver_reaches_every_end_with_the_same_calls(name):
   counting = fields.Field(counted, field.path)
   for solver in (samplers.heun(), samplers.rk4()):
     calls.clear()
-    run = jax.jit(
-      lambda x, key, solver=solver: samplers.integrate(
-        solver, counting, x, times, key
-      )
-    )
-    found = run(start, jax.random.key(0))
+    run = functools.partial(samplers.integrate, solver, counting)
+    found = jax.jit(run)(start, times, jax.random.key(0))
     jax.effects_barrier()
     assert len(calls) == solver.num_calls(len(times) - 1)
     tolerance = 5e-3 if solver.name == "heun" else 1e-3
@@ -116,10 +98,8 @@ def test_a_displacement_of_where_the_particle_is_would_not_be():
   field = fields.from_velocity(lambda x, t: 2 * x)  # of T(x) = 3 x
   ends = []
   for num_steps in (1, 4, 16):
-    grid = jnp.linspace(0.0, 1.0, num_steps + 1)
-    x = jnp.ones(1)
-    key = jax.random.key(0)
-    end = samplers.integrate(samplers.euler(), field, x, grid, key)
+    grid, key = jnp.linspace(0.0, 1.0, num_steps + 1), jax.random.key(0)
+    end = samplers.integrate(samplers.euler(), field, jnp.ones(1), grid, key)
     ends.append(float(end[0]))
   np.testing.assert_allclose(ends, [3.0, 5.0625, 6.583], rtol=1e-3)
 

@@ -64,9 +64,8 @@ def test_one_percent_in_any_coefficient_is_seen(claim):
     run = jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None))
     size = len(jax.tree.leaves(solver.plan(path, grids[1])))
     scales = 1 + 0.01 * jnp.eye(size + 1)[:, 1:]
-    values = jax.jit(jax.vmap(run, (0, None, None)))(
-      scales, grids, jnp.asarray(start[:3])
-    )
+    many = jax.jit(jax.vmap(run, (0, None, None)))
+    values = many(scales, grids, jnp.asarray(start[:3]))
   errors = np.sqrt(np.mean((np.asarray(values) - end[:3]) ** 2, (2, 3)))
   whole, *rest = (mixture.order(few, e) for e in errors)
   assert whole >= order - 0.2

@@ -80,9 +80,8 @@ def test_churn_is_algorithm_2(churn, low, high):
     expected = _karras_sampler(80.0 * X, times, draws, churn, low, high, 1.003)
     still = _karras_sampler(80.0 * X, times, draws)
     path = paths.edm()
-    solver = samplers.churn(
-      churn * NUM_STEPS / (NUM_STEPS + 1), low, high, noise_scale=1.003
-    )
+    amount = churn * NUM_STEPS / (NUM_STEPS + 1)
+    solver = samplers.churn(amount, low, high, noise_scale=1.003)
     grid = samplers.grids.karras(path, NUM_STEPS)
     _, data = mixture_runs.run(solver, path, grid, 80.0 * X)
   assert np.abs(expected - still).max() > 0.01  # the noise matters
@@ -120,9 +119,8 @@ def test_ddim_is_eq_12_of_ddim():
     x = np.sqrt(then) * predicted + np.sqrt(1 - then) * eps
   with jax.enable_x64(True):
     times, path = _discrete_times(bars), paths.vp()
-    end, _ = mixture_runs.run(
-      samplers.ddim(), path, times, X, _noise_field(path)
-    )
+    given = samplers.ddim(), path, times, X, _noise_field(path)
+    end, _ = mixture_runs.run(*given)
   np.testing.assert_allclose(end, x, rtol=0, atol=1e-11)
 
 
@@ -131,9 +129,8 @@ def test_ancestral_is_the_posterior_of_ddpm():
   with jax.enable_x64(True):
     draws = mixture_runs.draws(len(bars) - 1)
     times, path = _discrete_times(bars), paths.vp()
-    end, _ = mixture_runs.run(
-      samplers.ancestral(), path, times, X, _noise_field(path)
-    )
+    given = samplers.ancestral(), path, times, X, _noise_field(path)
+    end, _ = mixture_runs.run(*given)
   x = X
   for n, i in enumerate(range(len(bars) - 1, 0, -1)):
     beta, bar, prev = betas[i], bars[i], bars[i - 1]
@@ -179,22 +176,19 @@ def ends():
 
 @pytest.mark.parametrize("name", mixture.NAMES)
 def test_ddim_is_next_alpha_data_plus_next_sigma_noise(ends, name):
-  np.testing.assert_allclose(
-    ends[name, "ddim"], ends[name, "numpy"], rtol=0, atol=1e-11
-  )
+  found, truth = ends[name, "ddim"], ends[name, "numpy"]
+  np.testing.assert_allclose(found, truth, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ancestral"])
 @pytest.mark.parametrize("name", mixture.NAMES[1:])
 def test_same_end_on_every_path(ends, solver, name):
-  np.testing.assert_allclose(
-    ends[name, solver], ends["edm", solver], rtol=0, atol=1e-12
-  )
+  found, truth = ends[name, solver], ends["edm", solver]
+  np.testing.assert_allclose(found, truth, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["edm", "linear"])
 def test_euler_on_edm_and_linear_is_ddim(ends, name):
-  np.testing.assert_allclose(
-    ends[name, "euler"], ends[name, "ddim"], rtol=0, atol=1e-10
-  )
+  found, truth = ends[name, "euler"], ends[name, "ddim"]
+  np.testing.assert_allclose(found, truth, rtol=0, atol=1e-10)
   assert np.abs(ends["vp", "euler"] - ends["vp", "ddim"]).max() > 1e-3

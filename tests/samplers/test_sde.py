@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import fields, samplers
+from jaxgen import samplers
+from tests.samplers.menu import NORMAL
 from tests.truth import mixture, orders, recursion
 
 DOWN = orders.RATIO_MAX, orders.RATIO_MIN
@@ -20,10 +21,9 @@ every_solver = pytest.mark.parametrize(
 
 
 def _errors(name, solver, ratios=DOWN):
+  given = name, solver, ratios, orders.NUM_STEPS
   with jax.enable_x64(True):
-    errors, truth = recursion.moment_errors(
-      name, solver, ratios, orders.NUM_STEPS
-    )
+    errors, truth = recursion.moment_errors(*given)
   return errors[0], truth
 
 
@@ -82,32 +82,15 @@ def test_euler_maruyama_with_a_rate_of_ones_own():
 @pytest.mark.parametrize("h", [0.1, 0.5])
 def test_stationary_density_gives_unadjusted_langevin(h):
   # x += h score + sqrt(2 h) z on N(0, 1): variance 1 / (1 - h / 2).
-  field = fields.from_log_density(lambda x: -jnp.sum(x**2) / 2)
   solver = samplers.euler_maruyama(jnp.ones_like)
   with jax.enable_x64(True):
     times = jnp.arange(401) * h
-    run = jax.jit(lambda times: recursion.affine(solver, field, times))
+    run = jax.jit(lambda times: recursion.affine(solver, NORMAL, times))
     maps = run(times)
     mean, variance = recursion.moments(maps, 3.0, 0.2)
   np.testing.assert_allclose(maps[0][:, 0, 0], 1 - h, rtol=1e-12)
   np.testing.assert_allclose(mean, 0, atol=1e-12)
   np.testing.assert_allclose(variance, 1 / (1 - h / 2), rtol=1e-12)
-
-
-def _same_end(one, other, name="vp"):
-  """Ends of two solvers of the same draws, on the mixture, float64."""
-  path = mixture.jaxgen_path(name)
-  field = mixture.field(path)
-  with jax.enable_x64(True), jax.debug_key_reuse(False):
-    times = samplers.grids.log_snr(path, 8)
-    run = jax.jit(
-      lambda x, times: [
-        samplers.integrate(solver, field, x, times, jax.random.key(3))
-        for solver in (one, other)
-      ]
-    )
-    ends = run(jnp.asarray(mixture.POINTS[0]), times)
-  np.testing.assert_allclose(*ends, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -122,4 +105,17 @@ def _same_end(one, other, name="vp"):
   ids=lambda solver: solver.name,
 )
 def test_what_they_are_at_the_ends_of_their_settings(one, other):
-  _same_end(one, other)
+  """Of the same draws, on the mixture, in float64."""
+  path = mixture.jaxgen_path("vp")
+  field = mixture.field(path)
+
+  @jax.jit
+  def run(x, times):
+    key = jax.random.key(3)
+    both = (one, other)
+    return [samplers.integrate(s, field, x, times, key) for s in both]
+
+  with jax.enable_x64(True), jax.debug_key_reuse(False):
+    times = samplers.grids.log_snr(path, 8)
+    ends = run(jnp.asarray(mixture.POINTS[0]), times)
+  np.testing.assert_allclose(*ends, rtol=1e-10)

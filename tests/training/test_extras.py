@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jaxgen.training import checkpoint, state, step
-from tests import trees
+from tests import expect, trees
 
 
 def _state(seed=0, at=0, mean=1):
@@ -30,9 +30,9 @@ def test_extras_come_back_alone(tmp_path):
   for step_, at in ((None, 4), (1, 1)):
     read = checkpoint.restore_extras(tmp_path, like, step_)
     trees.assert_equal(read, _state(at=at).extras)
-  with pytest.raises(ValueError, match=r"mean: expected .*, found bfloat16"):
-    checkpoint.restore_extras(tmp_path, {"mean": jnp.zeros(())})
-  with pytest.raises(FileNotFoundError, match="has no checkpoint"):
+  wide, read = {"mean": jnp.zeros(())}, checkpoint.restore_extras
+  expect.error("mean: expected .*, found bfloat16", read, tmp_path, wide)
+  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
     checkpoint.restore_extras(tmp_path / "none", like)
 
 

@@ -11,7 +11,8 @@ import optax
 import pytest
 
 from jaxgen.training import checkpoint, ema, logging, loop, state, step
-from tests import trees
+from tests import expect, trees
+from tests.training import runs
 
 
 def _loss(params, key, batch):
@@ -112,43 +113,25 @@ def test_more_signals_until_all_is_written_are_harmless(tmp_path):
   for num_steps, expected in ((12, 6), (5, 5)):
     directory = tmp_path / str(num_steps)
     with pytest.raises(loop.Interrupted) as stopped:
-      _run(directory, num_steps=num_steps, saver=saver(directory), log=_ignore)
+      noisy = dict(saver=saver(directory), log=lambda *record: None)
+      _run(directory, num_steps=num_steps, **noisy)
     assert stopped.value.step == checkpoint.steps(directory)[-1] == expected
-
-
-def _ignore(step, metrics):
-  pass
-
-
-def _saver(save):
-  return contextlib.nullcontext(save)
 
 
 def test_periods_and_the_last_step():
   calls = {"log": [], "save": [], "hook": []}
-  final = loop.run(
-    TRAIN_STEP,
-    _init(),
-    _batch,
-    num_steps=7,
-    log_every=3,
-    save_every=2,
-    saver=_saver(lambda now: calls["save"].append(int(now.step))),
+  noted = lambda name: lambda now: calls[name].append(int(now.step))
+  settings = dict(
+    saver=runs.saver(noted("save")),
     log=lambda step, metrics: calls["log"].append(step),
-    hooks=[(3, lambda now: calls["hook"].append(int(now.step)))],
+    hooks=[(3, noted("hook"))],
   )
+  every = dict(num_steps=7, log_every=3, save_every=2)
+  final = runs.quiet(TRAIN_STEP, _init(), _batch, **every, **settings)
   assert calls == {"log": [3, 6, 7], "save": [2, 4, 6, 7], "hook": [3, 6]}
   assert int(final.step) == 7
-  again = loop.run(
-    TRAIN_STEP,
-    final,
-    _batch,
-    num_steps=7,
-    log_every=1,
-    save_every=1,
-    saver=_saver(calls["save"].append),
-    log=_ignore,
-  )
+  settings = dict(num_steps=7, saver=runs.saver(calls["save"].append))
+  again = runs.quiet(TRAIN_STEP, final, _batch, **settings)
   assert again is final and calls["save"] == [2, 4, 6, 7]
 
 
@@ -173,16 +156,8 @@ def test_metrics_are_read_only_where_they_are_logged():
     metrics["loss"] = _Number(0.0, losses, now)
     return state._replace(step=state.step + 1), metrics
 
-  loop.run(
-    train_step,
-    _init(),
-    _batch,
-    num_steps=20,
-    log_every=5,
-    save_every=7,
-    saver=_saver(id),
-    log=_ignore,
-  )
+  every = dict(num_steps=20, log_every=5, save_every=7)
+  runs.quiet(train_step, _init(), _batch, **every)
   assert others == [5, 10, 15, 20]
   assert set(losses) == {5, 7, 10, 14, 15, 20}  # of the steps before, too
   assert len(losses) == 20 + len(others)
@@ -228,18 +203,11 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path, what):
 
   message = f"model: {what} are not finite at step 10"
   hooked = []
+  settings = dict(num_steps=12, log_every=12, save_every=5)
+  settings |= dict(hooks=[(5, lambda now: hooked.append(int(now.step)))])
+  saver = checkpoint.saver(tmp_path, keep=2)
   with pytest.raises(loop.Diverged, match=message):
-    loop.run(
-      train_step,
-      _init(),
-      _batch,
-      num_steps=12,
-      log_every=12,
-      save_every=5,
-      saver=checkpoint.saver(tmp_path, keep=2),
-      log=_ignore,
-      hooks=[(5, lambda now: hooked.append(int(now.step)))],
-    )
+    runs.quiet(train_step, _init(), _batch, saver=saver, **settings)
   assert checkpoint.steps(tmp_path) == hooked == [5]
 
 
@@ -250,17 +218,10 @@ def test_of_several_players_the_one_is_named(tmp_path):
   for name, metrics in (("critic", several), ("model", {"loss": bad})):
     message, start = f"{name}: loss is -inf at step 1", _init()
     players = {"a": frozen, "critic": frozen} | start.players
+    start, unsaved = start._replace(players=players), runs.saver(pytest.fail)
+    train_step = lambda now, batch, metrics=metrics: (now, metrics)
     with pytest.raises(loop.Diverged, match=message):
-      loop.run(
-        lambda now, batch, metrics=metrics: (now, metrics),
-        start._replace(players=players),
-        _batch,
-        num_steps=1,
-        log_every=1,
-        save_every=1,
-        saver=_saver(pytest.fail),
-        log=_ignore,
-      )
+      runs.quiet(train_step, start, _batch, saver=unsaved)
 
 
 def test_other_threads_leave_signals_alone():
@@ -272,9 +233,7 @@ def test_other_threads_leave_signals_alone():
     return _batch(step)
 
   def train():
-    settings = dict(log_every=1, save_every=1, saver=_saver(id), log=_ignore)
-    final = loop.run(TRAIN_STEP, _init(), batch_fn, num_steps=2, **settings)
-    results.append(final)
+    results.append(runs.quiet(TRAIN_STEP, _init(), batch_fn, num_steps=2))
 
   thread = threading.Thread(target=train)
   thread.start()
@@ -292,6 +251,5 @@ def test_other_threads_leave_signals_alone():
   ],
 )
 def test_bad_settings(tmp_path, settings, match):
-  with pytest.raises(ValueError, match=match):
-    _run(tmp_path, **settings)
+  expect.error(match, _run, tmp_path, **settings)
   assert list(tmp_path.iterdir()) == []

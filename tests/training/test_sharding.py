@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from jaxgen.training import checkpoint, ema, sharding, state, step
-from tests import trees
+from tests import expect, trees
 
 NUM = 8
 pytestmark = pytest.mark.skipif(
@@ -50,28 +50,36 @@ def test_a_mesh_is_of_all_devices_or_of_those_named():
 
 
 @pytest.mark.parametrize(
-  "shape, axis",
+  "least, shape, axis",
   [
-    ((), None),
-    ((512,), 0),
-    ((504,), None),  # too small
-    ((513,), None),  # does not divide
-    ((3, 3, 64, 128), 3),
-    ((128, 64), 0),
-    ((64, 64), 0),  # the first of equals
-    ((33, 24), 1),  # the longest does not divide
-    ((9, 9, 9), None),
+    (512, (), None),
+    (512, (512,), 0),
+    (512, (504,), None),  # too small
+    (512, (513,), None),  # does not divide
+    (512, (3, 3, 64, 128), 3),
+    (512, (128, 64), 0),
+    (512, (64, 64), 0),  # the first of equals
+    (512, (33, 24), 1),  # the longest does not divide
+    (512, (9, 9, 9), None),
+    (1, (), None),
+    (1, (8,), 0),
+    (8, (8,), 0),
+    (9, (8,), None),
+    (128, (16, 8), 0),
+    (64, (8, 8), 0),
+    (1, (3, 8), 1),
+    (1, (16, 24), 1),
   ],
 )
-def test_the_longest_axis_that_divides_is_split(shape, axis):
-  assert sharding.longest_axis(512)(shape, 8) == axis
+def test_the_longest_axis_that_divides_is_split(least, shape, axis):
+  assert sharding.longest_axis(least)(shape, 8) == axis
   assert sharding.replicate(shape, 8) is None
 
 
-def test_a_size_below_one_is_refused():
-  for bad in (0, -1):
-    with pytest.raises(ValueError, match=f"min_size: .* at least 1, got {bad}"):
-      sharding.longest_axis(bad)
+@pytest.mark.parametrize("bad", [0, -1])
+def test_a_size_below_one_is_refused(bad):
+  said = f"min_size: .* at least 1, got {bad}"
+  expect.error(said, sharding.longest_axis, bad)
 
 
 def test_shardings_say_where_leaves_go(mesh):
@@ -90,8 +98,7 @@ def test_shardings_say_where_leaves_go(mesh):
 
 def test_a_batch_that_the_mesh_does_not_divide_is_refused(mesh):
   message = "^batch_size: expected a multiple of the 8 devices, got 20$"
-  with pytest.raises(ValueError, match=message):
-    sharding.check_batch_size(20, mesh)
+  expect.error(message, sharding.check_batch_size, 20, mesh)
   for number in (8, 24):
     sharding.check_batch_size(number, mesh)
   sharding.check_batch_size(20, sharding.mesh(jax.devices()[:1]))
@@ -105,17 +112,15 @@ def test_any_number_of_examples_is_spread(mesh):
   batched = lambda row: jax.vmap(row, in_axes=(None, 0, 0))
   fn = sharding.spread(batched(chex.assert_max_traces(row, n=2)), mesh)
   params = {"scale": jnp.arange(512.0).reshape(1, 512)}
-  expected = jax.jit(batched(row))(
-    params, jax.random.split(jax.random.key(0), 16), jnp.arange(16)
-  )
+  keys = jax.random.split(jax.random.key(0), 16)
+  expected = jax.jit(batched(row))(params, keys, jnp.arange(16))
   places = sharding.shardings(params, mesh, sharding.longest_axis())
   params = jax.device_put(params, places)
   for num in (1, 13, 16):
     keys = jax.random.split(jax.random.key(0), 16)[:num]
     found = fn(params, keys, jnp.arange(num))
-    trees.assert_close(
-      found, jax.tree.map(lambda x, n=num: x[:n], expected), rtol=1e-6
-    )
+    few = jax.tree.map(lambda x, n=num: x[:n], expected)
+    trees.assert_close(found, few, rtol=1e-6)
   assert found["draw"].sharding.is_equivalent_to(sharding.split(mesh), 2)
 
 
@@ -141,15 +146,11 @@ def _game():
   optimizer = optax.chain(
     optax.clip_by_global_norm(0.5), optax.trace(0.9), optax.sgd(0.3)
   )
+  w_loss, v_loss = (chex.assert_max_traces(f, n=1) for f in (w_loss, v_loss))
+  twice = dict(num_steps=2, averages={"half": ema.constant(0.5)})
   return (
-    step.Turn("w", chex.assert_max_traces(w_loss, n=1), optimizer),
-    step.Turn(
-      "v",
-      chex.assert_max_traces(v_loss, n=1),
-      optimizer,
-      num_steps=2,
-      averages={"half": ema.constant(0.5)},
-    ),
+    step.Turn("w", w_loss, optimizer),
+    step.Turn("v", v_loss, optimizer, **twice),
   )
 
 
@@ -165,6 +166,12 @@ def _batches(number):
   x, y = rng.normal(size=(16, 64)), rng.normal(size=(16, 8))
   many = rng.normal(size=(2, 16, 64))
   return {"w": (x.astype("f"), y.astype("f")), "v": many.astype("f")}
+
+
+def _lies_at(tree, places):
+  """Whether each leaf lies where it should."""
+  same = lambda x, place: x.sharding.is_equivalent_to(place, x.ndim)
+  return all(jax.tree.leaves(jax.tree.map(same, tree, places)))
 
 
 def _by_hand(num_steps):
@@ -202,18 +209,11 @@ def test_a_game_on_eight_devices_is_the_game_by_hand(mesh, rule):
   for number in range(4):
     before = now
     now, metrics = train_step(now, put(_batches(number)))
-    assert all(  # no drift: so the second call compiles nothing
-      leaf.sharding.is_equivalent_to(place, leaf.ndim)
-      for leaf, place in zip(
-        jax.tree.leaves(now), jax.tree.leaves(places), strict=True
-      )
-    )
+    assert _lies_at(now, places)  # so the second call compiles nothing
     assert before.players["w"].params.is_deleted()  # donated
     assert before.players["v"].ema["half"].is_deleted()
-  found = (now.players[k].params for k in "wv")
-  found = (*found, now.players["v"].ema["half"])
-  for value, expected in zip(found, _by_hand(4), strict=True):
-    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+  found = (*(now.players[k].params for k in "wv"), now.players["v"].ema["half"])
+  expect.close(found, _by_hand(4), rtol=1e-5, atol=1e-6)
   sums = sum(_batches(n)["w"][0].sum(0) for n in range(4))
   np.testing.assert_allclose(now.extras["sum"], sums, rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(now.extras["last"], _batches(3)["v"][1, :, 0])
@@ -259,9 +259,4 @@ def test_checkpoints_move_between_devices_and_rules(mesh, tmp_path):
       save(now)
     now = checkpoint.restore(tmp_path / str(number), like)
     trees.assert_equal(host(now), expected)
-    same = jax.tree.map(
-      lambda leaf, place: leaf.sharding.is_equivalent_to(place, leaf.ndim),
-      now,
-      places,
-    )
-    assert all(jax.tree.leaves(same))
+    assert _lies_at(now, places)

@@ -1,7 +1,5 @@
 """Losses that are not finite, where the optimizer skips their updates."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +7,11 @@ import optax
 import pytest
 
 from jaxgen.training import loop, state, step
+from tests.training import runs
 
 BAD = {2: np.nan, 3: np.inf, 7: np.nan}  # steps, counted from zero
 RATE, NUM_STEPS = 0.1, 10
+EVERY = dict(num_steps=NUM_STEPS, log_every=1, save_every=5)
 
 
 def _loss(params, key, batch):
@@ -28,27 +28,24 @@ def _run(optimizer, *, bad=BAD, dtype=int):
   turns = step.single(_loss, optimizer)
   params = {"model": {"w": jnp.ones(2)}}
   logged = {}
-  now = loop.run(
+  batch_fn = lambda i: {"model": np.full(2, bad.get(i, 1.0), "f")}
+  start = state.init(jax.random.key(0), params, turns)
+  now = runs.quiet(
     step.make_train_step(turns),
-    state.init(jax.random.key(0), params, turns),
-    lambda i: {"model": np.full(2, bad.get(i, 1.0), "f")},
-    num_steps=dtype(NUM_STEPS),
-    log_every=dtype(1),
-    save_every=dtype(5),
-    saver=contextlib.nullcontext(lambda now: None),
+    start,
+    batch_fn,
+    **{name: dtype(number) for name, number in EVERY.items()},
     log=lambda done, metrics: logged.update({done: metrics["loss"]}),
     hooks=[(dtype(1), lambda now: None)],
   )
   return now, logged
 
 
-SKIP = optax.skip_not_finite
+SKIPPING = _multi_steps(should_skip_update_fn=optax.skip_not_finite)
 GUARDED = {
   "apply_if_finite": optax.apply_if_finite(optax.sgd(RATE), 2),
   "chained": optax.chain(optax.apply_if_finite(optax.sgd(RATE), 2)),
-  "multi_steps": _multi_steps(
-    should_skip_update_fn=SKIP
-  ).gradient_transformation(),
+  "multi_steps": SKIPPING.gradient_transformation(),
 }
 
 
@@ -63,9 +60,8 @@ def test_a_skipped_step_does_not_end_the_run(optimizer):
 
 
 def test_zeroed_gradients_do_not_end_the_run():
-  now, _ = _run(
-    optax.chain(optax.zero_nans(), optax.sgd(RATE)), bad={4: np.nan}
-  )
+  optimizer = optax.chain(optax.zero_nans(), optax.sgd(RATE))
+  now, _ = _run(optimizer, bad={4: np.nan})
   w = now.players["model"].params["w"]
   np.testing.assert_allclose(w, np.full(2, 1 - 9 * RATE), rtol=1e-4)
 
@@ -92,17 +88,9 @@ def test_a_loss_alone_that_is_not_finite_ends_a_plain_run():
   )
   start = state.init(jax.random.key(0), {"model": jnp.ones(2)}, turns)
   train_step = step.make_train_step(turns)
+  unsaved, batch_fn = runs.saver(pytest.fail), lambda i: {"model": None}
   with pytest.raises(loop.Diverged, match="model: loss is nan at step 1"):
-    loop.run(
-      train_step,
-      start,
-      lambda i: {"model": None},
-      num_steps=1,
-      log_every=1,
-      save_every=1,
-      saver=contextlib.nullcontext(pytest.fail),
-      log=lambda *record: None,
-    )
+    runs.quiet(train_step, start, batch_fn, saver=unsaved)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, jnp.int32])

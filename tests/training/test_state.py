@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import optax
-import pytest
 
 from jaxgen.training import ema, state, step
-from tests import trees
+from tests import expect, trees
 
 RULES = {"fast": ema.constant(0.9), "slow": ema.constant(0.99)}
 
@@ -54,12 +53,11 @@ def test_no_rule_no_average():
 
 
 def test_bad_arguments():
-  params = {"model": {"w": jnp.ones(3)}}
-  with pytest.raises(ValueError, match=r"key: expected a typed key.*uint32"):
-    state.init(jnp.zeros(2, jnp.uint32), params, _turns())
-  with pytest.raises(ValueError, match=r"key: expected a typed key.*got int"):
-    state.init(0, params, _turns())
-  with pytest.raises(ValueError, match=r"one key, got shape \(2,\)"):
-    state.init(jax.random.split(jax.random.key(0)), params, _turns())
-  with pytest.raises(ValueError, match=r"params: .*missing \['model'\]"):
-    state.init(jax.random.key(0), {"net": params["model"]}, _turns())
+  w = {"w": jnp.ones(3)}
+  for key, params, said in (
+    (jnp.zeros(2, jnp.uint32), {"model": w}, "key: expected a typed.*uint32"),
+    (0, {"model": w}, "key: expected a typed key.*got int"),
+    (jax.random.split(jax.random.key(0)), {"model": w}, "one key, got shape"),
+    (jax.random.key(0), {"net": w}, r"params: .*missing \['model'\]"),
+  ):
+    expect.error(said, state.init, key, params, _turns())

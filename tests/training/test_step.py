@@ -5,10 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from jaxgen.training import ema, state, step
-from tests import trees
+from tests import expect, trees
 
 
 def _loss(params, key, batch):
@@ -89,14 +88,9 @@ def _saddle(num_steps=5):
     extras = {"count": extras["count"] + 1}
     return -batch * value, ({"y": params["y"]}, extras)
 
+  means = {"half": ema.constant(0.5), "all": ema.power(12**-0.5)}
   return (
-    step.Turn(
-      "y",
-      y_loss,
-      optax.sgd(0.1),
-      num_steps,
-      averages={"half": ema.constant(0.5), "all": ema.power(12**-0.5)},
-    ),
+    step.Turn("y", y_loss, optax.sgd(0.1), num_steps, averages=means),
     step.Turn("x", x_loss, optax.sgd(0.2)),
   )
 
@@ -119,9 +113,7 @@ def test_two_players_equal_the_recursion():
     x_loss = x * y
     x -= 0.2 * y
     expected = {"y/loss": y_loss, "y/y": y_before, "x/loss": x_loss}
-    assert metrics.keys() == expected.keys()
-    for name, value in expected.items():
-      np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
+    expect.close(metrics, expected, rtol=1e-5)
   np.testing.assert_allclose(now.players["x"].params, x, rtol=1e-5)
   np.testing.assert_allclose(now.players["y"].params, y, rtol=1e-5)
   np.testing.assert_allclose(now.players["y"].ema["half"], mean, rtol=1e-5)
@@ -179,11 +171,8 @@ def test_a_projection_follows_every_update_and_frozen_players_stay():
     return -value, ({}, extras)
 
   clip = lambda params: jax.tree.map(lambda p: jnp.clip(p, -0.1, 0.1), params)
-  turns = (
-    step.Turn(
-      "critic", loss_fn, optax.sgd(1.0), 1, clip, {"now": ema.constant(0.0)}
-    ),
-  )
+  means = {"now": ema.constant(0.0)}
+  turns = (step.Turn("critic", loss_fn, optax.sgd(1.0), 1, clip, means),)
   params = {"critic": jnp.zeros(2), "teacher": jnp.array([0.05, 3.0])}
   now = state.init(jax.random.key(0), params, turns)
   train_step = step.make_train_step(turns)
@@ -191,16 +180,14 @@ def test_a_projection_follows_every_update_and_frozen_players_stay():
   assert metrics.keys() == {"loss"}
   np.testing.assert_allclose(now.players["critic"].params, [0.05, 0.1])
   np.testing.assert_allclose(now.players["critic"].ema["now"], [0.05, 0.1])
-  np.testing.assert_array_equal(
-    now.players["teacher"].params, params["teacher"]
-  )
+  teacher = now.players["teacher"].params
+  np.testing.assert_array_equal(teacher, params["teacher"])
 
 
 def test_optimizers_that_read_the_loss():
   """The plateau rule halves the rate at the second loss that is no better."""
-  plateau = optax.contrib.reduce_on_plateau(
-    factor=0.5, patience=1, rtol=0.0, atol=1e-6
-  )
+  rule = dict(factor=0.5, patience=1, rtol=0.0, atol=1e-6)
+  plateau = optax.contrib.reduce_on_plateau(**rule)
   optimizer = optax.chain(optax.sgd(1.0), plateau)
   turns = step.single(lambda w, key, batch: (w - w + 1.0, {}), optimizer)
   train_step = step.make_train_step(turns)
@@ -213,25 +200,26 @@ def test_optimizers_that_read_the_loss():
 def test_a_loss_without_metrics_is_refused():
   turns = step.single(lambda w, key, batch: w, optax.sgd(0.1))
   now = state.init(jax.random.key(0), {"model": jnp.ones(())}, turns)
-  with pytest.raises(ValueError, match=r"loss_fn: expected \(loss, metrics\)"):
-    step.make_train_step(turns)(now, {"model": jnp.zeros(())})
+  train_step, batch = step.make_train_step(turns), {"model": jnp.zeros(())}
+  expect.error(r"loss_fn: expected \(loss, metrics\)", train_step, now, batch)
 
 
 def test_bad_batches_and_games():
   turns = _saddle()
   params = {"x": jnp.ones(()), "y": jnp.ones(())}
   now = state.init(jax.random.key(0), params, turns, {"count": jnp.int32(0)})
-  with pytest.raises(ValueError, match=r"players \['x', 'y'\], got \['x'\]"):
-    step.make_train_step(turns)(now, {"x": jnp.zeros(())})
-  with pytest.raises(ValueError, match=r"num_steps = 5, got shape \(4,\)"):
-    batches = {"x": jnp.zeros(()), "y": np.ones(4, "f")}
-    step.make_train_step(turns)(now, batches)
-  with pytest.raises(ValueError, match="one turn per player, got \\[\\]"):
-    step.make_train_step(())
-  with pytest.raises(ValueError, match="one turn per player"):
-    step.make_train_step((turns[0], turns[0]))
-  with pytest.raises(ValueError, match=r"y: expected num_steps .* got 0"):
-    step.make_train_step(_saddle(num_steps=0))
+  one, short = {"x": jnp.zeros(())}, {"x": jnp.zeros(()), "y": np.ones(4, "f")}
+  for batches, said in (
+    (one, r"players \['x', 'y'\], got \['x'\]"),
+    (short, r"num_steps = 5, got shape \(4,\)"),
+  ):
+    expect.error(said, step.make_train_step(turns), now, batches)
+  for game, said in (
+    ((), r"one turn a player, got \[\]"),
+    ((turns[0], turns[0]), "one turn a player"),
+    (_saddle(num_steps=0), "y: expected num_steps .* got 0"),
+  ):
+    expect.error(said, step.make_train_step, game)
 
 
 def test_jit_equals_no_jit():

@@ -26,13 +26,13 @@ MEAN, STD = 0.8, 0.3
 NUM_DRAWS = 4  # of a step, at most
 
 
-def gaussian_field(path):
-  """The exact denoiser of N(MEAN, STD^2), of every coordinate of x."""
+def gaussian_field(path, mean=MEAN, std=STD):
+  """The exact denoiser of N(mean, std^2), of every coordinate of x."""
 
   def denoise(x, t):
     alpha, sigma = path.alpha(t), path.sigma(t)
-    gain = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2)
-    return MEAN + gain * (x - alpha * MEAN)
+    gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
+    return mean + gain * (x - alpha * mean)
 
   return fields.from_prediction(denoise, path, predictions.data)
 

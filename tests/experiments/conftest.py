@@ -1,0 +1,20 @@
+"""Fixtures of the tests of commands."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def exits(monkeypatch, capsys):
+  """(main, arguments) -> (exit code, all that is printed), in this process."""
+
+  def run(main, *arguments):
+    monkeypatch.setattr(sys, "argv", ["command.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+      main()
+    printed = "".join(capsys.readouterr())
+    assert "Traceback" not in printed
+    return caught.value.code, printed
+
+  return run
