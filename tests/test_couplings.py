@@ -195,7 +195,7 @@ def test_an_epsilon_that_is_too_small_or_none_is_refused():
   )
   refuses("at which Sinkhorn converges, got 1e-09", 50 * y, 1e-9)
   for epsilon in (0.0, -1.0, float("nan")):
-    refuses("epsilon: expected positive", y, epsilon)
+    refuses("epsilon: expected a positive number", y, epsilon)
 
 
 def test_bad_clouds_are_refused_by_every_coupling():
@@ -204,7 +204,7 @@ def test_bad_clouds_are_refused_by_every_coupling():
   nan = x.copy()
   nan[2, 1] = np.nan
   for pair in bad:
-    said = "^source: expected as many examples"
+    said = "^source: expected shape"
     expect.error(said, couplings.exact, *pair)
     expect.error(said, couplings.conditional, *pair, np.arange(6))
     key = jax.random.key(0)
@@ -218,9 +218,9 @@ def test_bad_conditions_ratios_and_keys_are_refused():
   refuses = lambda said, condition, **more: expect.error(
     said, couplings.conditional, x, y, condition, **more
   )
-  refuses("^condition: expected one of each example, got None", None)
+  refuses("^condition: expected one value per example, got None", None)
   for condition in (np.arange(5), np.array(3.0), np.zeros((0, 6))):
-    refuses("^condition: expected one of each of 6 examples", condition)
+    refuses("^condition: expected one for each of 6 examples", condition)
   refuses("^condition: expected finite values", np.full(6, np.nan))
   for ratio in (0.0, -1.0, 1.1, float("nan")):
     refuses("^ratio: expected above 0", np.arange(6.0), ratio=ratio)

@@ -268,5 +268,5 @@ def test_bad_input():
   fails("discrete: expected num_draws at least 2", discrete=True, num_draws=1)
   fails("times: expected shape", discrete=True, times=jnp.ones(1))
   for bad in (dict(num_levels=1), dict(num_levels=17, num_draws=1)):
-    said = r"levels: expected num_\w+ at least 2"
+    said = r"^num_\w+: expected at least 2"
     expect.error(said, diffusion_bound.levels, **bad)

@@ -128,7 +128,7 @@ ODD = np.array([0, -1, np.nan, np.inf]).reshape(4, 1, 1)
     (U8 - np.float16(np.inf), None, r"floats in \[-1, 1\], got -inf to -inf"),
     (U8 + np.float64(0.5), None, r"none below 0; scale \[0, 1\] by 2 x - 1"),
     (U8, np.zeros((4, 1), int), r"labels: expected \[4\].* shape \[4, 1\]"),
-    (U8, np.zeros(3, int), r"labels: expected \[4\], one an image.*\[3\]"),
+    (U8, np.zeros(3, int), r"labels: expected \[4\], one per image.*\[3\]"),
     (U8, np.zeros(4), "labels: expected integers 0, 1, ..., got float64"),
     (U8, np.array(list("abca")), "labels: expected integers"),
     (U8, np.array([0, -1, 1, 0]), "labels: expected 0 to 1, got -1 to 1"),

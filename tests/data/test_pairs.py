@@ -98,7 +98,7 @@ def test_conditional_sees_the_labels():
   assert_same((data, labels, source), (truth, kept, free[order]))
   bare = lambda number: (truth, None, free)
   unlabelled = batches(couple, 1, 12, pool=bare)
-  expect.error("condition: expected one of each", unlabelled, 0)
+  expect.error("condition: expected one value", unlabelled, 0)
 
 
 def test_in_the_thread_of_prefetch():

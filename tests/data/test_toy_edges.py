@@ -83,7 +83,7 @@ def test_curves_without_noise_are_their_curves(make, residual):
   for bad in (-0.1, -1e-3, math.nan):
     expect.error("^noise: expected zero or more", make, bad)
   for bad in (0.0, -1.0):
-    expect.error("^scale: expected positive", make, 0.1, scale=bad)
+    expect.error("^scale: expected a positive number", make, 0.1, scale=bad)
 
 
 def test_a_ring_of_any_size():
@@ -94,7 +94,7 @@ def test_a_ring_of_any_size():
   assert np.abs(angle - np.rint(angle)).max() < 0.15
   assert len(np.unique(np.rint(angle) % 8)) == 8
   for name, bad in (("radius", 0.0), ("radius", -1.0), ("std", 0.0)):
-    said, settings = f"^{name}: expected positive", {name: bad}
+    said, settings = f"^{name}: expected a positive number", {name: bad}
     expect.error(said, toy.eight_gaussians, **settings)
 
 

@@ -84,9 +84,7 @@ COMMANDS = {
     ([".", "--solver", "heum"], "heum"),
     ([".", "--numer", "3"], "numer"),
   ],
-  encode: [
-    ([".", "--solver", "ancestral"], "expected one that draws no noise")
-  ],
+  encode: [([".", "--solver", "ancestral"], "expected a deterministic solver")],
   evaluate: [
     ([".", "--split", "train"], "train"),
     ([".", "--draws", "0"], "draws: expected at least 1, got 0"),
@@ -113,7 +111,7 @@ def test_another_configuration_is_refused(exits, tmp_path):
   before = (tmp_path / "config.json").read_bytes()
   arguments = ["toy", "--seed", "3", "--run-dir", tmp_path]
   code, printed = exits(_main(edm.run), *arguments)
-  assert code == 2 and "(seed 0 -> 3); give another" in printed
+  assert code == 2 and "(seed 0 -> 3); choose another" in printed
   assert len(printed.strip().splitlines()) == 1
   assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
   assert (tmp_path / "config.json").read_bytes() == before

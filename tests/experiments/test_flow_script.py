@@ -84,7 +84,7 @@ def test_reflow_trains_on_the_flow_of_another_run(pair):
   expected = jax.jit(jax.vmap(one))(source)
   np.testing.assert_allclose(found, expected, atol=1e-5)
   other = dataclasses.replace(parts[0], source="s_curve")
-  given = flow_matching.make_batches, other, *parts[1:], key
+  given = flow_matching.make_batches, other, *parts[1:], jax.random.key(4)
   expect.error("has another source", *given)
 
 

@@ -11,8 +11,8 @@ from experiments.lib import datasets, networks
 from jaxgen.models import dit, mlp, unet
 
 CONFIG = edm.Config(run_dir="")
-DIGITS = datasets.Data((8, 8, 1), 10, 0.8, None, (None, None), None, None)
-POINTS = datasets.Data((2,), 0, 3.6, None, (None, None), None, None)
+DIGITS = datasets.Data((8, 8, 1), 10, 0.8, None, None)
+POINTS = datasets.Data((2,), 0, 3.6, None, None)
 
 
 def size(model, shape):
@@ -46,7 +46,7 @@ def test_settings_arrive():
 
 def test_cifar10_is_the_published_run():
   config = edm.PRESETS["cifar10"][1]
-  data = datasets.Data((32, 32, 3), 10, 0.5, None, (None, None), None, None)
+  data = datasets.Data((32, 32, 3), 10, 0.5, None, None)
   model = networks.make(config, data)
   assert (model.num_groups, model.embedding_width) == (32, 256)
   assert abs(size(model, data.shape) / 55.735e6 - 1) < 0.005

@@ -32,8 +32,10 @@ def _split(name):
 
 def _data(relabel=lambda labels: labels, classes=3):
   split = lambda name: (_split(name)[0], relabel(_split(name)[1]))
-  rest = None, split("validation"), split, None, 17
-  return datasets.Data((4, 4, 1), classes, 0.5, *rest)
+  real = split("validation")
+  unread = None, None  # batches and draw
+  sets = dict(real=real, split=split, levels=17)
+  return datasets.Data((4, 4, 1), classes, 0.5, *unread, **sets)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,7 @@ def test_points_are_their_own_features():
 def test_images_without_two_classes_need_features(relabel):
   data = _data(relabel, 0 if relabel(np.zeros(1)) is None else 1)
   of, means = quality.reference, lambda x: x.mean((2, 3))
-  expect.error("features: the classifier needs labels", of, data, "test")
+  expect.error("features: expected module:function", of, data, "test")
   wide = r"features: expected \[300, K\]"
   expect.error(wide, of, data, "test", features=lambda x: x)
   few = data._replace(split=lambda name: (_split(name)[0][:5], None))

@@ -131,7 +131,7 @@ def test_a_run_belongs_to_the_runs_that_it_reads(tmp_path):
 def test_a_command_is_no_script_of_runs(tmp_path):
   for name in ("sample", "settings", "experiment"):
     record = {"experiment": f"experiments.{name}"}
-    expect.error("trains nothing", scripts.of_run, record, tmp_path)
+    expect.error("trains no model", scripts.of_run, record, tmp_path)
 
 
 def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):

@@ -127,7 +127,7 @@ def test_bad_settings_are_refused(images, change, message):
 
 
 def test_a_label_of_a_model_without_labels_is_refused(points):
-  expect.error("label: expected none", _run, points, label=3)
+  expect.error("label: expected None", _run, points, label=3)
 
 
 def test_a_missing_run_is_refused(tmp_path):

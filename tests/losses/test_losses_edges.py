@@ -113,7 +113,7 @@ def test_a_cycle_weight_of_less_than_one():
   # f(x) - f(2 y), and .5 |4 y - y|^2.
   np.testing.assert_allclose(call(0.5), 5 - 1 + 0.5 * 2.25, rtol=1e-6)
   for bad in (0.0, -0.5):
-    expect.error("cycle_weight: expected positive", call, bad)
+    expect.error("cycle_weight: expected a positive number", call, bad)
 
 
 def test_settings_beyond_their_edges():
@@ -121,7 +121,7 @@ def test_settings_beyond_their_edges():
   quadratic = wasserstein.quadratic, jnp.sum, x, 2 * x
   for bad in (0.0, -1.0, math.nan):
     expect.error("scale: expected", *quadratic, bad)
-    expect.error("bound: expected positive", wasserstein.clip_weights, {}, bad)
+    expect.error("bound: expected a", wasserstein.clip_weights, {}, bad)
 
 
 def test_weights_sum_to_one_within_their_slack():

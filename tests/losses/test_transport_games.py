@@ -280,9 +280,9 @@ def test_bad_input():
     lambda: transport.non_minimax(potential, jnp.sin, x, x, cycle_weight=1.0),
   ):
     expect.error(f"{scalar} scalar", call)
-  said = "noise: expected two draws at least"
+  said = "noise: expected at least 2 samples"
   expect.error(said, weak, potential, drawn, noise[:1])
   for bad in (-0.1, float("nan")):
     args = weak, potential, drawn, noise, bad
     expect.error("diversity: expected at least 0", *args)
-    expect.error("cycle_weight: expected positive", two, x, x, bad)
+    expect.error("cycle_weight: expected a positive number", two, x, x, bad)

@@ -267,14 +267,14 @@ def test_bad_input():
   for loss in two:
     for bad in (0.0, -1.0, float("nan")):
       args, wrong = (loss, critic, critic, x, x), options | dict(epsilon=bad)
-      expect.error("epsilon: expected positive, got", *args, **wrong)
+      expect.error("epsilon: expected a positive", *args, **wrong)
   quadratic = wasserstein.quadratic, critic, x, 2 * x
-  expect.error("scale: expected positive, got -1", *quadratic, -1.0)
+  expect.error("scale: expected a positive", *quadratic, -1.0)
   cloud = jnp.ones((4, 3))
   for x, y, said in (
     (cloud, cloud[:, :2], r"generated: expected points \[3\]"),
-    (cloud[:0], cloud, "expected clouds of one point"),
-    (cloud, cloud[:0], "expected clouds of one point"),
+    (cloud[:0], cloud, "expected clouds of at least one"),
+    (cloud, cloud[:0], "expected clouds of at least one"),
   ):
     args = wasserstein.semi_dual, critic, x, y
     expect.error(said, *args, cost=costs.square)

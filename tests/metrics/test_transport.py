@@ -115,8 +115,8 @@ def test_cosine_of_fields_turned_by_angles():
 def test_bad_input():
   x = np.ones((4, 2))
   for y in (np.ones((4, 3)), np.ones((3, 2))):
-    expect.error("source: expected as many", transport.wasserstein, x, y)
-  expect.error("source: expected as many", transport.wasserstein, x[:0], x[:0])
+    expect.error("source: expected shape", transport.wasserstein, x, y)
+  expect.error("source: expected shape", transport.wasserstein, x[:0], x[:0])
   expect.error("expected finite values", transport.wasserstein, x, np.nan * x)
   states = np.ones((4, 3, 2))
   for bad, times in (
@@ -126,7 +126,7 @@ def test_bad_input():
     (states, np.ones((3, 1))),
   ):
     for metric in (transport.energy, transport.straightness):
-      expect.error("times: expected one of each", metric, bad, times)
+      expect.error("times: expected one for each", metric, bad, times)
   for metric in (transport.unexplained_variance, transport.cosine):
     least = 1 if metric is transport.cosine else 2
     match = f"truth: expected the same {least} or more"

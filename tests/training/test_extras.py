@@ -32,7 +32,7 @@ def test_extras_come_back_alone(tmp_path):
     trees.assert_equal(read, _state(at=at).extras)
   wide, read = {"mean": jnp.zeros(())}, checkpoint.restore_extras
   expect.error("mean: expected .*, found bfloat16", read, tmp_path, wide)
-  with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+  with pytest.raises(FileNotFoundError, match="has no checkpoint"):
     checkpoint.restore_extras(tmp_path / "none", like)
 
 

@@ -215,8 +215,8 @@ def test_bad_batches_and_games():
   ):
     expect.error(said, step.make_train_step(turns), now, batches)
   for game, said in (
-    ((), r"one turn a player, got \[\]"),
-    ((turns[0], turns[0]), "one turn a player"),
+    ((), r"one turn per player, got \[\]"),
+    ((turns[0], turns[0]), "one turn per player"),
     (_saddle(num_steps=0), "y: expected num_steps .* got 0"),
   ):
     expect.error(said, step.make_train_step, game)
