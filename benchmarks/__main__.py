@@ -46,7 +46,7 @@ def load(name: str):
 
 
 def list_all() -> None:
-  """A line for each benchmark."""
+  """Prints a line for each benchmark."""
   print(__doc__)
   for name, (_, sentence) in BENCHMARKS.items():
     page = "" if name in NO_PAGE else f"  docs/results/{name}.md"
@@ -54,7 +54,7 @@ def list_all() -> None:
 
 
 def write_pages(words: list[str]) -> None:
-  """Every page from its record; nothing is measured."""
+  """Writes every page from its record; measures nothing."""
   from benchmarks import pages
 
   parser = argparse.ArgumentParser(prog="python -m benchmarks pages")

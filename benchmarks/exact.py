@@ -1,20 +1,21 @@
-"""Solved where the truth is known: a transport plan, and five kinds of field.
+"""Where the truth is known: a transport plan, and five kinds of field.
 
   python -m benchmarks duality         some seconds on a CPU core
   python -m benchmarks one_layer       some seconds on a CPU core
 
 duality: two clouds on the plane with weights. The plan of least cost and the
 potentials of greatest value are each found by a linear programme of their own
-(jaxgen.metrics.duality). Mass goes only where both prices pay the whole way.
+(jaxgen.metrics.duality). Mass moves only where both prices add up to the cost.
 Draws docs/images/duality.png.
 
 one_layer: one `integrate` for five kinds of field, with their calls counted
-alike. Diffusion and flow matching by the exact fields of eight Gaussians, the
-optimal displacement and the frozen-map flow of a convex potential, the rays of
-the optimal critic of four funnels: distributions whose fields are known, so
-that an error is the solver's. Draws docs/images/one_layer.png.
+alike: diffusion and flow matching by the exact fields of eight Gaussians, the
+optimal displacement and the frozen-map flow of a convex potential, and the rays
+of the optimal critic of four funnels. All these fields are known, so that an
+error is the solver's. Draws docs/images/one_layer.png.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ COSTS = {
   "|x - y|": lambda x, y: np.linalg.norm(x[:, None] - y, axis=-1),
   "|x - y|^2": lambda x, y: ((x[:, None] - y) ** 2).sum(-1),
 }
-DRAWS = 200  # of feasible potentials and plans a row; 20 times as many drawn
+DRAWS = 200  # feasible potentials and plans of a row; 20 times as many drawn
+USED = 1e-12  # the least mass for which a plan is said to use a pair
 NUM_PARTICLES = 400
 FINE = 512  # steps of the reference
 
@@ -49,10 +51,7 @@ def measure_plan(name: str, n: int, m: int) -> dict:
   x, y, a, b = clouds(n, m)
   cost = COSTS[name](x, y)
   primal, dual = duality.primal(cost, a, b), duality.dual(cost, a, b)
-  slack, used = (
-    duality.slack(cost, dual.first, dual.second),
-    primal.plan > figures.USED,
-  )
+  slack, used = duality.slack(cost, dual.first, dual.second), primal.plan > USED
   below, above = feasible(cost, a, b, primal, dual, DRAWS)
   return dict(
     cost=name,
@@ -70,10 +69,10 @@ def measure_plan(name: str, n: int, m: int) -> dict:
 
 
 def feasible(cost, a, b, primal, dual, draws):
-  """Values of potentials and of plans that are feasible and not the best.
+  """Values of potentials and of plans that are feasible and not optimal.
 
-  Potentials: u* + noise of any size, and its c-transform. Plans: part of the
-  best, part of one of random masses with the same margins.
+  Potentials: u* + noise of any size, and its c-transform. Plans: a mix of the
+  optimal one and one of random masses with the same margins.
   """
   rng = np.random.default_rng(1)
   noise = rng.standard_normal((draws, len(a), 1)) * cost.std()
@@ -89,17 +88,17 @@ def feasible(cost, a, b, primal, dual, draws):
 
 
 def picture(name="|x - y|^2", n=7, m=6, seed=15461) -> None:
-  """docs/images/duality.png; of a seed whose points and lines lie apart."""
-  x, y, a, b = clouds(n, m, seed)
+  """docs/images/duality.png, with a seed that keeps points and lines apart."""
+  points = x, y, a, b = clouds(n, m, seed)
   cost = COSTS[name](x, y)
   primal, dual = duality.primal(cost, a, b), duality.dual(cost, a, b)
   # A constant moved from one to the other changes nothing: equal means.
   shift = (dual.second.mean() - dual.first.mean()) / 2
   u, v = dual.first + shift, dual.second - shift
-  slack = duality.slack(cost, u, v)
+  pairs, slack = np.argwhere(primal.plan > USED), duality.slack(cost, u, v)
+  solved = pairs, primal.plan, cost, slack, u, v, primal.value
   others = feasible(cost, a, b, primal, dual, 20 * DRAWS)
-  solved = primal.plan, cost, u, v, slack, others, primal.value
-  figures.duality(name, x, y, a, b, *solved)
+  figures.duality(name, points, solved, others)
 
 
 def measure_duality(args) -> dict:
@@ -125,110 +124,86 @@ def tables_duality(record: dict) -> dict:
 
 
 class Case(NamedTuple):
-  """A field for each particle, where it starts and when it is there.
+  """A field for each particle, where it starts and how it is carried."""
 
-  Attributes:
-    name: of the panel.
-    field: what a particle starts with [2] -> its field.
-    start: key -> (state [2], length of its time []).
-    times: [N + 1], of a particle of length 1.
-    solver: that carries it along.
-    closed: (start, field's particle) -> the end, where it is known; None: the
-      end of a fine solve.
-  """
-
-  name: str
-  field: Callable
-  start: Callable
-  times: jax.Array
+  field: Callable  # x [2] -> the field of a particle that starts there
+  start: Callable  # key -> (x, length of its time [])
+  times: jax.Array  # [N + 1], of a particle of length 1
   solver: samplers.Solver
-  closed: Callable | None = None
+  closed: Callable | None = None  # (x, length) -> the end, where it is known
 
 
-def diffusion(name: str, path: paths.Path, num_steps: int) -> Case:
-  """From noise to eight Gaussians, on a path."""
-  law = toy.eight_gaussians(2.0, 0.25)
-  times = samplers.grids.karras(path, num_steps)
-  start = lambda key: (path.sigma(times[0]) * jax.random.normal(key, (2,)), 1.0)
-  field = law.mixture.field(path)
-  return Case(name, lambda x: field, start, times, samplers.heun())
-
-
-def cases() -> list[Case]:
-  """The five, in the order of the panels."""
-  convex = transport.log_sum_exp(jax.random.key(1), 2)
-  move = convex.transport
-  normal = lambda key: (jax.random.normal(key, (2,)), 1.0)
+def cases() -> dict[str, Case]:
+  """The five cases, in the order of the panels."""
+  ring = toy.eight_gaussians(2.0, 0.25).mixture
+  move = transport.log_sum_exp(jax.random.key(1), 2).transport
   pair = transport.funnels(jax.random.key(4), 2, 4)
   critic = fields.from_critic(pair.potential)
+  displacement = lambda x: fields.from_transport_map(move, x)
+  frozen = lambda x: fields.from_frozen_map(move, x)
+  normal = lambda key: (jax.random.normal(key, (2,)), 1.0)
+  euler, heun = samplers.euler(), samplers.heun()
+
+  def diffusion(path):
+    times, field = samplers.grids.karras(path, 17), ring.field(path)
+    scale = path.sigma(times[0])
+    start = lambda key: (scale * jax.random.normal(key, (2,)), 1.0)
+    return Case(lambda x: field, start, times, heun)
 
   def far(key):
     end, start = pair.sample(key)
     return start, pair.cost(end, start)
 
   unit = lambda last, n: jnp.linspace(0.0, last, n + 1)
-  return [
-    diffusion("EDM", paths.edm(), 17),
-    diffusion("flow matching", paths.linear(), 17),
-    Case(
-      "displacement of each particle",
-      lambda x: fields.from_transport_map(move, x),
-      normal,
-      unit(1.0, 1),
-      samplers.euler(),
-      lambda x, length: move(x),
+  end = lambda x, length: move(x)
+  decay = lambda x, length: move(x) + np.exp(-3.0) * (x - move(x))
+  ray = lambda x, length: x + length * critic(x, 0.0).velocity
+  return {
+    "EDM": diffusion(paths.edm()),
+    "flow matching": diffusion(paths.linear()),
+    "displacement of each particle": Case(
+      displacement, normal, unit(1.0, 1), euler, end
     ),
-    Case(
-      "flow of W2, its map frozen",
-      lambda x: fields.from_frozen_map(move, x),
-      normal,
-      unit(3.0, 12),
-      samplers.heun(),
-      lambda x, length: move(x) + np.exp(-3.0) * (x - move(x)),
+    "flow of W2, its map frozen": Case(
+      frozen, normal, unit(3.0, 12), heun, decay
     ),
-    Case(
-      "rays of a W1 critic",
-      lambda x: critic,
-      far,
-      unit(1.0, 4),
-      samplers.euler(),
-      lambda x, length: x + length * critic(x, 0.0).velocity,
+    "rays of a W1 critic": Case(
+      lambda x: critic, far, unit(1.0, 4), euler, ray
     ),
-  ]
+  }
 
 
-def run_case(case: Case, num_steps: int | None = None):
-  """(states [N, T, 2], calls of the field) of one case."""
-  times = case.times
-  if num_steps is not None:
-    at = jnp.linspace(0, len(times) - 1, num_steps + 1)
-    times = jnp.interp(at, jnp.arange(len(times)), times)
+def run_case(case: Case, times: jax.Array):
+  """(states [N, T, 2], lengths [N]) of all particles."""
 
   def one(key):
-    start, length = case.start(key)
-    field, key = case.field(start), jax.random.key(0)  # no noise is drawn
+    x, length = case.start(key)
+    field, key = case.field(x), jax.random.key(0)  # no noise is drawn
     # The line that this page is about.
-    states = samplers.trajectory(case.solver, field, start, length * times, key)
+    states = samplers.trajectory(case.solver, field, x, length * times, key)
     return states, length
 
   keys = jax.random.split(jax.random.key(7), NUM_PARTICLES)
   states, lengths = jax.jit(jax.vmap(one))(keys)
-  return np.asarray(states), lengths, case.solver.num_calls(len(times) - 1)
+  return np.asarray(states), lengths
 
 
-def measure_case(case: Case) -> tuple[dict, np.ndarray]:
-  """Calls and the largest error of an end, and the states."""
-  states, lengths, calls = run_case(case)
+def measure_case(name: str, case: Case) -> tuple[dict, np.ndarray]:
+  """Calls and the median error of an end, and the states."""
+  states, lengths = run_case(case, case.times)
+  num_steps = len(case.times) - 1
   if case.closed is None:
-    ends = run_case(case, FINE)[0][:, -1]
+    at = jnp.linspace(0, num_steps, FINE + 1)
+    fine = jnp.interp(at, jnp.arange(num_steps + 1), case.times)
+    ends = run_case(case, fine)[0][:, -1]
   else:
     ends = np.asarray(jax.vmap(case.closed)(states[:, 0], lengths))
   errors = np.linalg.norm(states[:, -1] - ends, axis=1)
   record = dict(
-    name=case.name,
+    name=name,
     solver=case.solver.name,
-    steps=states.shape[1] - 1,
-    calls=calls,
+    steps=num_steps,
+    calls=case.solver.num_calls(num_steps),
     median_error=float(np.median(errors)),
     truth="fine solve" if case.closed is None else "closed form",
   )
@@ -237,25 +212,19 @@ def measure_case(case: Case) -> tuple[dict, np.ndarray]:
 
 def measure_layer(args) -> dict:
   """Measures and draws."""
-  rows, states = zip(*map(measure_case, cases()), strict=True)
-  figures.one_layer(list(rows), list(states))
-  return dict(
-    command="python -m benchmarks one_layer",
-    machine=runner.machine(),
-    rows=list(rows),
-  )
+  found = itertools.starmap(measure_case, cases().items())
+  rows, states = map(list, zip(*found, strict=True))
+  figures.one_layer(rows, states)
+  command = "python -m benchmarks one_layer"
+  return dict(command=command, machine=runner.machine(), rows=rows)
 
 
 def tables_layer(record: dict) -> dict:
   """The parts of the page of fields."""
-  lines = [
-    (
-      *(row[k] for k in ("name", "solver", "steps", "calls")),
-      f"{row['median_error']:.1e}",
-      row["truth"],
-    )
-    for row in record["rows"]
-  ]
+  lines = []
+  for row in record["rows"]:
+    shown = (row[k] for k in ("name", "solver", "steps", "calls"))
+    lines.append((*shown, f"{row['median_error']:.1e}", row["truth"]))
   head = "field | solver | steps | calls | median error | against"
   made = f"`{record['command']}`, {record['machine']}."
   return dict(made=made, fields=pages.table(head, lines))

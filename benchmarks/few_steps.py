@@ -6,11 +6,12 @@ against the converged flow; on an exact mixture and on a trained model.
 
 The mixture: 8 Gaussians on a circle of radius 1, std .05, float64; x at noise
 ratio 80 is 80 z. The model: a run of experiments.edm (make demo), float32.
-Figures are per-coordinate RMSE of the final denoise to the converged solution.
-Grids are fitted on other particles than those measured. Draws few_steps.png and
-trajectories.png in docs/images.
+Figures are the RMSE per coordinate of the final denoise to the converged
+solution. Grids are fitted on other particles than those measured. Draws
+few_steps.png and trajectories.png in docs/images.
 """
 
+import itertools
 import pathlib
 import time
 from collections.abc import Callable
@@ -45,39 +46,30 @@ def solvers() -> dict[str, samplers.Solver]:
 
 
 def steps_of(solver: samplers.Solver, nfe: int) -> int:
-  """The most steps that nfe calls pay for, the final denoise among them."""
+  """The most steps that nfe calls allow, the final denoise among them."""
   return (nfe - 1) // solver.num_calls(1)
 
 
 class Case(NamedTuple):
-  """What is sampled.
+  """What is sampled."""
 
-  Attributes:
-    field: the model, on the EDM path.
-    draw: (seed, number) -> states at noise ratio 80, [number, *D].
-    values: [..., *D] -> what is compared.
-    number: held-out particles of a set.
-    fit: NFE -> settings of grids.fitted, and its "number" of particles.
-    repeats: fits, each on particles of its own.
-  """
-
-  field: fields.Field
-  draw: Callable
-  values: Callable
-  number: int
-  fit: Callable
-  repeats: int
+  field: fields.Field  # the model, on the EDM path
+  draw: Callable  # (seed, number) -> states at noise ratio 80, [number, *D]
+  values: Callable  # [..., *D] -> what is compared
+  number: int  # held-out particles of a set
+  fit: Callable  # NFE -> settings of grids.fitted, its particles as "number"
+  repeats: int  # fits, each on particles of its own
 
 
 def mixture() -> Case:
   """The exact denoiser of 8 Gaussians."""
-  law = toy.eight_gaussians(1.0, 0.05).mixture
+  ring = toy.eight_gaussians(1.0, 0.05).mixture
 
   def draw(seed, number):
     return 80.0 * jax.random.normal(jax.random.key(seed), (number, 2), float)
 
   fit = lambda nfe: dict(number=512)
-  return Case(law.field(paths.edm()), draw, lambda x: x, 2000, fit, 3)
+  return Case(ring.field(paths.edm()), draw, lambda x: x, 2000, fit, 3)
 
 
 def digits(run_dir: pathlib.Path) -> Case:
@@ -85,9 +77,9 @@ def digits(run_dir: pathlib.Path) -> Case:
   field, draw = trained.labelled(run_dir)
 
   def fit(nfe):
-    few = dict(num_candidates=48, num_refinements=4)
-    many = dict(num_candidates=32, num_refinements=8)
-    return dict(number=64, chunk=32, **(few if nfe > 30 else many))
+    candidates, refinements = (48, 4) if nfe > 30 else (32, 8)
+    how = dict(num_candidates=candidates, num_refinements=refinements)
+    return dict(number=64, chunk=32, **how)
 
   return Case(field, draw, lambda x: x[..., :1], 100, fit, 1)
 
@@ -101,6 +93,13 @@ def ends_of(case: Case, solver: samplers.Solver) -> Callable:
     return case.values(case.field(x, times[-1]).data)
 
   return jax.jit(jax.vmap(one, (0, None)))
+
+
+def karras(path, num_steps, rho):
+  """Karras' grid, log_snr where rho is infinite."""
+  if np.isinf(rho):
+    return samplers.grids.log_snr(path, num_steps)
+  return samplers.grids.karras(path, num_steps, rho=float(rho))
 
 
 class Judge:
@@ -117,28 +116,28 @@ class Judge:
     squares = (run(self.x, times) - self.truth) ** 2
     return np.sqrt(np.mean(squares.reshape(SETS, -1), 1))
 
-  def scan(self, run, num_steps):
-    """(errors, rho) of the best Karras grid, chosen on the first set."""
-    path, number = self.case.field.path, self.case.number
-    found = {}
-    for rho in RHOS:
-      data = run(self.x[:number], karras(path, num_steps, rho))
-      found[rho] = float(np.mean((data - self.truth[:number]) ** 2))
-    rho = min(found, key=found.get)
-    return self.errors(run, karras(path, num_steps, rho)), rho
+  def best_rho(self, run, num_steps):
+    """The best of RHOS on the first set."""
+    first = slice(self.case.number)
+
+    def error(rho):
+      times = karras(self.case.field.path, num_steps, rho)
+      return float(
+        np.mean((run(self.x[first], times) - self.truth[first]) ** 2)
+      )
+
+    return min(RHOS, key=error)
 
   def fits(self, run, solver, nfe):
     """Errors on the sets, each with a fit in turn; times; seconds."""
     case, num_steps = self.case, steps_of(solver, nfe)
-    settings = dict(case.fit(nfe))
-    number = settings.pop("number")
-
-    @jax.jit
-    def fit(x, key):
-      return samplers.grids.fitted(
-        case.field, solver, x, num_steps, key, **settings
+    how = case.fit(nfe)
+    number = how.pop("number")
+    fit = jax.jit(
+      lambda x, key: samplers.grids.fitted(
+        case.field, solver, x, num_steps, key, **how
       )
-
+    )
     begun = time.monotonic()
     grids = [
       jax.block_until_ready(fit(case.draw(1000 + n, number), jax.random.key(n)))
@@ -149,63 +148,58 @@ class Judge:
     return np.array(errors), grids[0], seconds
 
 
-def karras(path, num_steps, rho):
-  """Karras' grid, log_snr where rho is infinite."""
-  grids = samplers.grids
-  if np.isinf(rho):
-    return grids.log_snr(path, num_steps)
-  return grids.karras(path, num_steps, rho=float(rho))
-
-
-def summary(errors):
+def summary(errors, **more):
   """Mean and standard deviation over sets."""
-  return dict(mean=float(errors.mean()), std=float(errors.std(ddof=1)))
+  return dict(mean=float(errors.mean()), std=float(errors.std(ddof=1)), **more)
 
 
 def measure(case, judge, names, fitted_names, nfes) -> list[dict]:
   """A row for each solver and NFE."""
   rows = []
-  for name in names:
-    solver, path = solvers()[name], case.field.path
-    run = ends_of(case, solver)
-    for nfe in nfes:
-      num_steps = steps_of(solver, nfe)
-      best, rho = judge.scan(run, num_steps)
-      row = dict(
-        solver=name,
-        nfe=nfe,
-        num_steps=num_steps,
-        karras=summary(judge.errors(run, karras(path, num_steps, 7.0))),
-        log_snr=summary(judge.errors(run, karras(path, num_steps, np.inf))),
-        scanned=summary(best) | dict(rho=str(round(float(rho), 1))),
-        fitted=None,
+  for name, nfe in itertools.product(names, nfes):
+    solver = solvers()[name]
+    run, num_steps = ends_of(case, solver), steps_of(solver, nfe)
+    errors = lambda rho, run=run, n=num_steps: judge.errors(
+      run, karras(case.field.path, n, rho)
+    )
+    rho = judge.best_rho(run, num_steps)
+    best = errors(rho)
+    row = dict(
+      solver=name,
+      nfe=nfe,
+      num_steps=num_steps,
+      karras=summary(errors(7.0)),
+      log_snr=summary(errors(np.inf)),
+      scanned=summary(best, rho=str(round(float(rho), 1))),
+      fitted=None,
+    )
+    if name in fitted_names and nfe in FITTED_NFES:
+      found, times, seconds = judge.fits(run, solver, nfe)
+      row["fitted"] = summary(
+        found,
+        times=[float(t) for t in times],
+        seconds=round(seconds, 1),
+        ratio=float(found.mean() / best.mean()),
       )
-      if name in fitted_names and nfe in FITTED_NFES:
-        errors, times, seconds = judge.fits(run, solver, nfe)
-        row["fitted"] = summary(errors) | dict(
-          times=[float(t) for t in times],
-          seconds=round(seconds, 1),
-          ratio=float(errors.mean() / best.mean()),
-        )
-      rows.append(row)
-      print(*cells(row), sep=" | ", flush=True)
+    rows.append(row)
+    print(row, flush=True)
   return rows
 
 
 def curves(case, judge) -> dict[str, list]:
   """{solver: [(NFE, RMSE) of the log-SNR grid]}."""
-  found = {}
-  for name, solver in solvers().items():
-    run, found[name] = ends_of(case, solver), []
-    for nfe in (*NFES, 159, 319):
-      num_steps = steps_of(solver, nfe)
-      times = samplers.grids.log_snr(case.field.path, num_steps)
-      error = float(judge.errors(run, times).mean())
-      found[name].append((solver.num_calls(num_steps) + 1, error))
+  found: dict[str, list] = {name: [] for name in solvers()}
+  for (name, solver), nfe in itertools.product(
+    solvers().items(), (*NFES, 159, 319)
+  ):
+    num_steps = steps_of(solver, nfe)
+    times = samplers.grids.log_snr(case.field.path, num_steps)
+    error = float(judge.errors(ends_of(case, solver), times).mean())
+    found[name].append((solver.num_calls(num_steps) + 1, error))
   return found
 
 
-def trajectories(case, rows) -> dict[str, list]:
+def trajectories(case, rows) -> dict[str, np.ndarray]:
   """{title: states [P, N + 1, 2] over hypot(1, t)}, the exact flow first."""
   path, x = case.field.path, case.draw(77, 24)
   fine = samplers.grids.log_snr(path, 512)
@@ -235,10 +229,8 @@ def run(args) -> dict:
     judge = Judge(case, truth_steps=4096)
     record["mixture"] = measure(case, judge, solvers(), FITTED, NFES)
     record["curves"] = curves(case, judge)
-    shown = record["curves"], record["mixture"]
-    figures.curves(args.images / "few_steps.png", *shown)
-    flows = trajectories(case, record["mixture"])
-    figures.trajectories(args.images / "trajectories.png", flows)
+    figures.curves(record["curves"], record["mixture"])
+    figures.trajectories(trajectories(case, record["mixture"]))
   if args.run != "none":
     case = digits(pathlib.Path(args.run))
     judge = Judge(case, truth_steps=256)
@@ -258,13 +250,12 @@ def cells(row: dict) -> tuple:
 def goal_cells(rows):
   """The best solver and grid of every NFE that has a goal."""
   for nfe, goal in figures.GOALS.items():
-    found = [
+    best, name = min(
       (row[grid]["mean"], f"{row['solver']}, {grid}")
       for row in rows
       for grid in ("karras", "log_snr", "scanned", "fitted")
       if row["nfe"] == nfe and row[grid]
-    ]
-    best, name = min(found, default=(np.nan, "-"))
+    )
     yield nfe, goal, f"{best:.2g}", name
 
 
@@ -280,9 +271,10 @@ def tables(record: dict) -> dict:
   head = "solver | NFE | steps | Karras rho 7 | log_snr | best Karras (rho)"
   for name in {"mixture", "digits"} & record.keys():
     rows = record[name]
+    found[name] = pages.table(
+      f"{head} | fitted | fitted / best", map(cells, rows)
+    )
     seconds = [row["fitted"]["seconds"] for row in rows if row["fitted"]]
-    head_of = f"{head} | fitted | fitted / best"
-    found[name] = pages.table(head_of, map(cells, rows))
     spent = f"{min(seconds):.0f} to {max(seconds):.0f} s"
     found[f"{name}, seconds"] = spent + " for one." * (name == "digits")
   if "digits" in record:
@@ -290,10 +282,4 @@ def tables(record: dict) -> dict:
   return found
 
 
-def flags(parser) -> None:
-  """--run and --images."""
-  runner.run_flag(parser)
-  parser.add_argument("--images", type=pathlib.Path, default=figures.IMAGES)
-
-
-BENCHMARKS = {"few_steps": runner.Benchmark(run, tables, flags=flags)}
+BENCHMARKS = {"few_steps": runner.Benchmark(run, tables, flags=runner.run_flag)}

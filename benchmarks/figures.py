@@ -10,41 +10,27 @@ plt = trained.figures.plt
 IMAGES = pathlib.Path("docs/images")
 GOALS = {11: 0.015, 19: 0.0035, 35: 0.0015}  # of few steps: {NFE: RMSE}
 X, Y, INK = "#2a6f97", "#c8553d", "#3d3d3d"
-USED = 1e-12  # the mass from which on a plan is said to use a pair
+CENTRED = dict(ha="center", va="center", fontsize=8)
 
 
-def curves(path: pathlib.Path, found: dict[str, list], rows: list) -> None:
+def curves(found: dict[str, list], rows: list[dict]) -> None:
   """Error against NFE, a line a solver, the slope of its end in the legend."""
   figure, axis = plt.subplots(figsize=(9, 5.6), layout="constrained")
-  styles = ("-", "--", ":", "-.")
-  order = sorted(found, key=lambda name: -found[name][-1][1])
-  for i, name in enumerate(order):
+  for i, name in enumerate(sorted(found, key=lambda k: -found[k][-1][1])):
     nfe, error = np.array(found[name]).T
     slope = np.polyfit(np.log(nfe[-3:]), np.log(error[-3:]), 1)[0]
-    axis.loglog(
-      nfe,
-      error,
-      styles[i // 10],
-      marker="os^v"[i // 5],
-      markersize=4,
-      color=f"C{i % 10}",
-      linewidth=1.3,
-      label=f"{name}  {slope:.1f}",
-    )
+    style = dict(linestyle=("-", "--", ":", "-.")[i // 10], color=f"C{i % 10}")
+    style |= dict(marker="os^v"[i // 5], markersize=4, linewidth=1.3)
+    axis.loglog(nfe, error, label=f"{name}  {slope:.1f}", **style)
   fits = [r for r in rows if r["solver"] == "unipc(2)" and r["fitted"]]
-  axis.plot(
-    [row["nfe"] for row in fits],
-    [row["fitted"]["mean"] for row in fits],
-    "kD--",
-    markersize=5,
-    label="unipc(2), fitted grid",
-  )
-  for nfe, goal in GOALS.items():
-    axis.plot(nfe, goal, "k*", markersize=10, zorder=5)
-  axis.plot([], [], "k*", label="goals (any grid)")
-  ticks = sorted({nfe for points in found.values() for nfe, _ in points[-1:]})
-  ticks = [11, 19, 35, 79, 159, ticks[-1]]
-  axis.set_xticks(ticks, [f"{int(nfe)}" for nfe in ticks])
+  errors = [row["fitted"]["mean"] for row in fits]
+  label = "unipc(2), fitted grid"
+  axis.plot([r["nfe"] for r in fits], errors, "kD--", markersize=5, label=label)
+  goals = dict(markersize=10, label="goals (any grid)")
+  axis.plot([*GOALS], [*GOALS.values()], "k*", **goals)
+  last = max(points[-1][0] for points in found.values())
+  ticks = [11, 19, 35, 79, 159, int(last)]
+  axis.set_xticks(ticks, map(str, ticks))
   axis.minorticks_off()
   axis.set(
     xlabel="field calls (NFE)",
@@ -55,142 +41,127 @@ def curves(path: pathlib.Path, found: dict[str, list], rows: list) -> None:
   axis.legend(
     loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9
   )
-  trained.figures.save(figure, path)
+  trained.figures.save(figure, IMAGES / "few_steps.png")
 
 
-def trajectories(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:
-  """A panel a sampler: states over the standard deviation of unit data."""
-  titles = list(found)
-  exact = found[titles[0]]
+def trajectories(found: dict[str, np.ndarray]) -> None:
+  """A panel a sampler: states over the standard deviation of unit data, on
+  those of the first, the exact flow.
+  """
+  exact = next(iter(found.values()))
   figure, axes = plt.subplots(
     1, len(found), figsize=(3 * len(found), 3.4), layout="constrained"
   )
-  for axis, title in zip(axes, titles, strict=True):
-    for i, (states, true) in enumerate(zip(found[title], exact, strict=True)):
+  for axis, (title, states) in zip(axes, found.items(), strict=True):
+    marker = None if states is exact else "o"
+    for i, (own, true) in enumerate(zip(states, exact, strict=True)):
       color = f"C{i % 8}"
-      axis.plot(*true.T, color="0.8", linewidth=3, zorder=1)
-      marker = None if title == titles[0] else "o"
-      axis.plot(
-        *states.T,
-        marker=marker,
-        color=color,
-        markersize=2.5,
-        linewidth=1,
-        zorder=2,
-      )
-      axis.plot(*states[-1], "o", color=color, markersize=5, zorder=3)
-    axis.set(aspect="equal", xticks=[], yticks=[])
-    axis.set_xlim(-2.2, 2.2)
-    axis.set_ylim(-2.2, 2.2)
-    axis.set_title(title, fontsize=10)
-  trained.figures.save(figure, path)
+      axis.plot(*true.T, color="0.8", lw=3, zorder=1)
+      axis.plot(*own.T, marker=marker, color=color, markersize=2.5, lw=1)
+      axis.plot(*own[-1], "o", color=color, markersize=5, zorder=3)
+    axis.set(aspect="equal", xticks=[], yticks=[], title=title)
+    axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2))
+  trained.figures.save(figure, IMAGES / "trajectories.png")
 
 
-def plan_panel(axis, x, y, a, b, plan):
-  """The plan as lines between the points, as thick as their mass."""
-  for i, j in np.argwhere(plan > USED):
-    ends = np.stack([x[i], y[j]])
-    width = 1 + 60 * plan[i, j]
-    axis.plot(*ends.T, color=INK, alpha=0.45, lw=width, solid_capstyle="round")
-  axis.scatter(*x.T, s=2500 * a, color=X, edgecolor="white", lw=1.5, zorder=3)
-  axis.scatter(
-    *y.T, s=2500 * b, color=Y, marker="s", edgecolor="white", lw=1.5, zorder=3
-  )
-
-
-def price_panel(axis, x, y, plan, cost, u, v):
-  """Potentials as colours and numbers; on every line, what it costs."""
-  white = dict(boxstyle="round,pad=0.1", fc="white", ec="none")
-  centred = dict(ha="center", va="center", fontsize=8)
-  taken = [*x, *y]
-  for i, j in np.argwhere(plan > USED):
-    axis.plot(*np.stack([x[i], y[j]]).T, color=INK, alpha=0.5, lw=1)
-    # Where on the line its number is furthest from points and other numbers.
-    places = [
-      x[i] + share * (y[j] - x[i]) for share in np.linspace(0.3, 0.7, 9)
-    ]
-    room = lambda at: min(np.linalg.norm(at - other) for other in taken)
-    taken.append(max(places, key=room))
-    axis.text(
-      *taken[-1], f"{cost[i, j]:.2f}", bbox=white, zorder=2.5, **centred
-    )
-  both = np.append(u, v)
-  norm = plt.Normalize(both.min(), both.max())
-  style = dict(cmap="RdYlBu_r", norm=norm, edgecolor=INK, lw=0.8, zorder=3)
-  for points, values, marker in ((x, u, "o"), (y, v, "s")):
-    axis.scatter(*points.T, s=520, c=values, marker=marker, **style)
-    for at, value in zip(points, values, strict=True):
-      color = "white" if abs(norm(value) - 0.5) > 0.4 else "black"
-      axis.text(*at, f"{value:.2f}", color=color, zorder=4, **centred)
-
-
-def slack_panel(axis, plan, slack):
-  """The matrix c - u - v, the plan's support marked."""
-  shown = axis.imshow(slack, cmap="Blues", vmin=0, aspect="auto")
-  for (i, j), value in np.ndenumerate(slack):
-    if plan[i, j] > USED:
-      axis.scatter(j, i, s=330, color=INK, zorder=2)
-      axis.text(
-        j, i, "0", color="white", ha="center", va="center", weight="bold"
-      )
-    else:
-      color = "white" if value > 0.6 * slack.max() else INK
-      axis.text(
-        j, i, f"{value:.2f}", color=color, fontsize=8, ha="center", va="center"
-      )
+def heat_map(axis, values, bright, **style):
+  """Values as colours and numbers, the latter white where above `bright`."""
+  shown = axis.imshow(values, aspect="auto", **style)
+  for (i, j), value in np.ndenumerate(values):
+    color = "white" if value > bright else INK
+    axis.text(j, i, f"{value:.2f}", color=color, **CENTRED)
   axis.tick_params(length=0)
   axis.spines[:].set_visible(False)
   return shown
 
 
+def plan_panel(axis, x, y, a, b, plan, pairs):
+  """The plan as lines between the points, as thick as their mass."""
+  for i, j in pairs:
+    style = dict(alpha=0.45, lw=1 + 60 * plan[i, j], solid_capstyle="round")
+    axis.plot(*np.stack([x[i], y[j]]).T, color=INK, **style)
+  edge = dict(edgecolor="white", lw=1.5, zorder=3)
+  axis.scatter(*x.T, s=2500 * a, color=X, **edge)
+  axis.scatter(*y.T, s=2500 * b, color=Y, marker="s", **edge)
+
+
+def price_panel(axis, x, y, cost, u, v, pairs):
+  """Potentials as colours and numbers; on every line, what it costs."""
+  white = dict(boxstyle="round,pad=0.1", fc="white", ec="none")
+  taken = [*x, *y]
+  for i, j in pairs:
+    axis.plot(*np.stack([x[i], y[j]]).T, color=INK, alpha=0.5, lw=1)
+    # Where on the line its number is furthest from points and other numbers.
+    shares = np.linspace(0.3, 0.7, 9)[:, None]
+    places = x[i] + shares * (y[j] - x[i])
+    room = lambda at: np.linalg.norm(at - np.array(taken), axis=1).min()
+    taken.append(max(places, key=room))
+    text = f"{cost[i, j]:.2f}"
+    axis.text(*taken[-1], text, bbox=white, zorder=2.5, **CENTRED)
+  norm = plt.Normalize(min(*u, *v), max(*u, *v))
+  style = dict(cmap="RdYlBu_r", norm=norm, edgecolor=INK, lw=0.8, zorder=3)
+  for points, values, marker in ((x, u, "o"), (y, v, "s")):
+    axis.scatter(*points.T, s=520, c=values, marker=marker, **style)
+    for at, value in zip(points, values, strict=True):
+      color = "white" if abs(norm(value) - 0.5) > 0.4 else "black"
+      axis.text(*at, f"{value:.2f}", color=color, zorder=4, **CENTRED)
+
+
+def slack_panel(axis, slack, pairs, u, v):
+  """c - u - v in the order of the prices, the plan's pairs marked."""
+  rows, columns = np.argsort(u), np.argsort(v)
+  ordered = slack[np.ix_(rows, columns)]
+  heat_map(axis, ordered, 0.6 * slack.max(), cmap="Blues", vmin=0)
+  i, j = np.argsort(rows)[pairs[:, 0]], np.argsort(columns)[pairs[:, 1]]
+  axis.scatter(j, i, s=620, facecolor="none", edgecolor=INK, lw=1.5)
+  axis.set_xticks(range(len(v)), [f"{value:.2f}" for value in v[columns]])
+  axis.set_yticks(range(len(u)), [f"{value:.2f}" for value in u[rows]])
+  axis.set(xlabel="v", ylabel="u")
+
+
 def value_panel(axis, below, above, value):
-  """Every pair of potentials on one side, every plan on the other."""
+  """Histograms of the values of potentials and of plans, and the optimum."""
   low, high = np.quantile(below, 0.05), np.quantile(above, 0.99)
   width = (high - low) / 100
   sides = (
-    (below, np.arange(value, low, -width)[::-1], X, "potentials", "right", -1),
-    (above, np.arange(value, high, width), Y, "plans", "left", 1),
+    (below, np.arange(value, low, -width)[::-1], X, "potentials"),
+    (above, np.arange(value, high, width), Y, "plans"),
   )
-  for values, edges, color, of, align, sign in sides:
-    axis.hist(values, edges, color=color, alpha=0.85, lw=0)
-    axis.annotate(
-      f"{len(values):,} feasible {of}",
-      (value, 1),
-      (12 * sign, 10),
-      xycoords=("data", "axes fraction"),
-      textcoords="offset points",
-      color=color,
-      ha=align,
-    )
-  top = axis.get_ylim()[1]
-  axis.plot([value, value], [0, 1.15 * top], color=INK, lw=2, clip_on=False)
-  axis.set(xlim=(low, high), ylim=(0, top), yticks=[])
+  for values, edges, color, name in sides:
+    label = f"{len(values):,} feasible {name}"
+    axis.hist(values, edges, color=color, alpha=0.85, lw=0, label=label)
+  axis.axvline(value, color=INK, lw=2)
+  axis.set(xlim=(low, high), yticks=[])
   axis.set_xlabel(f"value; both optima: {value:.9f}")
+  axis.legend(frameon=False)
   axis.spines[["top", "left", "right"]].set_visible(False)
 
 
-def duality(name, x, y, a, b, plan, cost, u, v, slack, others, value):
-  """duality.png: the plan, the prices, their slack, and both sides' values."""
-  n, m = slack.shape
+def duality(name, points, solved, others) -> None:
+  """duality.png: the plan, the prices, their slack, and both sides' values.
+
+  Args:
+    name: of the cost.
+    points: x [N, 2], y [M, 2] and their weights a [N], b [M].
+    solved: the pairs that the plan uses [K, 2], the plan, the cost and the
+      slack [N, M], the prices u [N], v [M] and the value.
+    others: values of feasible potentials and of feasible plans.
+  """
+  x, y, a, b = points
+  pairs, plan, cost, slack, u, v, value = solved
   figure = plt.figure(figsize=(13.5, 6.4), layout="constrained")
   axes = figure.subplot_mosaic(
     [["plan", "price", "slack"], ["value"] * 3],
     height_ratios=(4.2, 1),
-    width_ratios=(1, 1, 0.95),
   )
-  plan_panel(axes["plan"], x, y, a, b, plan)
-  price_panel(axes["price"], x, y, plan, cost, u, v)
+  plan_panel(axes["plan"], x, y, a, b, plan, pairs)
+  price_panel(axes["price"], x, y, cost, u, v, pairs)
   for panel in ("plan", "price"):
     axes[panel].set(xticks=[], yticks=[])
     axes[panel].set_aspect("equal", adjustable="datalim")
     axes[panel].margins(0.12)
     axes[panel].spines[:].set_color("#cccccc")
-  rows, columns = np.argsort(u), np.argsort(v)
-  order = np.ix_(rows, columns)
-  slack_panel(axes["slack"], plan[order], slack[order])
-  axes["slack"].set_xticks(range(m), [f"{value:.2f}" for value in v[columns]])
-  axes["slack"].set_yticks(range(n), [f"{value:.2f}" for value in u[rows]])
-  axes["slack"].set(xlabel="v", ylabel="u")
+  slack_panel(axes["slack"], slack, pairs, u, v)
   value_panel(axes["value"], *others, value)
   titles = dict(
     plan=f"Primal: the plan of least cost {name}\ntotal {value:.9f}",
@@ -213,38 +184,34 @@ def one_layer(rows: list[dict], states: list[np.ndarray]) -> None:
     axis.scatter(*found[:, 0].T, s=4, color="0.5", linewidths=0)
     axis.scatter(*found[:, -1].T, s=6, color="C3", linewidths=0, zorder=3)
     axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-    axis.set_xticks([])
-    axis.set_yticks([])
+    axis.set(xticks=[], yticks=[])
     calls = f"{row['calls']} call{'s' if row['calls'] > 1 else ''}"
     axis.set_title(f"{row['name']}\n{row['solver']}, {calls}", fontsize=11)
   trained.figures.save(figure, IMAGES / "one_layer.png")
 
 
 def unified(found: dict, paths, predictions, solvers: dict) -> None:
-  """A heat map a solver, and the other rows below."""
-  table = lambda solver: np.array(
-    [
-      [found[f"{p}, {q}"][solver]["frechet"] for q in predictions]
-      for p in paths
-    ]
-  )
+  """A heat map of Frechet distances for each solver."""
+  values = {
+    solver: np.array(
+      [
+        [found[f"{path}, {row}"][solver]["frechet"] for row in predictions]
+        for path in paths
+      ]
+    )
+    for solver in solvers
+  }
   floor = found["edm, edm"]["heun"]["floor"]["frechet"]
+  high = np.nanquantile([*values.values()], 0.9)
   figure, axes = plt.subplots(
     1, len(solvers), figsize=(12, 3.6), sharey=True, layout="constrained"
   )
-  values = {solver: table(solver) for solver in solvers}
-  high = np.nanquantile([*values.values()], 0.9)
   for axis, (solver, value) in zip(axes, values.items(), strict=True):
-    shown = axis.imshow(
-      value, cmap="viridis_r", vmin=floor, vmax=high, aspect="auto"
-    )
-    for (i, j), number in np.ndenumerate(value):
-      color = "white" if number > (floor + high) / 2 else "black"
-      axis.text(j, i, f"{number:.2f}", ha="center", va="center", color=color)
+    style = dict(cmap="viridis_r", vmin=floor, vmax=high)
+    shown = heat_map(axis, value, (floor + high) / 2, **style)
     axis.set_xticks(range(len(predictions)), predictions)
     axis.set_yticks(range(len(paths)), paths)
     axis.set_title(f"{solver}, {solvers[solver]} steps")
-    axis.tick_params(length=0)
   bar = figure.colorbar(shown, ax=axes, extend="max")
   bar.set_label(f"Frechet distance (real: {floor:.2f})")
   trained.figures.save(figure, IMAGES / "unified.png")

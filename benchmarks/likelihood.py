@@ -2,9 +2,9 @@
 
   python -m benchmarks likelihood --run runs/demo     7 minutes of one CPU core
 
-The run is one of experiments.edm on digits (make demo's); --run none leaves
-that part out. Peers that are not installed (benchmarks/requirements.txt) are
-left out too.
+The run is one of experiments.edm on digits (make demo trains one); --run none
+leaves that part out. Peers that are not installed (benchmarks/requirements.txt)
+are left out too.
 
 Cost: what a log-likelihood takes in forwards of its own network, ours and
 peers'. Every row integrates the same velocity, with the same weights, by the
@@ -14,8 +14,8 @@ own framework, timed in turn with it.
 
 import functools
 import importlib.util
+import itertools
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -53,52 +53,48 @@ def solves(path):
   return found
 
 
-def oracle_rows(name, law, path, dtype, trace, wanted, number=64):
+def oracle_rows(name, oracle, path, dtype, trace, wanted, number=64):
   """Largest and root mean square errors in nats over samples."""
   rows = []
   low = path.ends(0.002, 80.0)[0]
-  law = jax.tree.map(lambda a: jnp.asarray(a, dtype), law)
-  draws = jax.jit(jax.vmap(law.sample))
-  x = path.alpha(low) * draws(jax.random.split(jax.random.key(0), number))
-  truth = jax.jit(jax.vmap(lambda x: law.log_prob(path, x, low)))(x)
+  oracle = jax.tree.map(lambda a: jnp.asarray(a, dtype), oracle)
+  sample = jax.jit(jax.vmap(oracle.sample))
+  x = path.alpha(low) * sample(jax.random.split(jax.random.key(0), number))
+  truth = jax.jit(jax.vmap(lambda x: oracle.log_prob(path, x, low)))(x)
   for title, (solve, calls) in solves(path).items():
-    if not title.startswith(wanted):
-      continue
-    run = jax.jit(
-      jax.vmap(
-        lambda x, key, solve=solve: estimates.density(
-          law, path, solve, x, key, trace
+    if title.startswith(wanted):
+      density = lambda x, key, solve=solve: estimates.density(
+        oracle, path, solve, x, key, trace
+      )
+      keys = jax.random.split(jax.random.key(1), number)
+      found = jax.jit(jax.vmap(density))(x, keys)
+      error = np.abs(np.asarray(found.log_prob - truth))
+      rows.append(
+        dict(
+          law=name,
+          trace=trace.name,
+          num_products=trace.num_products(x.shape[1]),
+          solve=title,
+          calls=calls,
+          dtype=dtype,
+          largest=float(error.max()),
+          rms=estimates.rms(error),
+          standard_error=estimates.rms(found.standard_error),
         )
       )
-    )
-    found = run(x, jax.random.split(jax.random.key(1), number))
-    error = np.abs(np.asarray(found.log_prob - truth))
-    rows.append(
-      dict(
-        law=name,
-        trace=trace.name,
-        num_products=trace.num_products(x.shape[1]),
-        solve=title,
-        calls=calls,
-        dtype=dtype,
-        largest=error.max(),
-        rms=np.sqrt(np.mean(error**2)),
-        standard_error=np.sqrt(np.mean(np.square(found.standard_error))),
-      )
-    )
   return rows
 
 
 def errors():
   """Every solve with the exact trace, every trace with one solve."""
-  with jax.enable_x64(True):
-    laws = {
-      "2-D mixture": (MIXTURE, paths.linear()),
-      "64-D Gaussian": (estimates.gaussian(64, 0.1, 2.0), paths.edm()),
-    }
   rows = []
-  for name, (law, path) in laws.items():
-    row = functools.partial(oracle_rows, name, law, path)
+  with jax.enable_x64(True):
+    normal = estimates.gaussian(64, 0.1, 2.0)
+  for name, oracle, path in (
+    ("2-D mixture", MIXTURE, paths.linear()),
+    ("64-D Gaussian", normal, paths.edm()),
+  ):
+    row = functools.partial(oracle_rows, name, oracle, path)
     with jax.enable_x64(True):
       rows += row("float64", traces.exact(), ("heun", "rk4", "adaptive"))
     rows += row("float32", traces.exact(), ("rk4, 128",))
@@ -108,18 +104,6 @@ def errors():
   return rows
 
 
-def installed(*names: str) -> bool:
-  """Whether the modules can be imported."""
-  return all(importlib.util.find_spec(name) is not None for name in names)
-
-
-def torch_likelihood(model, params, x, trace):
-  """flow_matching's; PyTorch is imported where it is called for."""
-  from benchmarks.peers import torch_networks
-
-  return torch_networks.likelihood(model, params, x, trace, NUM_STEPS)
-
-
 def costs(repeats: int) -> list[dict]:
   """A row for each network, trace and framework."""
   rows = []
@@ -127,17 +111,12 @@ def costs(repeats: int) -> list[dict]:
   for name, batch_size in BATCHES.items():
     model, shape = networks[name]
     params = overhead.init(model, shape)
-    net = functools.partial(model.apply, params)
-    size = batch_size, *shape
-    x = np.random.default_rng(0).standard_normal(size, "float32")
+    x = np.random.default_rng(0).standard_normal(
+      (batch_size, *shape), "float32"
+    )
     for trace, products in TRACES[name].items():
-      pairs = {"jaxgen": ours(net, x, trace, products)}
-      if trace != "8 probes" and installed("diffrax"):
-        for mode in ("vjp", "jvp"):
-          pairs[f"diffrax, {mode}"] = by_diffrax(net, x, trace, mode)
-      if trace != "8 probes" and installed("torch", "flow_matching"):
-        pairs["flow_matching"] = torch_likelihood(model, params, x, trace)
-      calls = [call for pair in pairs.values() for call in pair]
+      pairs = calls_of(model, params, x, trace, products)
+      calls = itertools.chain(*pairs.values())
       times = overhead.in_turn(calls, repeats).reshape(repeats, -1, 2)
       ratios = np.quantile(times[..., 0] / times[..., 1], overhead.QUARTILES, 0)
       seconds = np.median(times[..., 0], 0)
@@ -148,44 +127,56 @@ def costs(repeats: int) -> list[dict]:
   return rows
 
 
-def _forwards(net, x):
-  forward = jax.jit(jax.vmap(net, (0, None)))
-  t = jnp.float32(0.5)
+def calls_of(model, params, x, trace, products):
+  """{framework: (likelihood of a batch, as many plain forwards)}."""
+  net = functools.partial(model.apply, params)
+  pairs = {"jaxgen": calls_of_jax(ours(net, trace, products), net, x)}
+  if trace != "8 probes":
+    for mode in ("vjp", "jvp"):
+      one = by_diffrax(net, trace, mode)
+      pairs[f"diffrax, {mode}"] = calls_of_jax(one, net, x)
+    if importlib.util.find_spec("flow_matching") is not None:
+      from benchmarks.peers import torch_networks
 
-  def run():
+      pairs["flow_matching"] = torch_networks.likelihood(
+        model, params, x, trace, NUM_STEPS
+      )
+  return pairs
+
+
+def calls_of_jax(one, net, x):
+  """(likelihoods of a batch, as many forwards); one is (x, key) -> log p."""
+  run, forward = jax.jit(jax.vmap(one)), jax.jit(jax.vmap(net, (0, None)))
+  keys = jax.random.split(jax.random.key(0), len(x))
+  x, t = jnp.asarray(x), jnp.float32(0.5)
+
+  def forwards():
     y = x
     for _ in range(CALLS):
       y = forward(y, t)
-    jax.block_until_ready(y)
+    return y
 
-  return run
+  return lambda: run(x, keys), forwards
 
 
-def ours(net, x, trace, products):
-  """(likelihood, forwards) of jaxgen."""
+def ours(net, trace, products):
+  """(x, key) -> log p by jaxgen."""
   estimator = traces.exact()
   if trace != "exact":
     estimator = traces.hutchinson(products)
   times = jnp.linspace(0.0, 1.0, NUM_STEPS + 1)
-
-  def one(x, key):
-    return likelihood.log_prob(
-      likelihood.along(samplers.midpoint(), times),
-      fields.from_velocity(net),
-      x,
-      key,
-      prior=likelihood.normal(1.0),
-      trace=estimator,
-    ).log_prob
-
-  run = jax.jit(jax.vmap(one))
-  keys = jax.random.split(jax.random.key(0), len(x))
-  x = jnp.asarray(x)
-  return lambda: jax.block_until_ready(run(x, keys)), _forwards(net, x)
+  solve = likelihood.along(samplers.midpoint(), times)
+  how = dict(prior=likelihood.normal(1.0), trace=estimator)
+  field = fields.from_velocity(net)
+  return lambda x, key: (
+    likelihood.log_prob(solve, field, x, key, **how).log_prob
+  )
 
 
-def by_diffrax(net, x, trace, mode):
-  """A continuous normalising flow as in diffrax's example, by vjp or jvp."""
+def by_diffrax(net, trace, mode):
+  """(x, key) -> log p, as in diffrax's example of a continuous normalising
+  flow, by vjp or jvp.
+  """
   import diffrax
 
   def one(x, key):
@@ -214,39 +205,16 @@ def by_diffrax(net, x, trace, mode):
     end, integral = solution.ys
     return likelihood.normal(1.0)(end[-1]) + integral[-1]
 
-  run = jax.jit(jax.vmap(one))
-  keys = jax.random.split(jax.random.key(0), len(x))
-  x = jnp.asarray(x)
-  return lambda: jax.block_until_ready(run(x, keys)), _forwards(net, x)
-
-
-def cost_table(rows: list[dict]) -> list[str]:
-  """Forwards per evaluation, and milliseconds."""
-  lines = []
-  for r in rows:
-    low, middle, high = r["ratio"]
-    spread, time = f"{middle:.2f} ({low:.2f}-{high:.2f})", 1e3 * r["seconds"]
-    names = r["network"], r["trace"], r["products"], r["who"]
-    lines.append((*names, spread, f"{time:.1f}"))
-  head = "network | trace | products | | forwards per evaluation | ms"
-  return pages.table(head, lines)
+  return one
 
 
 def run(args) -> dict:
-  """Measures."""
-  step = lambda title: print(title, file=sys.stderr, flush=True)
-  step("errors")
+  """Measures errors, intervals and cost, and the run if there is one."""
   record = dict(machine=runner.machine(), run=args.run, errors=errors())
-  step("intervals")
-  record["coverage"] = estimates.coverage()
-  step("cost")
-  record["cost"] = costs(args.repeats)
+  record |= dict(coverage=estimates.coverage(), cost=costs(args.repeats))
   if args.run != "none":
-    step("digits")
     record["digits"] = estimates.measure(pathlib.Path(args.run))
-  return jax.tree.map(
-    lambda v: float(v) if isinstance(v, (np.floating, jax.Array)) else v, record
-  )
+  return record
 
 
 def _error_cells(r):
@@ -263,24 +231,33 @@ def _coverage_cells(r):
   return probes, r["num_products"], r["degrees"], *found
 
 
+def _cost_cells(r):
+  low, middle, high = r["ratio"]
+  spread, time = f"{middle:.2f} ({low:.2f}-{high:.2f})", 1e3 * r["seconds"]
+  names = r["network"], r["trace"], r["products"], r["who"]
+  return *names, spread, f"{time:.1f}"
+
+
 def tables(record: dict) -> dict:
   """The parts of the page."""
-  head = "law | trace (products) | solve | evaluations | | largest error | rms"
-  covered = "probes | products | degrees | covered | rms error | standard error"
-  found = dict(
-    made=[
-      f"`python -m benchmarks likelihood --run {record['run']}` on",
-      f"{record['machine']}.",
-    ],
-    errors=pages.table(
-      f"{head} | standard error", map(_error_cells, record["errors"])
-    ),
-    coverage=pages.table(covered, map(_coverage_cells, record["coverage"])),
-    cost=cost_table(record["cost"]),
+  heads = dict(
+    errors="law | trace (products) | solve | evaluations | | largest error"
+    " | rms | standard error",
+    coverage="probes | products | degrees | covered | rms error"
+    " | standard error",
+    cost="network | trace | products | | forwards per evaluation | ms",
   )
-  if "digits" in record:
-    found |= estimates.tables(record["digits"])
-  return found
+  shown = dict(errors=_error_cells, coverage=_coverage_cells, cost=_cost_cells)
+  found = {
+    name: pages.table(head, map(shown[name], record[name]))
+    for name, head in heads.items()
+  }
+  found["made"] = [
+    f"`python -m benchmarks likelihood --run {record['run']}` on",
+    f"{record['machine']}.",
+  ]
+  digits = record.get("digits")
+  return found | (estimates.tables(digits) if digits else {})
 
 
 BENCHMARKS = {

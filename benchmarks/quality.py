@@ -6,12 +6,11 @@
   python -m benchmarks quality dit photos  the other presets
   python -m benchmarks quality methods     five methods: 8 minutes
 
-Times on two CPU cores. Trains by the command lines that it prints, under
+Times are on two CPU cores. Trains by the command lines that it prints, under
 runs/quality; finished runs are not trained again. Parts that are not asked for
 keep their figures. Draws docs/images/quality.png.
 """
 
-import dataclasses
 import json
 import pathlib
 import shlex
@@ -27,7 +26,7 @@ from jaxgen.training import checkpoint, logging
 RUNS = pathlib.Path("runs/quality")
 FIGURE = pathlib.Path("docs/images/quality.png")
 CURVE_STEPS = (250, 500, 750, 1000, 1500, 2250, 3000, 4000, 5500, 7500, 12000)
-
+SPLITS = ("validation", "test")
 
 _FOUND = tomllib.loads(
   pathlib.Path(__file__).with_name("quality.toml").read_text()
@@ -35,10 +34,7 @@ _FOUND = tomllib.loads(
 TRAININGS, COLUMNS = _FOUND["trainings"], _FOUND["columns"]
 # A row of methods from another row's training, sampled in another way.
 RESAMPLED = {"DDIM": ("DDPM", {"solver": "ddim", "sample_steps": 50})}
-
-
-QUANTILES = ("nearest_10", "nearest_50", "nearest_90")
-# Of the Frechet distance on test, from its floor.
+# Goals of the Frechet distance on test, from its floor.
 GOALS = {
   "flow": ("the floor + .1", lambda floor: floor + 0.1),
   "score": ("1.3 x the floor", lambda floor: 1.3 * floor),
@@ -47,19 +43,16 @@ GOALS = {
 }
 
 
-def command(run: str, flags: str) -> list[str]:
-  """The training of one run, after `python`."""
+def train(run: str, flags: str) -> tuple[pathlib.Path, str]:
+  """Trains, unless that is done: (the run directory, the command)."""
   script, *rest = flags.split()
-  return ["-m", f"experiments.{script}", *rest, "--run-dir", str(RUNS / run)]
-
-
-def train(run: str, flags: str) -> pathlib.Path:
-  """Trains, unless that is done; returns the run directory."""
-  if not finished(RUNS / run):
-    words = command(run, flags)
-    print(f"python {shlex.join(words)}", file=sys.stderr, flush=True)
+  run_dir = RUNS / run
+  words = ["-m", f"experiments.{script}", *rest, "--run-dir", str(run_dir)]
+  command = f"python {shlex.join(words)}"
+  if not finished(run_dir):
+    print(command, file=sys.stderr, flush=True)
     subprocess.run([sys.executable, *words], check=True)
-  return RUNS / run
+  return run_dir, command
 
 
 def finished(run_dir: pathlib.Path) -> bool:
@@ -70,54 +63,32 @@ def finished(run_dir: pathlib.Path) -> bool:
   return checkpoint.steps(trained.run.checkpoints(run_dir))[-1:] == [wanted]
 
 
+def evaluate(run_dir: pathlib.Path, **settings) -> dict:
+  """The record of experiments.evaluate with these settings."""
+  return trained.evaluate.run(str(run_dir), trained.evaluate.Config(**settings))
+
+
 def measure(run: str, flags: str, **settings) -> dict:
   """One training, on validation and on test."""
-  run_dir = train(run, flags)
+  run_dir, command = train(run, flags)
   found = {
-    split: evaluated(run_dir, trained.evaluate.Config(split=split, **settings))
-    for split in ("validation", "test")
+    split: evaluate(run_dir, split=split, **settings) for split in SPLITS
   }
-  if settings:  # of a training that has its own row
-    asked = " ".join(
-      f"--{name.replace('_', '-')} {value}" for name, value in settings.items()
-    )
-    return found | dict(
-      command=f"python -m experiments.evaluate {run_dir} {asked}"
-    )
-  records = logging.read(run_dir / "metrics.jsonl")
-  return found | dict(
-    command=f"python {shlex.join(command(run, flags))}",
-    seconds=records[-1]["seconds"],
-  )
-
-
-def evaluated(run_dir: pathlib.Path, config: trained.evaluate.Config) -> dict:
-  """The run's record of these settings, measured if it has none."""
-  path = run_dir / trained.evaluate.RESULTS
-  known = json.loads(path.read_text()) if path.exists() else {}
-  record = known.get(config.split, {})
-  asked = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-  last = checkpoint.steps(trained.run.checkpoints(run_dir))[-1]
-  if record.get("step") == last and asked.items() <= record.items():
-    own = {"solver", "sample_steps", "grid"} - asked.keys()
-    config_of = trained.run.read_config(run_dir)
-    if all(record[name] == config_of.get(name) for name in own):
-      return record
-  return trained.evaluate.run(str(run_dir), config)
+  if not settings:
+    seconds = logging.read(run_dir / "metrics.jsonl")[-1]["seconds"]
+    return found | dict(command=command, seconds=seconds)
+  asked = (f"--{k.replace('_', '-')} {v}" for k, v in settings.items())
+  command = f"python -m experiments.evaluate {run_dir} {' '.join(asked)}"
+  return found | dict(command=command)
 
 
 def curve(run: str, flags: str) -> dict:
   """All metrics over one long training, on validation; draws the figure."""
-  run_dir = train(run, flags)
-  found = {
-    step: trained.evaluate.run(str(run_dir), trained.evaluate.Config(step=step))
-    for step in CURVE_STEPS
-  }
+  run_dir, command = train(run, flags)
+  found = {step: evaluate(run_dir, step=step) for step in CURVE_STEPS}
   rows = [record["metrics"] for record in found.values()]
   trained.metrics.over_training(FIGURE, list(CURVE_STEPS), rows)
-  return dict(
-    command=f"python {shlex.join(command(run, flags))}", validation=found
-  )
+  return dict(command=command, validation=found)
 
 
 def part(name: str) -> dict:
@@ -130,6 +101,28 @@ def part(name: str) -> dict:
     for row, (source, settings) in RESAMPLED.items():
       rows[row] = measure(*trainings[source], **settings)
   return rows
+
+
+def cell(row: dict) -> str:
+  """Mean and spread; in bold where the goal is missed."""
+  text = f"{row['samples']:.3f}"
+  if row["spread"]:
+    text += f" +- {row['spread']:.3f}"
+  return f"**{text}**" if row["met"] is False else text
+
+
+def number_text(value) -> str:
+  """A figure, an interval or a bound."""
+  match value:
+    case None | [None, None]:
+      return ""
+    case [None, high]:
+      return f"<= {high:.3f}"
+    case [low, None]:
+      return f">= {low:.3f}"
+    case [low, high]:
+      return f"[{low:.3f}, {high:.3f}]"
+  return f"{value:.3f}"
 
 
 def block(rows: dict, split: str) -> list[str]:
@@ -152,11 +145,11 @@ def block(rows: dict, split: str) -> list[str]:
 
 
 def missed_lines(rows: dict) -> list[str]:
-  """What is in bold, in words, and what is no better than the Gaussian."""
+  """The goals that are missed, and what is no better than the Gaussian."""
   lines = []
-  for split in ("validation", "test"):
+  for split in SPLITS:
     metrics = {row: found[split]["metrics"] for row, found in rows.items()}
-    missed = _named(metrics, lambda m, name: m[name]["met"] is False)
+    missed = _named(metrics, lambda name, row: row["met"] is False)
     lines.append(f"- Goals missed on {split}: {missed or 'none'}.")
     worse = _named(metrics, _loses)
     if worse:
@@ -165,19 +158,18 @@ def missed_lines(rows: dict) -> list[str]:
 
 
 def _named(metrics, holds):
-  """metric (row, row); metric (row): those where it holds."""
+  """Of which metrics and rows holds(metric, row) is true, as text."""
   found = []
   for name, title in COLUMNS.items():
     title = f"nearest {title}" if title in ("50 %", "90 %") else title
-    rows = [row for row, m in metrics.items() if holds(m, name)]
+    rows = [row for row, m in metrics.items() if holds(name, m[name])]
     if rows:
       found.append(f"{title} ({', '.join(rows)})")
   return "; ".join(found)
 
 
-def _loses(metrics, name):
+def _loses(name, row):
   """Whether a distance between distributions is above the Gaussian's."""
-  row = metrics[name]
   if name in ("frechet", "kid"):
     return row["samples"] > row["gaussian"]
   return name == "coverage" and row["samples"] < row["gaussian"]
@@ -198,23 +190,27 @@ def goal_line(name: str, rows: dict) -> str:
 
 def curve_parts(row: dict) -> dict:
   """The parts of the curve: a line a checkpoint, and when it passes."""
-  found = row["validation"]
-  last = list(found.values())[-1]["metrics"]
+  found = {step: r["metrics"] for step, r in row["validation"].items()}
+  last = list(found.values())[-1]
   lines = [("real", *(number_text(last[n]["floor"]) for n in COLUMNS))]
-  for step, record in found.items():
-    lines.append((step, *(cell(record["metrics"][n]) for n in COLUMNS)))
+  for step, metrics in found.items():
+    lines.append((step, *(cell(metrics[n]) for n in COLUMNS)))
   return {
     "curve, made": f"`{row['command']}`, validation.",
     "curve": pages.table(" | ".join(("step", *COLUMNS.values())), lines),
-    "curve, passing": [passing(name, found) for name in QUANTILES],
+    "curve, passing": [
+      passing(
+        f"{number} % quantile",
+        {step: metrics[f"nearest_{number}"] for step, metrics in found.items()},
+      )
+      for number in (10, 50, 90)
+    ],
   }
 
 
-def passing(name: str, found: dict) -> str:
+def passing(title: str, rows: dict) -> str:
   """When a distance to the training images falls below the real one's."""
-  title = f"{name.removeprefix('nearest_')} % quantile"
-  rows = {step: record["metrics"][name] for step, record in found.items()}
-  below = [s for s, r in rows.items() if r["samples"] < r["floor"]]
+  below = [step for step, row in rows.items() if row["samples"] < row["floor"]]
   if not below:
     return f"- The {title} stays above that of real images."
   steps = list(rows)
@@ -242,44 +238,21 @@ def tables(found: dict) -> dict:
   """The parts of the page, of every part that has been measured."""
   parts: dict = {}
   for name, record in found.items():
-    rows, where = record["rows"], f"{name}, machine"
+    rows = record["rows"]
     if name == "curve":
       parts |= curve_parts(rows["curve"])
     else:
-      tables = {s: block(rows, s) for s in ("validation", "test")}
-      parts |= {f"{name}, {split}": table for split, table in tables.items()}
+      parts |= {f"{name}, {split}": block(rows, split) for split in SPLITS}
       parts[f"{name}, missed"] = missed_lines(rows)
       parts[f"{name}, runs"] = run_lines(rows)
     if name in GOALS:
       parts[f"{name}, goal"] = goal_line(name, rows)
-    parts[where] = f"On {record['machine']}."
+    parts[f"{name}, machine"] = f"On {record['machine']}."
   return parts
 
 
-def cell(row: dict) -> str:
-  """Mean and spread; in bold where the goal is missed."""
-  text = f"{row['samples']:.3f}"
-  if row["spread"]:
-    text += f" +- {row['spread']:.3f}"
-  return f"**{text}**" if row["met"] is False else text
-
-
-def number_text(value) -> str:
-  """A figure, an interval or a bound."""
-  match value:
-    case None | [None, None]:
-      return ""
-    case [None, high]:
-      return f"<= {high:.3f}"
-    case [low, None]:
-      return f">= {low:.3f}"
-    case [low, high]:
-      return f"[{low:.3f}, {high:.3f}]"
-  return f"{value:.3f}"
-
-
 def run(args) -> dict:
-  """Trains, measures and merges."""
+  """Trains, measures and merges with what is on the page."""
   found = pages.stored(args.out, "quality")
   for name in args.parts:  # what is measured is kept, whatever follows
     rows = json.loads(json.dumps(part(name)))
@@ -288,12 +261,11 @@ def run(args) -> dict:
   return found
 
 
-BENCHMARKS = {
-  "quality": runner.Benchmark(
-    run,
-    tables,
-    flags=lambda parser: parser.add_argument(
-      "parts", nargs="+", choices=list(TRAININGS)
-    ),
+def flags(parser) -> None:
+  """Adds the parts."""
+  parser.add_argument(
+    "parts", nargs="+", choices=list(TRAININGS), help="parts of the page"
   )
-}
+
+
+BENCHMARKS = {"quality": runner.Benchmark(run, tables, flags=flags)}

@@ -6,13 +6,13 @@
 orders: the fitted order of every solver, the figures that the test suite
 asserts (tests/truth/orders.py says how).
 
-unified: path x prediction x solver, no code of their own. Every cell is
+unified: path x prediction x solver, with no code of their own. Every cell is
 experiments.edm with other flags: five paths, four predictions, each trained
 with the same network, batches and number of steps, and sampled by four solvers
 with the same number of network calls. Beside them are the losses of
 experiments.flow_matching and experiments.score_matching in that budget. A
 quarter of make demo's training: the figures compare methods, and are not the
-best that each can do. An interrupted run goes on from its last cell. Draws
+best that each can do. An interrupted run continues from its last cell. Draws
 docs/images/unified.png.
 """
 
@@ -25,8 +25,6 @@ import jax
 import numpy as np
 
 from benchmarks import figures, pages, runner, trained
-from jaxgen.data import loaders
-from jaxgen.training import state, step
 from tests.truth import orders, recursion
 
 PATHS = ("edm", "vp", "cosine", "linear", "trigonometric")
@@ -44,44 +42,29 @@ def settings() -> dict[str, tuple]:
   solvers = {
     name: dict(solver=name, sample_steps=n) for name, n in SOLVERS.items()
   }
-  rows = {}
-  for path in PATHS:
-    for prediction in PREDICTIONS:
-      # One weight for all: EDM's, on the squared error of data.
-      flags = dict(path=path, prediction=prediction, weight="edm")
-      config = trained.edm.Config(**short, **flags)
-      rows[f"{path}, {prediction}"] = trained.edm, config, solvers
-  preset = lambda script: dataclasses.replace(
-    script.PRESETS["digits"][1], **short
-  )
-  flow = preset(trained.flow_matching)
-  rows["flow matching"] = trained.flow_matching, flow, solvers
   falling = {k: v for k, v in solvers.items() if k != "ancestral"}
-  for coupling in ("exact", "conditional"):
-    coupled = dataclasses.replace(flow, coupling=coupling)
-    rows[f"flow matching, {coupling} coupling"] = (
-      trained.flow_matching,
-      coupled,
-      falling,
-    )
-  score = preset(trained.score_matching)
   langevin = {"annealed": dict(), **solvers}
-  rows["score matching"] = trained.score_matching, score, langevin
-  sliced = dataclasses.replace(score, loss="sliced_vr")
-  rows["sliced score matching"] = trained.score_matching, sliced, langevin
+  rows = {}
+  for path, prediction in itertools.product(PATHS, PREDICTIONS):
+    # One weight for all: EDM's, on the squared error of data.
+    flags = dict(path=path, prediction=prediction, weight="edm")
+    config = trained.edm.Config(**short, **flags)
+    rows[f"{path}, {prediction}"] = trained.edm, config, solvers
+  flow, score = trained.flow_matching, trained.score_matching
+  for title, script, flags, sampling in (
+    ("flow matching", flow, {}, solvers),
+    ("flow matching, exact coupling", flow, dict(coupling="exact"), falling),
+    (
+      "flow matching, conditional coupling",
+      *(flow, dict(coupling="conditional"), falling),
+    ),
+    ("score matching", score, {}, langevin),
+    ("sliced score matching", score, dict(loss="sliced_vr"), langevin),
+  ):
+    preset = script.PRESETS["digits"][1]
+    config = dataclasses.replace(preset, **short, **flags)
+    rows[title] = script, config, sampling
   return rows
-
-
-def train(script, config):
-  """(experiment, averaged parameters) without a run directory."""
-  ex = script.experiment(config)
-  keys = ex.keys(jax.random.key(config.seed))
-  now = state.init(keys.state, ex.players(keys.players), ex.turns)
-  ask = loaders.prefetch(ex.batches(keys.batches))
-  train_step = step.make_train_step(ex.turns)
-  for n in range(config.num_steps):
-    now, _ = train_step(now, ask(n))
-  return ex, trained.averages.sampled(ex, now)
 
 
 def measure(script, ex, params, ref, sampling) -> dict:
@@ -94,22 +77,22 @@ def measure(script, ex, params, ref, sampling) -> dict:
   rows = trained.quality.evaluate(sample, ref, num_draws=DRAWS).rows
   names = ("frechet", "kid", "coverage", "accuracy", "nearest_50")
   found = {name: rows[name]["samples"] for name in names}
-  found["spread"] = rows["frechet"]["spread"]
-  found["floor"] = {name: rows[name]["floor"] for name in names}
-  return found | dict(calls=ex.num_calls)
+  floor = {name: rows[name]["floor"] for name in names}
+  spread = rows["frechet"]["spread"]
+  return found | dict(spread=spread, floor=floor, calls=ex.num_calls)
 
 
 def run(args) -> dict:
   """Trains, measures, keeps every row, draws."""
-  held_out: list = []  # made once, where it is needed
+  data = trained.datasets.load_data("digits")
+  ref = trained.quality.reference(data, "test")
   found = {}
   for row, (script, config, sampling) in settings().items():
 
     def measured(_, script=script, config=config, sampling=sampling):
-      ex, params = train(script, config)
-      if not held_out:
-        held_out.append(trained.quality.reference(ex.data, "test"))
-      of = lambda chosen: measure(script, ex, params, held_out[0], chosen)
+      ex = script.experiment(config)
+      params = trained.averages.sampled(ex, trained.play(ex))
+      of = lambda chosen: measure(script, ex, params, ref, chosen)
       return [{name: of(chosen) for name, chosen in sampling.items()}]
 
     record = dataclasses.asdict(config) | dict(draws=DRAWS, sampling=sampling)
@@ -139,9 +122,8 @@ def tables(record: dict) -> dict:
   lines = [
     (row, *(text(of.get(c)) for c in columns)) for row, of in found.items()
   ]
-  first = next(iter(next(iter(found.values())).values()))
   return dict(
-    floor=f"{first['floor']['frechet']:.2f}",
+    floor=f"{found['edm, edm']['heun']['floor']['frechet']:.2f}",
     rows=pages.table(f" | {' | '.join(columns)}", lines),
     edm=mean("edm"),
     data=mean("data"),
@@ -156,38 +138,33 @@ def measure_orders(args) -> dict:
   with jax.enable_x64(True):
     return dict(
       machine=runner.machine(),
-      deterministic=_deterministic(),
-      stochastic=_stochastic(),
+      deterministic={c.solver.name: fit(c) for c in orders.deterministic()},
+      stochastic={c.solver.name: fit_weak(c) for c in orders.stochastic()},
     )
 
 
-def _deterministic():
-  record = {}
-  for claim in orders.deterministic():
-    errors, rounding = orders.certify(claim)
-    order = lambda e, claim=claim: orders.fitted_order(claim, e)
-    record[claim.solver.name] = {
-      name: {
-        "orders": {g: order(e) for g, e in found.items()},
-        "errors": {g: e.tolist() for g, e in found.items()},
-        "rounding": rounding[name],
-      }
-      for name, found in errors.items()
+def fit(claim) -> dict:
+  """Orders and errors of a deterministic solver on every path and grid."""
+  errors, rounding = orders.certify(claim)
+  order = lambda e: orders.fitted_order(claim, e)
+  return {
+    name: {
+      "orders": {grid: order(e) for grid, e in found.items()},
+      "errors": {grid: e.tolist() for grid, e in found.items()},
+      "rounding": rounding[name],
     }
-    print(f"{claim.solver.name}: measured", flush=True)
-  return record
+    for name, found in errors.items()
+  }
 
 
-def _stochastic():
-  record: dict = {}
-  ends = orders.RATIO_MAX, orders.RATIO_MIN
-  for claim, name in itertools.product(
-    orders.stochastic(), orders.STOCHASTIC_PATHS
-  ):
+def fit_weak(claim) -> dict:
+  """Weak order and final error of a stochastic solver on every path."""
+  record, ends = {}, (orders.RATIO_MAX, orders.RATIO_MIN)
+  for name in orders.STOCHASTIC_PATHS:
     found, end = recursion.moment_errors(
       name, claim.solver, ends, orders.NUM_STEPS
     )
-    record.setdefault(claim.solver.name, {})[name] = {
+    record[name] = {
       "order": orders.fitted_order(claim, found[0, :, 1]),
       "relative variance error": found[0, -1, 1] / end[1],
     }
@@ -201,15 +178,15 @@ def tables_orders(record: dict) -> dict:
     rows = list(record["deterministic"][solver.name].values())
     calls = solver.num_calls(2) - solver.num_calls(1)
     found = [[row["orders"][grid] for row in rows] for grid in orders.GRIDS]
-    cells = [f"{min(values):.2f} - {max(values):.2f}" for values in found]
+    shown = [f"{min(values):.2f} - {max(values):.2f}" for values in found]
     worst = f"{max(row['rounding'] for row in rows):.0e}"
-    lines.append((solver.name, calls, order, started, *cells, worst))
+    lines.append((solver.name, calls, order, started, *shown, worst))
   for solver, order, *_ in orders.stochastic():
-    cells = [
+    shown = [
       f"{row['order']:.2f} ({row['relative variance error']:+.1e})"
       for row in record["stochastic"][solver.name].values()
     ]
-    weak.append((solver.name, solver.num_calls(1), order, *cells))
+    weak.append((solver.name, solver.num_calls(1), order, *shown))
   grids, names = " | ".join(orders.GRIDS), " | ".join(orders.STOCHASTIC_PATHS)
   head = f"solver | calls a step | order | started | {grids} | rounding"
   weak_head = f"solver | calls a step | weak order | {names}"

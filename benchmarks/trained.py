@@ -1,7 +1,7 @@
-"""What benchmarks need from experiments: scripts, and the parts of a training.
+"""What benchmarks use of experiments/: its scripts, and parts of a training.
 
-Nothing else below benchmarks/ imports experiments, so a new name there is a new
-line here.
+No other file of benchmarks/ imports experiments, so that all that they depend
+on is listed here.
 """
 
 import jax
@@ -15,7 +15,7 @@ from experiments import (  # noqa: F401
   score_matching,
   wasserstein,
 )
-from experiments.experiment import Trained  # noqa: F401
+from experiments.experiment import Keys, Trained  # noqa: F401
 from experiments.lib import (  # noqa: F401
   averages,
   choices,
@@ -34,7 +34,19 @@ from experiments.recipes import (  # noqa: F401
 )
 from experiments.settings import SAMPLING  # noqa: F401
 from jaxgen import fields
-from jaxgen.training import games, state, step  # noqa: F401
+from jaxgen.data import loaders
+from jaxgen.training import games, state, step
+
+
+def play(ex, keys=None):
+  """The state after all steps of an experiment, without a run directory.
+
+  keys is an experiment.Keys; None: those of the configuration's seed.
+  """
+  keys = ex.keys(jax.random.key(ex.config.seed)) if keys is None else keys
+  batch_fn = loaders.prefetch(ex.batches(keys.batches))
+  params, num_steps = ex.players(keys.players), ex.config.num_steps
+  return games.play(ex.turns, params, batch_fn, num_steps, keys.state)
 
 
 def prepare(config, data):
@@ -62,10 +74,10 @@ def step_call(config, data, init):
 
 
 def labelled(run_dir):
-  """A model of labelled images: its field, (seed, number) -> states at 80.
+  """A run on labelled images: its field, (seed, number) -> states at ratio 80.
 
-  A field is a function of x and t alone, so a second channel holds the label:
-  it stands still (its velocity and noise are 0, its data itself).
+  A field is a function of x and t alone, so a second channel holds the label.
+  It never changes: its velocity and noise are 0, its data is itself.
   """
   ex = samples.read(run_dir)
   trained, data = averages.load(ex), ex.data

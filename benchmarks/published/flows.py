@@ -1,11 +1,8 @@
-"""Small flows of the published tables: layers as PyTorch starts them, and the
-training of several seeds in one program, on pairs that the host makes.
+"""Small flows of the published tables: layers as PyTorch initialises them,
+pairs that the host couples, and the training of several seeds in one program.
 """
 
 import functools
-import importlib.metadata
-import pathlib
-import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,54 +11,32 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import runner
-from jaxgen import paths
+from jaxgen import couplings, paths
 from jaxgen.data import pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import ema
 
-FIGURES = tomllib.loads(
-  pathlib.Path(__file__).with_name("published.toml").read_text()
-)
 BATCH_SIZE = 256
+CHUNK = 100  # steps that the host prepares and the device takes at once
 T_MIN = 1e-5  # off the ends, where a Brownian bridge's rate is infinite
 
 
 class Setup(NamedTuple):
-  """What is trained, and how.
+  """What is trained, and how."""
 
-  Attributes:
-    init: key -> parameters.
-    apply: (parameters, x [2], t [], condition [] or None) -> velocity [2].
-    optimizer: of optax.
-    bridge: the noise between a pair, of losses.flow_matching.
-    stratified: whether a batch has one time in each of its equal parts.
-    decay: of the average of parameters that is kept beside them.
-  """
-
-  init: Callable
-  apply: Callable
+  init: Callable  # key -> parameters
+  apply: Callable  # (parameters, x [2], t [], condition) -> velocity [2]
   optimizer: optax.GradientTransformation
-  bridge: flow_matching.Bridge
-  stratified: bool
-  decay: float
-
-
-class State(NamedTuple):
-  """Of the training: parameters, the optimizer's state, their average."""
-
-  params: Any
-  optimizer: Any
-  mean: Any
-  step: jax.Array
+  bridge: flow_matching.Bridge  # the noise between a pair
+  stratified: bool  # one time in each of a batch's equal parts
+  decay: float  # of the average of the parameters
 
 
 def moons(rng: np.random.Generator, number: int):
   """torchdyn's moons times 3, less 1: (points [N, 2], which moon [N]).
 
-  Its places along the arcs are evenly spaced, half of the points on each; only
-  the noise (one uniform draw, added to both coordinates) is random. The order
-  is shuffled here.
+  Half of the points are on each arc, evenly spaced; only the noise (one uniform
+  number, added to both coordinates) and the order are random.
   """
   half = number // 2
   outer, inner = (np.linspace(0, np.pi, n) for n in (half, number - half))
@@ -91,6 +66,21 @@ def linear(layer: dict, x: jax.Array) -> jax.Array:
   return x @ layer["w"] + layer["b"]
 
 
+def init_mlp(key: jax.Array) -> list[dict]:
+  """Weights of torchcfm's MLP, as PyTorch initialises them."""
+  keys = jax.random.split(key, 4)
+  sizes = ((3, 64), (64, 64), (64, 64), (64, 2))
+  return [dense(k, *size) for k, size in zip(keys, sizes, strict=True)]
+
+
+def mlp(params: list[dict], x, t, condition):
+  """torchcfm's MLP: three hidden layers of 64, SELU, on [x, t]."""
+  h = jnp.append(x, t)
+  for layer in params[:-1]:
+    h = jax.nn.selu(linear(layer, h))
+  return linear(params[-1], h)
+
+
 def times(key: jax.Array, number: int, stratified: bool) -> jax.Array:
   """Uniform times, [number]; stratified: one in each of as many intervals."""
   draw_key, order_key = jax.random.split(key)
@@ -100,10 +90,14 @@ def times(key: jax.Array, number: int, stratified: bool) -> jax.Array:
   return T_MIN + (1 - 2 * T_MIN) * t
 
 
-def step(setup: Setup, state: State, key: jax.Array, batch: tuple) -> State:
-  """One step of the optimizer on a batch (data, condition, source)."""
-  data, condition, source = batch
-  time_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step))
+def step(setup: Setup, key: jax.Array, carry: tuple, inputs: tuple):
+  """One update of (parameters, optimizer's state, average), for a scan.
+
+  inputs are the number of the step and its batch (data, condition, source).
+  """
+  params, opt_state, mean = carry
+  number, (data, condition, source) = inputs
+  time_key, noise_key = jax.random.split(jax.random.fold_in(key, number))
   t = times(time_key, len(data), setup.stratified)
   noise = jax.random.normal(noise_key, data.shape)
 
@@ -117,14 +111,12 @@ def step(setup: Setup, state: State, key: jax.Array, batch: tuple) -> State:
     )
     return jax.vmap(one)(data, condition, source, noise, t).mean()
 
-  grads = jax.grad(loss)(state.params)
-  updates, optimizer = setup.optimizer.update(
-    grads, state.optimizer, state.params
+  updates, opt_state = setup.optimizer.update(
+    jax.grad(loss)(params), opt_state, params
   )
-  params = optax.apply_updates(state.params, updates)
-  rate = ema.warmup(setup.decay)(state.step)
-  mean = ema.update(state.mean, params, rate)
-  return State(params, optimizer, mean, state.step + 1)
+  params = optax.apply_updates(params, updates)
+  mean = ema.update(mean, params, ema.warmup(setup.decay)(number))
+  return (params, opt_state, mean), None
 
 
 def train(
@@ -132,50 +124,55 @@ def train(
   seeds: Sequence[int],
   batch_fns: Sequence[Callable[[int], tuple]],
   num_steps: int,
-  chunk: int = 100,
 ) -> tuple[Any, Any]:
   """Parameters and their averages, with a first axis of the seeds.
 
-  Args:
-    setup: what is trained.
-    seeds: of weights, times and noise, [S].
-    batch_fns: of each seed, step -> (data, condition or None, source), [S].
-    num_steps: of the optimizer, a multiple of chunk.
-    chunk: steps that the host prepares and the device takes at once.
+  A seed determines weights, times and noise; its batch_fn is step -> (data,
+  condition or None, source).
 
   Raises:
-    ValueError: num_steps is not a multiple of chunk.
+    ValueError: num_steps is not a multiple of CHUNK.
   """
-  if num_steps % chunk:
+  if num_steps % CHUNK:
     raise ValueError(
-      f"num_steps: expected a multiple of {chunk}, got {num_steps}"
+      f"num_steps: expected a multiple of {CHUNK}, got {num_steps}"
     )
 
   def init(key):
     params = setup.init(key)
-    optimizer = setup.optimizer.init(params)
-    return State(params, optimizer, ema.init(params), jnp.zeros((), int))
+    return params, setup.optimizer.init(params), ema.init(params)
 
-  def advance(state, key, batches):
-    body = lambda state, batch: (step(setup, state, key, batch), None)
-    return jax.lax.scan(body, state, batches)[0]
+  @jax.jit
+  def advance(carries, keys, numbers, batches):
+    def one(args):
+      carry, key, batches = args
+      body = functools.partial(step, setup, key)
+      return jax.lax.scan(body, carry, (numbers, batches))[0]
 
-  # One seed after the other: batched products of small matrices are slow.
-  every = jax.jit(
-    lambda states, keys, batches: jax.lax.map(
-      lambda args: advance(*args), (states, keys, batches)
-    )
-  )
+    # One seed after the other: batched products of small matrices are slow.
+    return jax.lax.map(one, (carries, keys, batches))
+
   init_keys, run_keys = jax.vmap(
     lambda seed: jax.random.split(jax.random.key(seed)), out_axes=1
   )(np.asarray(seeds))
-  states = jax.jit(jax.vmap(init))(init_keys)
+  carries = jax.jit(jax.vmap(init))(init_keys)
   stack = functools.partial(jax.tree.map, lambda *x: np.stack(x))
-  for first in range(0, num_steps, chunk):
-    steps = range(first, first + chunk)
-    batches = [stack(*(batch_fn(i) for i in steps)) for batch_fn in batch_fns]
-    states = every(states, run_keys, stack(*batches))
-  return states.params, states.mean
+  for first in range(0, num_steps, CHUNK):
+    numbers = range(first, first + CHUNK)
+    batches = [stack(*map(batch_fn, numbers)) for batch_fn in batch_fns]
+    carries = advance(carries, run_keys, np.array(numbers), stack(*batches))
+  params, _, mean = carries
+  return params, mean
+
+
+def optimal_order(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """couplings.exact; by POT where it is installed, in a third of the time."""
+  try:
+    import ot
+  except ModuleNotFoundError:
+    return couplings.exact(x, y)
+  plan = ot.emd([], [], couplings.costs(x, y), numItermax=10**8)
+  return plan.argmax(1)
 
 
 def pool(points: np.ndarray, seed: int, size: int):
@@ -193,28 +190,24 @@ def pool(points: np.ndarray, seed: int, size: int):
   return draw
 
 
-def fresh_pairs(found, seed, couple, size):
+def fresh_pairs(found, seed, couple, size, batch_size=BATCH_SIZE):
   """step -> (data, None, source), coupled anew in pools of this size."""
   data = pool(found["train_data"], 2 * seed, size)
   return pairs.batches(
     lambda number: (data(number), None),
     pool(found["train_source"], 2 * seed + 1, size),
     jax.random.key(seed),
-    BATCH_SIZE,
+    batch_size,
     couple,
-    size // BATCH_SIZE,
+    size // batch_size,
   )
 
 
 def kept_pairs(found, seed, couple, size, num_epochs):
-  """As fresh_pairs, coupled for some epochs, then used again and again."""
-  data = pool(found["train_data"], 2 * seed, size)
-  source = pool(found["train_source"], 2 * seed + 1, size)
-  key, kept = jax.random.key(seed), []
-  for number in range(num_epochs * (len(found["train_data"]) // size)):
-    x, y = data(number), source(number)
-    order = couple(jax.random.fold_in(key, number), x, y, None)
-    kept.append(np.concatenate([x, y[order]], 1))
+  """As fresh_pairs, but the pairs of some epochs are used again and again."""
+  coupled = fresh_pairs(found, seed, couple, size, batch_size=size)
+  number = num_epochs * (len(found["train_data"]) // size)
+  kept = [np.hstack(coupled(i)[::2]) for i in range(number)]
   draw = pool(np.concatenate(kept), seed, BATCH_SIZE)
 
   def batch_fn(step):
@@ -222,40 +215,3 @@ def kept_pairs(found, seed, couple, size, num_epochs):
     return pair[:, :2], None, pair[:, 2:]
 
   return batch_fn
-
-
-def whole_chunks(budget: float, num_steps: int, chunk: int = 100) -> int:
-  """A share of the steps that `train` takes: a multiple of its chunk."""
-  return max(1, round(budget * num_steps / chunk)) * chunk
-
-
-def with_versions(benchmark: runner.Benchmark) -> runner.Benchmark:
-  """The benchmark; its record says which peers are installed."""
-
-  def version(name):
-    try:
-      return f"{name} {importlib.metadata.version(name)}"
-    except importlib.metadata.PackageNotFoundError:
-      return f"no {name}"
-
-  def run(args):
-    record = benchmark.run(args)
-    peers = ", ".join(map(version, ("torch", "torchcfm", "POT")))
-    return record | dict(machine=f"{record['machine']}; {peers}")
-
-  return benchmark._replace(run=run)
-
-
-def mlp(params: list, x, t, condition):
-  """torchcfm's MLP: three hidden layers of 64, SELU, on [x, t]."""
-  h = jnp.append(x, t)
-  for layer in params[:-1]:
-    h = jax.nn.selu(linear(layer, h))
-  return linear(params[-1], h)
-
-
-def init_mlp(key):
-  """PyTorch's weights."""
-  keys = jax.random.split(key, 4)
-  sizes = ((3, 64), (64, 64), (64, 64), (64, 2))
-  return [dense(k, *size) for k, size in zip(keys, sizes, strict=True)]

@@ -3,25 +3,23 @@
   python -m benchmarks w2            error of the map, five methods
   python -m benchmarks ring          GANs: modes of eight Gaussians on a ring
 
-Every cell (pair, method, seed) is stored in runs/tables as it is finished, and
-a second call goes on from there. --seeds takes fresh pairs, --budget scales
-every recipe's steps: 1 is what the pages show.
+Every cell (pair, method, seed) is stored in runs/tables once it is finished,
+and a second call continues from there. --seeds is the number of fresh pairs,
+--budget scales the steps of every recipe: 1 is what the pages show.
 """
 
 import dataclasses
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import pages, runner, trained
-from benchmarks.published import w1
-from benchmarks.published.flows import FIGURES
-from jaxgen.data import transport as laws
+from benchmarks.published import cells, w1
+from jaxgen.data import transport as pairs
 from jaxgen.metrics import transport
 
-MAPS, GAMES = (FIGURES["names"][table] for table in ("w2", "ring"))
+MAPS, GAMES = (cells.FIGURES["names"][table] for table in ("w2", "ring"))
 GOALS = {
   "Gaussian D16": 0.5,
   "log-sum-exp D8": 0.7,
@@ -30,10 +28,10 @@ GOALS = {
 }
 # Column: key -> the pair.
 PAIRS = {
-  "Gaussian D16": lambda key: laws.gaussians(key, 16),
-  "log-sum-exp D8": lambda key: laws.log_sum_exp(key, 8),
-  "log-sum-exp D16": lambda key: laws.log_sum_exp(key, 16),
-  "hard D8": lambda key: laws.log_sum_exp(
+  "Gaussian D16": lambda key: pairs.gaussians(key, 16),
+  "log-sum-exp D8": lambda key: pairs.log_sum_exp(key, 8),
+  "log-sum-exp D16": lambda key: pairs.log_sum_exp(key, 16),
+  "hard D8": lambda key: pairs.log_sum_exp(
     key, 8, temperature=0.5, convexity=0.1
   ),
 }
@@ -42,22 +40,23 @@ NUM_FRESH = 8192
 
 
 def map_settings(column: str, method: str, budget: float) -> dict:
-  """What a cell is measured with; budget scales the recipe's steps."""
+  """The settings of a cell; the budget scales the recipe's steps."""
   if method == "linear":
     return dict(number=NUM_FRESH)
   recipe = trained.maps.RECIPES[method]._asdict()
-  recipe["num_steps"] = max(1, round(budget * recipe["num_steps"]))
-  return recipe | dict(features=list(recipe["features"]))
+  num_steps = cells.steps(budget, recipe["num_steps"])
+  return cells.plain(recipe | dict(num_steps=num_steps))
 
 
-def fit_map(pair: laws.Pair, method: str, seed: int, how: dict):
+def fit_map(pair: pairs.Pair, method: str, seed: int, how: dict):
   """A trained map, [D] -> [D]."""
-  recipe = trained.maps.Recipe(**how | dict(features=tuple(how["features"])))
+  if method == "linear":
+    return linear(pair, seed)
+  recipe = trained.maps.Recipe(**cells.tuples(how))
   game = trained.maps.make(method, recipe, pair.dim)
   init_key, run_key, data_key = jax.random.split(jax.random.key(seed), 3)
-  draw = w1.draws(pair)
   batch_fn = trained.games.batches(
-    game.turns, recipe.batch_size, draw, data_key
+    game.turns, recipe.batch_size, w1.unpaired(pair), data_key
   )
   params = jax.jit(game.init)(init_key, jnp.zeros(pair.dim))
   now = trained.games.play(
@@ -66,9 +65,9 @@ def fit_map(pair: laws.Pair, method: str, seed: int, how: dict):
   return game.of(now.players[game.player].ema["mean"])
 
 
-def linear(pair: laws.Pair, seed: int):
+def linear(pair: pairs.Pair, seed: int):
   """The optimal map of the Gaussians of the samples' moments."""
-  x, y = w1.draws(pair)(jax.random.key(seed), NUM_FRESH)
+  x, y = w1.unpaired(pair)(jax.random.key(seed), NUM_FRESH)
   x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
   first, second = np.cov(x.T), np.cov(y.T)
   root, inverse = _power(first, 0.5), _power(first, -0.5)
@@ -83,16 +82,10 @@ def _power(matrix, power):
 
 
 def measure_map(cell: runner.Cell, how: dict) -> dict:
-  """UVP and cosine of a map on fresh draws, in percent and as displacements."""
+  """UVP in percent, and cosine of displacements, on fresh samples."""
   pair = PAIRS[cell.column](jax.random.key(100 + cell.seed))
-  cpu = time.process_time()
-  if cell.method == "linear":
-    map_fn = linear(pair, cell.seed)
-  else:
-    map_fn = fit_map(pair, cell.method, cell.seed, how)
-  cpu = time.process_time() - cpu
-  key = jax.random.key(1000 + cell.seed)
-  x, y = jax.jit(jax.vmap(pair.sample))(jax.random.split(key, NUM_FRESH))
+  map_fn, cpu = cells.timed(lambda: fit_map(pair, cell.method, cell.seed, how))
+  x, y = w1.sampler(pair)(jax.random.key(1000 + cell.seed), NUM_FRESH)
   moved = np.asarray(jax.jit(jax.vmap(map_fn))(x))
   x, y = np.asarray(x), np.asarray(y)
   return dict(
@@ -129,34 +122,27 @@ NUM_SAMPLES = 10_000
 
 
 def ring_settings(column: str, method: str, budget: float) -> dict:
-  """The configuration that a cell is measured with."""
+  """The configuration of a cell."""
   if method == "truth":
     return dict(number=NUM_SAMPLES)
   config = dataclasses.asdict(trained.gan.PRESETS["ring"][1]) | FLAGS[method]
-  config["num_steps"] = max(1, round(budget * config["num_steps"]))
-  return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+  num_steps = cells.steps(budget, config["num_steps"])
+  return cells.plain(config | dict(num_steps=num_steps))
 
 
 def samples(method: str, seed: int, how: dict) -> np.ndarray:
-  """Of the trained generator's average, [NUM_SAMPLES, 2]."""
+  """Samples of the trained generator's average, [NUM_SAMPLES, 2]."""
   draw_key, run_key = jax.random.split(jax.random.key(1000 + seed))
   if method == "truth":
     data = trained.datasets.load(trained.gan.PRESETS["ring"][1])
     return np.asarray(data.batches(draw_key, NUM_SAMPLES)(0)[0])
-  as_tuple = lambda v: tuple(v) if isinstance(v, list) else v
-  config = trained.gan.Config(
-    **{k: as_tuple(v) for k, v in how.items()} | dict(seed=seed)
-  )
+  config = trained.gan.Config(**cells.tuples(how) | dict(seed=seed))
   ex = trained.gan.experiment(config)
   init_key, data_key = jax.random.split(jax.random.key(seed))
-  batch_fn, params = ex.batches(data_key), ex.players(init_key)
-  now = trained.games.play(
-    ex.turns, params, batch_fn, config.num_steps, run_key
-  )
-  mean = trained.averages.sampled(ex, now)
-  keys = jax.random.split(draw_key, NUM_SAMPLES)
+  keys = trained.Keys(init_key, data_key, run_key, draw_key)
+  mean = trained.averages.sampled(ex, trained.play(ex, keys))
   generate = jax.vmap(lambda key: ex.sample(mean, {}, key, None)[1])
-  return np.asarray(jax.jit(generate)(keys))
+  return np.asarray(jax.jit(generate)(jax.random.split(draw_key, NUM_SAMPLES)))
 
 
 def score(points: np.ndarray) -> dict:
@@ -178,23 +164,27 @@ def score(points: np.ndarray) -> dict:
 
 def measure_ring(cell: runner.Cell, how: dict) -> dict:
   """The score of one training."""
-  cpu = time.process_time()
-  points = samples(cell.method, cell.seed, how)
-  return score(points) | dict(cpu=time.process_time() - cpu)
+  points, cpu = cells.timed(lambda: samples(cell.method, cell.seed, how))
+  return score(points) | dict(cpu=cpu)
+
+
+def _each(values, name, form):
+  """The values of one measure, seed by seed."""
+  return ", ".join(f"{value[name]:{form}}" for value in values)
 
 
 def _maps(column, methods):
   """The table of a pair and what it says."""
-  mean, lines = w1.mean, []
+  uvp, lines = {}, []
   for method, values in methods.items():
-    cost, true = mean(values, "cost"), mean(values, "true")
-    each = ", ".join(f"{value['uvp']:.3g}" for value in values)
-    cosine, cpu = mean(values, "cosine"), mean(values, "cpu")
-    row = MAPS[method], f"{mean(values, 'uvp'):.3g}", each, f"{cosine:.4f}"
-    lines.append((*row, f"{cost:.3f} / {true:.3f}", f"{cpu:.0f}"))
-  uvp = {method: mean(values, "uvp") for method, values in methods.items()}
+    uvp[method] = cells.mean(values, "uvp")
+    cosine, cost, true, cpu = cells.means(
+      values, cosine=4, cost=3, true=3, cpu=0
+    )
+    row = MAPS[method], f"{uvp[method]:.3g}", _each(values, "uvp", ".3g")
+    lines.append((*row, cosine, f"{cost} / {true}", cpu))
   missed = [MAPS[m] for m, value in uvp.items() if value > GOALS[column]]
-  best = MAPS[min(uvp, key=lambda method: uvp[method])]
+  best = MAPS[min(uvp, key=uvp.get)]
   goal = f"missed by: {'; '.join(missed)}" if missed else "met by all"
   head = "map | UVP % | seeds | cosine of displacement | cost / true | CPU s"
   said = f"The smallest UVP is that of: {best}. The goal is {goal}."
@@ -211,17 +201,17 @@ def tables_w2(record: dict) -> dict:
 
 def tables_ring(record: dict) -> dict:
   """The parts of the page of games."""
-  mean, lines, unchosen = w1.mean, [], []
+  lines, unchosen = [], []
   (methods,) = record["cells"].values()
   for method, values in methods.items():
-    each = ", ".join(f"{value['good']:.3f}" for value in values)
-    modes = ", ".join(f"{value['modes']:g}" for value in values)
-    good, std, cpu = (mean(values, k) for k in ("good", "std", "cpu"))
-    shares = f"{mean(values, 'least'):.3f} to {mean(values, 'most'):.3f}"
-    row = GAMES[method], modes, f"{good:.3f}", each, shares
-    lines.append((*row, f"{std:.3f}", f"{cpu:.0f}"))
+    good, least, most, std, cpu = cells.means(
+      values, good=3, least=3, most=3, std=3, cpu=0
+    )
+    row = GAMES[method], _each(values, "modes", "g"), good
+    row += _each(values, "good", ".3f"), f"{least} to {most}", std, cpu
+    lines.append(row)
     if method != "truth" and len(values) > 1:
-      unchosen.append(f"{GAMES[method]} {mean(values[1:], 'good'):.3f}")
+      unchosen.append(f"{GAMES[method]} {cells.mean(values[1:], 'good'):.3f}")
   head = "objective | modes | within 3 std | seeds | balance | std | CPU s"
   found = dict(made=w1.made(record), games=pages.table(head, lines))
   if unchosen:

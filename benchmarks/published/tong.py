@@ -2,10 +2,10 @@
 
   python -m benchmarks tong --seeds 5          about 40 minutes of one core
 
-arXiv:2302.00482. Every cell (pair, method, seed) is stored in runs/tables as it
-is finished, and a second call goes on from there. torchcfm and POT
-(benchmarks/requirements.txt) are needed for torchcfm's rows, which are left out
-without them.
+arXiv:2302.00482. Every cell (pair, method, seed) is stored in runs/tables once
+it is finished, and a second call continues from there. The rows of torchcfm
+need torchcfm and POT (benchmarks/requirements.txt) and are left out without
+them.
 """
 
 import functools
@@ -21,20 +21,21 @@ import optax
 from scipy import spatial
 
 from benchmarks import runner
-from benchmarks.published import flows, tong_tables
+from benchmarks.published import cells, flows, tong_tables
 from jaxgen import couplings, fields, samplers
 from jaxgen.data import toy
 from jaxgen.losses import flow_matching
 from jaxgen.metrics import transport
 
 COLUMNS = tong_tables.COLUMNS
-SIZES = (("train", 10_000), ("val", 1000), ("test", 1000))
+RECIPES = cells.FIGURES["recipes"]
+METHODS = tuple(name for name in RECIPES if name != "plain")
+NUM_TRAIN, NUM_TEST = 10_000, 1000
 NUM_STEPS = 8000
-METHODS = tuple(name for name in flows.FIGURES["recipes"] if name != "plain")
 
 
 def rows(column: str) -> tuple[str, ...]:
-  """The methods of a column; torchcfm's if it is installed."""
+  """The methods of a column, those of torchcfm only if it is installed."""
   if all(importlib.util.find_spec(name) for name in ("torchcfm", "ot")):
     return METHODS
   print("torchcfm or POT is not installed: left out", flush=True)
@@ -42,98 +43,93 @@ def rows(column: str) -> tuple[str, ...]:
 
 
 def settings(column: str, method: str, budget: float) -> dict:
-  """What a cell is measured with; budget scales the steps."""
-  return recipe(method, flows.whole_chunks(budget, NUM_STEPS))
+  """The settings of a cell; the budget scales the steps."""
+  own = RECIPES[method]
+  if method in ("floor", "optimal map"):
+    return own
+  plain = RECIPES["plain"] if "coupling" in own else {}
+  num_steps = cells.steps(budget, NUM_STEPS, flows.CHUNK)
+  return dict(num_steps=num_steps) | plain | own
 
 
-def draw(law: str, key: jax.Array, number: int) -> np.ndarray:
-  """Points [N, 2]; moons as torchdyn's, evenly along their arcs."""
-  if law == "moons":
+def sample(name: str, key: jax.Array, number: int) -> np.ndarray:
+  """Points [N, 2]; moons like torchdyn's, evenly spaced along their arcs."""
+  if name == "moons":
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     return flows.moons(rng, number)[0]
-  return np.asarray(drawer(law)(jax.random.split(key, number)))
+  return np.asarray(sampler(name)(jax.random.split(key, number)))
 
 
 @functools.cache
-def drawer(law: str):
-  """keys [N] -> points [N, 2] of a distribution, compiled once a number."""
-  laws = dict(N=toy.gaussian, scurve=toy.s_curve)
-  make = laws.get(law, toy.eight_gaussians)
-  return jax.jit(jax.vmap(make().sample))
+def sampler(name: str):
+  """keys [N] -> points [N, 2] of a distribution, compiled once per N."""
+  toys = dict(N=toy.gaussian, scurve=toy.s_curve)
+  return jax.jit(jax.vmap(toys.get(name, toy.eight_gaussians)().sample))
 
 
 def points(column: str, seed: int) -> dict[str, np.ndarray]:
-  """Training, validation and test points of both distributions, [N, 2] each."""
-  keys = jax.random.split(jax.random.key(seed), (len(COLUMNS), len(SIZES), 3))
-  keys = keys[COLUMNS.index(column)]
+  """Training and test points of both distributions, [N, 2] each.
+
+  test_other are further test points of the data's distribution.
+  """
+  # By column, part (the second, for validation, is unused) and set of points.
+  keys = jax.random.split(jax.random.key(seed), (len(COLUMNS), 3, 3))
+  train, _, test = keys[COLUMNS.index(column)]
   source, data = column.split("->")
-  found = {}
-  for i, (part, number) in enumerate(SIZES):
-    for j, (name, law) in enumerate(
-      (("source", source), ("data", data), ("other", data))
-    ):
-      found[f"{part}_{name}"] = draw(law, keys[i, j], number)
-  return found
+  return dict(
+    train_source=sample(source, train[0], NUM_TRAIN),
+    train_data=sample(data, train[1], NUM_TRAIN),
+    test_source=sample(source, test[0], NUM_TEST),
+    test_data=sample(data, test[1], NUM_TEST),
+    test_other=sample(data, test[2], NUM_TEST),
+  )
 
 
-def measures(states: np.ndarray, found: dict, part: str = "test") -> dict:
-  """W2, signed path energy error and NPE of states from a part's source."""
+def measures(states: np.ndarray, found: dict) -> dict:
+  """W2, NPE and its signed value, of states [N, T, 2] from the test source."""
+  source, data = found["test_source"], found["test_data"]
   energy = transport.energy(states, np.linspace(1, 0, states.shape[1]))
-  return _measures(states[:, -1], energy, found, part)
-
-
-def _measures(ends, energy, found, part="test"):
-  source, data = found[f"{part}_source"], found[f"{part}_data"]
   excess = energy / transport.wasserstein(source, data) ** 2 - 1
-  w2 = transport.wasserstein(ends, data)
+  w2 = transport.wasserstein(states[:, -1], data)
   return dict(w2=w2, npe=abs(excess), signed=excess)
 
 
 def floor(cell: runner.Cell) -> dict:
-  """What other draws of the data get, moved by optimal transport."""
+  """The measures of other samples of the data, moved by optimal transport."""
   found = points(cell.column, cell.seed)
-  ends = found["test_other"]
-  energy = transport.wasserstein(found["test_source"], ends) ** 2
-  return _measures(ends, energy, found)
+  source, ends = found["test_source"], found["test_other"]
+  order = couplings.exact(source, ends)
+  return measures(np.stack([source, ends[order]], 1), found)
 
 
 @functools.cache
 def coupled(column: str) -> tuple[np.ndarray, np.ndarray]:
-  """(source, data) of seed 0's training points, each in its optimal pair.
-
-  By POT's emd, the same optimum as couplings.exact, three times sooner.
-  """
+  """(source, data) of seed 0's training points, in their optimal pairs."""
   found = points(column, 0)
   source, data = found["train_source"], found["train_data"]
-  try:
-    import ot
-  except ModuleNotFoundError:
-    return source, data[couplings.exact(source, data)]
-  cost = couplings.costs(source, data)
-  return source, data[ot.emd([], [], cost, numItermax=10**8).argmax(1)]
+  return source, data[flows.optimal_order(source, data)]
 
 
 def optimal(cell: runner.Cell) -> dict:
-  """What the optimal map gets, that of 10,000 pairs: it moves a test point as
-  the nearest of their sources.
+  """The measures of the optimal map, which is that of 10,000 pairs: a test
+  point moves like the nearest of their sources.
   """
   found = points(cell.column, cell.seed)
   source, data = coupled(cell.column)
   nearest = spatial.KDTree(source).query(found["test_source"])[1]
-  move = (data - source)[nearest]
-  ends = np.stack([found["test_source"], found["test_source"] + move], 1)
-  return measures(ends, found)
+  ends = found["test_source"] + (data - source)[nearest]
+  return measures(np.stack([found["test_source"], ends], 1), found)
 
 
 def peer(cell: runner.Cell, num_steps: int) -> dict:
-  """torchcfm on the same points, in one thread of PyTorch."""
+  """The measures of torchcfm on the same points, by one thread of PyTorch."""
   import torch
 
   found, method = points(cell.column, cell.seed), cell.method.split()[1]
   threads = torch.get_num_threads()
   torch.set_num_threads(1)
   torch.manual_seed(cell.seed)
-  # torchcfm draws from the plan by NumPy's global state.
+  # torchcfm samples from the plan by NumPy's global state.
   np.random.seed(cell.seed)  # noqa: NPY002
   given = {k: torch.tensor(v) for k, v in found.items()}
   begun = time.perf_counter()
@@ -147,7 +143,7 @@ def peer(cell: runner.Cell, num_steps: int) -> dict:
 
 
 def torch_batches(points, batch_size=256):
-  """Batches for ever: every epoch a new order, what is left over dropped."""
+  """Endless batches, in a new order every epoch, without a last part."""
   import torch
 
   while True:
@@ -157,7 +153,7 @@ def torch_batches(points, batch_size=256):
 
 
 def torch_train(source, data, method, num_steps):
-  """torchcfm's trained network, [B, 3] -> [B, 2], by its own matcher."""
+  """A network [B, 3] -> [B, 2] that torchcfm's own matcher trains."""
   import torch
   from torchcfm import conditional_flow_matching, models
 
@@ -200,16 +196,7 @@ def integrate(params, x):
   return jax.vmap(run)(x)
 
 
-def recipe(method: str, num_steps: int = NUM_STEPS) -> dict:
-  """The settings of a row."""
-  own = flows.FIGURES["recipes"][method]
-  if method in ("floor", "optimal map"):
-    return own
-  plain = flows.FIGURES["recipes"]["plain"] if "coupling" in own else {}
-  return dict(num_steps=num_steps) | plain | own
-
-
-def batches(found: dict, seed: int, settings: dict):
+def batches(found: dict, seed: int, how: dict):
   """step -> (data, None, source) of a recipe."""
   couple = {
     "independent": None,
@@ -217,54 +204,51 @@ def batches(found: dict, seed: int, settings: dict):
     "entropic 2": lambda key, data, source, label: couplings.entropic(
       key, data, source, epsilon=2.0
     ),
-  }[settings["coupling"]]
-  if not settings["epochs"]:
-    return flows.fresh_pairs(found, seed, couple, settings["pool"])
-  return flows.kept_pairs(
-    found, seed, couple, settings["pool"], settings["epochs"]
-  )
+  }[how["coupling"]]
+  if not how["epochs"]:
+    return flows.fresh_pairs(found, seed, couple, how["pool"])
+  return flows.kept_pairs(found, seed, couple, how["pool"], how["epochs"])
 
 
-def train(column: str, seeds: list[int], settings: dict, part: str) -> list:
-  """The measures of each seed's flow, on the test or validation points."""
-  rate = 1e-3
-  if settings["cosine"]:
-    rate = optax.cosine_decay_schedule(rate, settings["num_steps"])
-  kind, std = settings["bridge"].split()
-  bridges = dict(
-    constant=flow_matching.constant, brownian=flow_matching.brownian
-  )
+def train(column: str, seeds: list[int], how: dict) -> list[dict]:
+  """The measures of our flow of each seed."""
+  num_steps, rate = how["num_steps"], 1e-3
+  if how["cosine"]:
+    rate = optax.cosine_decay_schedule(rate, num_steps)
+  kind, std = how["bridge"].split()
   setup = flows.Setup(
     flows.init_mlp,
     flows.mlp,
     optax.adamw(rate, weight_decay=1e-5),
-    bridges[kind](float(std)),
-    settings["stratified"],
-    settings["decay"],
+    getattr(flow_matching, kind)(float(std)),
+    how["stratified"],
+    how["decay"],
   )
   found = [points(column, seed) for seed in seeds]
-  made = [batches(*args, settings) for args in zip(found, seeds, strict=True)]
-  _, params = flows.train(setup, seeds, made, settings["num_steps"])
+  made = [batches(*args, how) for args in zip(found, seeds, strict=True)]
+  _, params = flows.train(setup, seeds, made, num_steps)
   rows = []
   for i, given in enumerate(found):
-    one = jax.tree.map(lambda a, i=i: a[i], params)
-    states = integrate(one, given[f"{part}_source"])
-    rows.append(measures(np.asarray(states), given, part))
+    own = jax.tree.map(lambda a, i=i: a[i], params)
+    states = integrate(own, given["test_source"])
+    rows.append(measures(np.asarray(states), given))
   return rows
 
 
-def measure_all(row: list[runner.Cell], how: dict) -> Iterable[dict]:
+def measure(row: list[runner.Cell], how: dict) -> Iterable[dict]:
   """Values of cells of one column and method, all seeds at once if ours."""
   column, method = row[0].column, row[0].method
-  if method in ("floor", "optimal map"):
-    return map(dict(floor=floor).get(method, optimal), row)
+  if method == "floor":
+    return map(floor, row)
+  if method == "optimal map":
+    return map(optimal, row)
   if method.startswith("torchcfm"):
     return (peer(cell, how["num_steps"]) for cell in row)
-  return train(column, [cell.seed for cell in row], how, "test")
+  return train(column, [cell.seed for cell in row], how)
 
 
-_TABLE = runner.Table(COLUMNS, rows, settings, measure_all)
-_BENCHMARK = flows.with_versions(
+_TABLE = runner.Table(COLUMNS, rows, settings, measure)
+_BENCHMARK = cells.with_versions(
   runner.of_cells("tong", _TABLE, tong_tables.tables, 5)
 )
 
@@ -272,14 +256,15 @@ _BENCHMARK = flows.with_versions(
 def by_method(args) -> dict:
   """The record, {method: {column: values}}; only methods of all columns."""
   record = _BENCHMARK.run(args)
-  cells = record["cells"]
-  whole = [
-    m for m in METHODS if all(m in cells.get(column, {}) for column in COLUMNS)
-  ]
-  by_column = {
-    m: {column: cells[column][m] for column in COLUMNS} for m in whole
+  found = record["cells"]
+  by_column = lambda method: {
+    column: found[column][method]
+    for column in COLUMNS
+    if method in found.get(column, {})
   }
-  return record | dict(cells=by_column)
+  rows = {method: by_column(method) for method in METHODS}
+  whole = {m: row for m, row in rows.items() if len(row) == len(COLUMNS)}
+  return record | dict(cells=whole)
 
 
 BENCHMARKS = {"tong": _BENCHMARK._replace(run=by_method)}

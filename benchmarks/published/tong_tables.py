@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks import pages
-from benchmarks.published.flows import FIGURES
+from benchmarks.published import cells
 
 COLUMNS = ("N->8gaussians", "moons->8gaussians", "N->moons", "N->scurve")
 OURS, PEER = "jaxgen OT-CFM, ours", "torchcfm OT-CFM"
@@ -15,25 +15,6 @@ def values(record: dict, method: str, column: str, kind: str) -> dict:
   """{seed: value}."""
   found = record["cells"][method][column]
   return {v["seed"]: v[kind] for v in found}
-
-
-def spread(values: dict) -> str:
-  """mean +- standard deviation over seeds."""
-  found = np.array([*values.values()])
-  deviation = found.std(ddof=1) if len(found) > 1 else 0.0
-  return f"{found.mean():.3f} +- {deviation:.3f}"
-
-
-def table(record: dict, kind: str) -> list[str]:
-  """One measure: every row measured here, then the figures of others."""
-  lines = []
-  for method, row in record["cells"].items():
-    found = [spread(values(record, method, c, kind)) for c in COLUMNS]
-    lines.append((method, *found, min(map(len, row.values()))))
-  for method, row in FIGURES["tong"][kind].items():
-    shown = [v if v == "-" else f"{v:.3f}" for v in row]
-    lines.append((method, *shown, "-"))
-  return pages.table(" | ".join((kind.upper(), *COLUMNS, "seeds")), lines)
 
 
 def excess(record: dict, method: str, column: str) -> dict:
@@ -48,15 +29,26 @@ def excess(record: dict, method: str, column: str) -> dict:
   }
 
 
-def excess_table(record: dict) -> list[str]:
-  """Of all flows."""
+def table(title: str, measure, methods, published=()) -> list[str]:
+  """A row of each method, of measure(method, column); then published rows."""
   lines = []
-  for method in record["cells"]:
-    if method not in ("floor", BEST):
-      found = [excess(record, method, column) for column in COLUMNS]
-      lines.append((method, *map(spread, found), min(map(len, found))))
-  title = "path energy / the optimal map's - 1"
-  return pages.table(" | ".join((title, *COLUMNS, "seeds")), lines)
+  for method in methods:
+    found = [measure(method, column).values() for column in COLUMNS]
+    lines.append((method, *map(cells.spread, found), min(map(len, found))))
+  return pages.table(
+    " | ".join((title, *COLUMNS, "seeds")), [*lines, *published]
+  )
+
+
+def measured(record: dict, kind: str) -> list[str]:
+  """One measure: every row measured here, then the figures of others."""
+  number = lambda v: v if v == "-" else f"{v:.3f}"
+  published = [
+    (method, *map(number, row), "-")
+    for method, row in cells.FIGURES["tong"][kind].items()
+  ]
+  measure = lambda method, column: values(record, method, column, kind)
+  return table(kind.upper(), measure, record["cells"], published)
 
 
 def paired(record: dict, method: str = OURS) -> list[dict]:
@@ -67,36 +59,24 @@ def paired(record: dict, method: str = OURS) -> list[dict]:
       ours, peer = (values(record, m, column, kind) for m in (method, PEER))
       gap = np.array([ours[seed] - peer[seed] for seed in ours if seed in peer])
       error = gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else np.inf
-      rows.append(
-        dict(
-          measure=kind,
-          column=column,
-          gap=gap.mean(),
-          error=error,
-          wins=int((gap <= 0).sum()),
-          seeds=len(gap),
-          clear=bool(abs(gap.mean()) > 2 * error),
-        )
-      )
+      row = dict(measure=kind, column=column, gap=gap.mean(), error=error)
+      row |= dict(wins=f"{(gap <= 0).sum()} of {len(gap)}")
+      rows.append(row | dict(clear=abs(gap.mean()) > 2 * error))
   return rows
 
 
 def paired_table(rows: list[dict]) -> list[str]:
   """The table of differences."""
-  return pages.table(
-    "measure, column | jaxgen - torchcfm | standard error | seeds jaxgen is"
-    " lower | ",
-    [
-      (
-        f"{r['measure'].upper()}, {r['column']}",
-        f"{r['gap']:+.3f}",
-        f"{r['error']:.3f}",
-        f"{r['wins']} of {r['seeds']}",
-        "clearly " * r["clear"] + ("lower" if r["gap"] <= 0 else "higher"),
-      )
-      for r in rows
-    ],
-  )
+  lines = []
+  for r in rows:
+    side = "lower" if r["gap"] <= 0 else "higher"
+    said = f"clearly {side}" if r["clear"] else side
+    name = f"{r['measure'].upper()}, {r['column']}"
+    lines.append(
+      (name, f"{r['gap']:+.3f}", f"{r['error']:.3f}", r["wins"], said)
+    )
+  head = "measure, column | jaxgen - torchcfm | standard error"
+  return pages.table(f"{head} | seeds jaxgen is lower | ", lines)
 
 
 def tally(rows: list[dict]) -> tuple[int, int, int]:
@@ -119,10 +99,9 @@ def higher(record: dict, row: dict) -> str:
 
 
 def spreads(record: dict, method: str) -> str:
-  """Of a flow's path energies over seeds, a column each."""
-  each = [excess(record, method, column) for column in COLUMNS]
-  found = [np.std([*gap.values()], ddof=1) for gap in each]
-  return ", ".join(f"{value:.3f}" for value in found)
+  """The spread of a flow's path energies over seeds, column by column."""
+  each = [excess(record, method, column).values() for column in COLUMNS]
+  return ", ".join(f"{np.std([*gap], ddof=1):.3f}" for gap in each)
 
 
 def tables(record: dict) -> dict:
@@ -130,35 +109,43 @@ def tables(record: dict) -> dict:
   known = record["cells"].keys()
   found = dict(
     made=[f"`{record['command']}` on", f"{record['machine']}."],
-    w2=table(record, "w2"),
-    npe=table(record, "npe"),
+    w2=measured(record, "w2"),
+    npe=measured(record, "npe"),
   )
   if BEST in known:
-    found["excess"] = excess_table(record)
-  if {OURS, PEER} <= known:
-    rows = paired(record)
-    lower, clear, _ = tally(rows)
-    found["paired"] = paired_table(rows)
-    found["ours"] = [
-      f"In the mean ours is at or below torchcfm's OT-CFM in {lower} of",
-      f"{len(rows)} cells, clearly in {clear}; the goal was all, and half of",
-    ]
-    if BEST in known:
-      found["higher"] = [higher(record, row) for row in rows if row["gap"] > 0]
-      found["energies"] = [
-        f"by {spreads(record, OURS)} (ours, the columns in order), by"
-        f" {spreads(record, PEER)}"
-      ]
-  if {LIKE, PEER} <= known:
-    rows = paired(record, LIKE)
-    low, clear, above = tally(rows)
-    found["paired_like"] = paired_table(rows)
-    found["like"] = [
-      f"mean at or below torchcfm's in {low} of {len(rows)} cells, clearly in"
-      f" {clear}, and above in",
-      f"{len(rows) - low}, clearly in {above}. What 'ours' gains beyond that"
-      " comes from what",
-    ]
-    if BEST in known:
-      found["energies_like"] = spreads(record, LIKE)
+    flows = [method for method in known if method not in ("floor", BEST)]
+    found["excess"] = table(
+      "path energy / the optimal map's - 1",
+      lambda method, column: excess(record, method, column),
+      flows,
+    )
+  if {OURS, LIKE, PEER, BEST} <= known:
+    found |= comparison(record)
   return found
+
+
+def comparison(record: dict) -> dict:
+  """The parts that compare our two recipes with torchcfm's."""
+  ours, like = paired(record, OURS), paired(record, LIKE)
+  lower, clear, _ = tally(ours)
+  low, clearly, above = tally(like)
+  return dict(
+    paired=paired_table(ours),
+    ours=[
+      f"In the mean ours is at or below torchcfm's OT-CFM in {lower} of",
+      f"{len(ours)} cells, clearly in {clear}; the goal was all, and half of",
+    ],
+    higher=[higher(record, row) for row in ours if row["gap"] > 0],
+    energies=[
+      f"by {spreads(record, OURS)} (ours, the columns in order), by"
+      f" {spreads(record, PEER)}"
+    ],
+    paired_like=paired_table(like),
+    like=[
+      f"mean at or below torchcfm's in {low} of {len(like)} cells, clearly in"
+      f" {clearly}, and above in",
+      f"{len(like) - low}, clearly in {above}. What 'ours' gains beyond that"
+      " comes from what",
+    ],
+    energies_like=spreads(record, LIKE),
+  )

@@ -2,17 +2,15 @@
 
   python -m benchmarks w1          ten critics: cosine of gradients, value
 
-Funnels of Korotin et al. 2022, arXiv:2206.07767, and images, where no truth is
-known. Every cell (pair, method, seed) is stored in runs/tables as it is
-finished, and a second call goes on from there. --pairs takes some of the
-columns, --seeds fresh pairs, --budget scales every recipe's steps: 1 is what
-the page shows.
+Funnels of Korotin et al. 2022, arXiv:2206.07767, and images, whose distance is
+unknown. Every cell (pair, method, seed) is stored in runs/tables once it is
+finished, and a second call continues from there. --pairs selects columns,
+--seeds is the number of fresh pairs, --budget scales the steps of every recipe:
+1 is what the page shows.
 """
 
+import dataclasses
 import functools
-import math
-import statistics
-import time
 from collections.abc import Callable
 
 import jax
@@ -20,17 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import pages, runner, trained
-from benchmarks.published.flows import FIGURES
-from jaxgen.data import transport as laws
+from benchmarks.published import cells
+from jaxgen.data import transport as pairs
 from jaxgen.metrics import transport
 
 # Column: dimension and number of funnels of the benchmark's four pairs.
-FUNNELS = {"D2 N4": (2, 4), "D16 N4": (16, 4), "D16 N64": (16, 64)}
-FUNNELS |= {"D128 N64": (128, 64)}
-GAUSSIANS: dict[str, Callable[[], laws.Pair]] = {
-  "D16 scaled": lambda: laws.scaled(16),
-  "D16 shifted": lambda: laws.shifted(16),
-  "D16 stretched": lambda: laws.scaled(16, num_axes=4),
+FUNNELS = {
+  "D2 N4": (2, 4),
+  "D16 N4": (16, 4),
+  "D16 N64": (16, 64),
+  "D128 N64": (128, 64),
+}
+GAUSSIANS: dict[str, Callable[[], pairs.Pair]] = {
+  "D16 scaled": lambda: pairs.scaled(16),
+  "D16 shifted": lambda: pairs.shifted(16),
+  "D16 stretched": lambda: pairs.scaled(16, num_axes=4),
 }
 SWAPPED = ("D16 N64 swapped", "D128 N64 swapped")
 DIGITS = "digits, noise .5"
@@ -43,11 +45,12 @@ METHODS = tuple(
 # one. That of a penalty may lie above W1.
 ON_DIGITS = ("cones", "features", "orthogonal", "gradient", "lipschitz")
 BESIDE = ("cones", "gradient", "lipschitz", "orthogonal")
-# Scales of the cones' starts: short trials say whose tips are drawn together.
+NUM_CONES = {"D2": 64, "D16": 512, "D128": 768}
+# Scales of the cones' starts: the better one in short trials is taken.
 STARTS = ((0.3, 1.0), (1.0, 0.3))
 TRIAL = 0.1  # of the steps, each
 NUM_FRESH = 4096
-PUBLISHED, NAMES = FIGURES["w1"], FIGURES["names"]["w1"]
+PUBLISHED, NAMES = cells.FIGURES["w1"], cells.FIGURES["names"]["w1"]
 
 
 def rows(column: str) -> tuple[str, ...]:
@@ -58,29 +61,27 @@ def rows(column: str) -> tuple[str, ...]:
 
 
 def settings(column: str, method: str, budget: float) -> dict:
-  """What a cell is measured with; budget scales the recipe's steps."""
+  """The settings of a cell; the budget scales the recipe's steps."""
   recipe = trained.critics.RECIPES[method]._asdict()
-  recipe["num_steps"] = max(1, round(budget * recipe["num_steps"]))
-  recipe["betas"] = list(recipe["betas"])
+  recipe["num_steps"] = cells.steps(budget, recipe["num_steps"])
   if method == "cones" and column != DIGITS:
-    dim = column.split()[0]
-    recipe["num_cones"] = {"D2": 64, "D16": 512, "D128": 768}[dim]
-    recipe |= dict(starts=[list(start) for start in STARTS], trial=TRIAL)
-  return recipe
+    num_cones = NUM_CONES[column.split()[0]]
+    recipe |= dict(num_cones=num_cones, starts=STARTS, trial=TRIAL)
+  return cells.plain(recipe)
 
 
-def make_pair(column: str, seed: int) -> laws.Pair:
+def make_pair(column: str, seed: int) -> pairs.Pair:
   """A fresh pair of the column's kind."""
   if column in GAUSSIANS:
     return GAUSSIANS[column]()
   name = column.removesuffix(" swapped")
-  pair = laws.funnels(jax.random.key(100 + seed), *FUNNELS[name])
-  return pair if column == name else laws.swapped(pair)
+  pair = pairs.funnels(jax.random.key(100 + seed), *FUNNELS[name])
+  return pair if column == name else pairs.swapped(pair)
 
 
 @functools.cache
-def _many(pair):
-  """(key, number) -> paired draws, compiled once a number."""
+def sampler(pair: pairs.Pair):
+  """(key, number) -> paired samples of both, compiled once per number."""
   draw = lambda key, number: jax.vmap(pair.sample)(
     jax.random.split(key, number)
   )
@@ -88,26 +89,25 @@ def _many(pair):
 
 
 @functools.cache
-def draws(pair: laws.Pair):
+def unpaired(pair: pairs.Pair):
   """(key, number) -> independent samples of both distributions."""
-  many = _many(pair)
+  both = sampler(pair)
 
-  def draw(key, number):  # compiled whole: what is dropped is not computed
+  def draw(key, number):  # compiled whole: unused samples are not computed
     data_key, other_key = jax.random.split(key)
-    return many(data_key, number)[0], many(other_key, number)[1]
+    return both(data_key, number)[0], both(other_key, number)[1]
 
   return jax.jit(draw, static_argnums=1)
 
 
-def fit(pair: laws.Pair, method: str, seed: int, how: dict):
-  """A trained critic, [D] -> []; of cones by the start that is ahead in trials
-  of the dual on fresh draws.
+def fit(pair: pairs.Pair, method: str, seed: int, how: dict):
+  """A trained critic, [D] -> []; cones take the start whose trial has the
+  larger dual value on fresh samples.
   """
-  how = dict(how, betas=tuple(how["betas"]))
-  starts, trial = how.pop("starts", [(1.0, 1.0)]), how.pop("trial", 1.0)
-  cone = {k: how.pop(k) for k in ("num_cones",) if k in how}
-  recipe = trained.critics.Recipe(**how)
-  draw = draws(pair)
+  how = cells.tuples(how)
+  starts, trial = how.pop("starts", ((1.0, 1.0),)), how.pop("trial", 1.0)
+  cone = {"num_cones": how.pop("num_cones")} if "num_cones" in how else {}
+  recipe, draw = trained.critics.Recipe(**how), unpaired(pair)
   keys = jax.random.split(jax.random.key(seed), 5)
   start_key, init_key, run_key, data_key, choice_key = keys
   points, fresh = draw(start_key, 1024), draw(choice_key, NUM_FRESH)
@@ -128,7 +128,7 @@ def fit(pair: laws.Pair, method: str, seed: int, how: dict):
 
   ahead = starts[0]
   if len(starts) > 1:
-    short = max(1, round(trial * recipe.num_steps))
+    short = cells.steps(trial, recipe.num_steps)
     ahead = max(starts, key=lambda start: value(train(start, short), *fresh))
   return train(ahead, recipe.num_steps)
 
@@ -140,16 +140,14 @@ def value(critic_fn, data, other) -> float:
 
 
 def measure(cell: runner.Cell, how: dict) -> dict:
-  """Cosine, L2 and W1 of a critic on fresh draws, beside the truth."""
+  """Cosine, L2 and W1 of a critic on fresh samples, beside the truth."""
   if cell.column == DIGITS:
     return measure_digits(cell, how)
   pair = make_pair(cell.column, cell.seed)
-  cpu = time.process_time()
-  critic_fn = fit(pair, cell.method, cell.seed, how)
-  cpu = time.process_time() - cpu
+  critic_fn, cpu = cells.timed(lambda: fit(pair, cell.method, cell.seed, how))
   test_key, other_key = jax.random.split(jax.random.key(1000 + cell.seed))
-  data, paired = _many(pair)(test_key, NUM_FRESH)
-  other = _many(pair)(other_key, NUM_FRESH)[1]
+  data, paired = sampler(pair)(test_key, NUM_FRESH)
+  other = sampler(pair)(other_key, NUM_FRESH)[1]
   slopes = jax.jit(jax.vmap(jax.grad(critic_fn)))(data)
   truth = jax.jit(jax.vmap(jax.grad(pair.potential)))(data)
   return dict(
@@ -164,31 +162,16 @@ def measure(cell: runner.Cell, how: dict) -> dict:
 
 def measure_digits(cell: runner.Cell, how: dict) -> dict:
   """The dual's value on held-out images beside the clouds' own distance."""
-  recipe = trained.critics.Recipe(**how | dict(betas=tuple(how["betas"])))
-  config = trained.wasserstein.PRESETS["digits"][1]
-  script = trained.wasserstein
-  data, other = script.load(config, "data"), script.load(config, "other")
-  key = jax.random.key(cell.seed)
-  data_key, other_key, init_key, run_key = jax.random.split(key, 4)
-  dim, number = math.prod(data.shape), config.num_cones
-  cpu = time.process_time()
-  game = trained.critics.make(cell.method, recipe, dim, num_cones=number)
-  batch_fn = trained.games.zipped(
-    game.turns,
-    recipe.batch_size,
-    (data.unlabelled, data_key),
-    (other.unlabelled, other_key),
+  config = dataclasses.replace(
+    trained.wasserstein.PRESETS["digits"][1],
+    critic=cell.method,
+    num_steps=how["num_steps"],
+    seed=cell.seed,
   )
-  starts = script.starts(data, other, init_key, number)
-  params = game.init(init_key, *starts)
-  now = trained.games.play(
-    game.turns, params, batch_fn, recipe.num_steps, run_key
-  )
-  cpu = time.process_time() - cpu
-  held_out = script.held_out(data, other)
+  ex = trained.wasserstein.experiment(config)
+  now, cpu = cells.timed(lambda: trained.play(ex))
   players = {name: player.params for name, player in now.players.items()}
-  last = trained.Trained({}, players, {})
-  found, _ = script.measure(config, game, held_out, recipe.bound, last)
+  found, _ = ex.measure(trained.Trained({}, players, {}))
   return dict(
     value=found["value"],
     error=found["standard_error"],
@@ -196,17 +179,6 @@ def measure_digits(cell: runner.Cell, how: dict) -> dict:
     number=found["clouds_size"],
     cpu=cpu,
   )
-
-
-def mean(values: list[dict], name: str) -> float:
-  """Over seeds."""
-  return statistics.fmean(value[name] for value in values)
-
-
-def spread(values: list[dict], name: str) -> float:
-  """Standard deviation over seeds; 0 of one."""
-  found = [value[name] for value in values]
-  return statistics.stdev(found) if len(found) > 1 else 0.0
 
 
 def _critics(column, methods):
@@ -218,14 +190,9 @@ def _critics(column, methods):
       said = PUBLISHED[method][list(FUNNELS).index(column)]
     if len(values) < number:
       name += f", {len(values)} of {number} seeds"
-    yield (
-      name,
-      f"{mean(values, 'cosine'):.3f} ± {spread(values, 'cosine'):.3f}",
-      f"{mean(values, 'l2'):.3g}",
-      f"{mean(values, 'w1'):.3f}",
-      f"{mean(values, 'cpu'):.0f}",
-      said,
-    )
+    cosine = cells.spread([v["cosine"] for v in values], sign="±")
+    l2 = f"{cells.mean(values, 'l2'):.3g}"
+    yield name, cosine, l2, *cells.means(values, w1=3, cpu=0), said
 
 
 def tables(record: dict) -> dict:
@@ -234,20 +201,19 @@ def tables(record: dict) -> dict:
   for column, methods in record["cells"].items():
     first = next(iter(methods.values()))
     if column == DIGITS:
-      value, number = first[0]["clouds"], first[0]["number"]
-      found["clouds"] = f"{number} the distance is exactly {value:.3f}"
+      clouds, number = first[0]["clouds"], first[0]["number"]
+      found["clouds"] = f"{number} the distance is exactly {clouds:.3f}"
       head = "critic | value on held-out images | standard error | CPU s"
-      shown = {"value": 3, "error": 3, "cpu": 0}
       lines = [
-        (NAMES[m], *(f"{mean(v, k):.{n}f}" for k, n in shown.items()))
-        for m, v in methods.items()
+        (NAMES[method], *cells.means(values, value=3, error=3, cpu=0))
+        for method, values in methods.items()
       ]
     else:
       head = "critic | cosine | L2 | value | CPU s | published cos/L2/W1"
       lines = _critics(column, methods)
+      true, sampled = cells.means(first, true=3, sampled=3)
       found[f"{column}, truth"] = (
-        f"W1 {mean(first, 'true'):.3f}; the true potential on these draws"
-        f" {mean(first, 'sampled'):.3f}."
+        f"W1 {true}; the true potential on these draws {sampled}."
       )
     found[column] = pages.table(head, lines)
   return found
