@@ -32,8 +32,10 @@ def _split(name):
 
 def _data(relabel=lambda labels: labels, classes=3):
   split = lambda name: (_split(name)[0], relabel(_split(name)[1]))
-  rest = None, split("validation"), split, None, 17
-  return datasets.Data((4, 4, 1), classes, 0.5, *rest)
+  real = split("validation")
+  unread = None, None  # batches and draw
+  sets = dict(real=real, split=split, levels=17)
+  return datasets.Data((4, 4, 1), classes, 0.5, *unread, **sets)
 
 
 @pytest.fixture(scope="module")
