@@ -1,8 +1,8 @@
-"""Test files run in forked children, each in its own copy of the tree.
+"""Runs test files in forked children, each in its own copy of the tree.
 
-The parent imports jax and its like, no jaxgen and no device, so that a child
-starts in no time; the limit of a child is of its CPU seconds, so that a busy
-machine makes no timeouts.
+The parent imports jax and the other libraries, but not jaxgen, and starts no
+device, so that a child starts at once. A child is limited in CPU seconds, so
+that a busy machine causes no timeouts.
 """
 
 import contextlib
@@ -14,20 +14,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import traceback
-from typing import Any, NamedTuple
 
 import jax
 
 from benchmarks.checks import mutations
 
-COPIED = ("jaxgen", "tests", "experiments", "benchmarks", "docs")
 # Imported once, by the parent of all children: none of them starts a device.
 LIBRARIES = (
   "jax.numpy flax.linen optax chex beartype jaxtyping pytest diffrax equinox"
   " scipy.optimize scipy.stats scipy.integrate sklearn.neighbors ott"
   " orbax.checkpoint PIL.Image"
+)
+PYTEST = (
+  "-x -n 0 -p no:cacheprovider --basetemp tmp --no-header --tb short"
+  " -W ignore::pytest.PytestAssertRewriteWarning"  # jaxtyping is a plugin
 )
 UNIMPORTABLE = (
   "ImportError",
@@ -35,15 +36,7 @@ UNIMPORTABLE = (
   "NameError",
   "SyntaxError",
 )
-
-
-class Child(NamedTuple):
-  """A running child and what it works on."""
-
-  pid: int
-  slot: pathlib.Path
-  end: float
-  label: Any
+LIMITS = (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL)
 
 
 def warm(programs: pathlib.Path) -> None:
@@ -56,16 +49,15 @@ def warm(programs: pathlib.Path) -> None:
   )
   os.environ["MPLBACKEND"] = "agg"
   for name, value in settings.items():
-    os.environ[name.upper()] = str(value)  # of the commands that tests start
+    os.environ[name.upper()] = str(value)  # for commands that tests start
     jax.config.update(name, value)
   for name in LIBRARIES.split():
-    with contextlib.suppress(ImportError):  # those of no test that is concerned
+    with contextlib.suppress(ImportError):  # then no test needs it
       __import__(name)
 
 
 def copy_tree(slot: pathlib.Path) -> None:
-  """The tree's tracked files below slot, which is made anew."""
-  shutil.rmtree(slot, ignore_errors=True)
+  """Copies the tree's files, those that git ignores excepted, to slot."""
   listed = subprocess.run(
     ["git", "ls-files", "-co", "--exclude-standard"],
     cwd=mutations.ROOT,
@@ -75,20 +67,20 @@ def copy_tree(slot: pathlib.Path) -> None:
   )
   for name in listed.stdout.splitlines():
     source = mutations.ROOT / name
-    if source.is_file() and (name.startswith(COPIED) or "/" not in name):
+    if source.is_file():
       (slot / name).parent.mkdir(parents=True, exist_ok=True)
       shutil.copy2(source, slot / name)
 
 
 class Watch:
-  """A pytest plugin: the first failure, and whether it is of an import."""
+  """A pytest plugin: the first failure, and whether an import has failed."""
 
   def __init__(self):
     self.failure, self.unimportable = "", False
 
   def pytest_collectreport(self, report):
+    self.pytest_runtest_logreport(report)
     if report.failed:
-      self.failure = self.failure or report.nodeid
       text = str(report.longrepr)
       self.unimportable |= any(f"E   {name}" in text for name in UNIMPORTABLE)
 
@@ -98,10 +90,11 @@ class Watch:
 
 
 def _child(slot, tests, seconds):
-  """Runs tests in slot and leaves result.json there; never returns."""
+  """Runs tests in slot and writes result.json there."""
   os.setsid()
   os.chdir(slot)
   resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+  signal.alarm(10 * seconds)  # for a test that waits forever
   log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
   os.dup2(log, 1)
   os.dup2(log, 2)
@@ -111,19 +104,13 @@ def _child(slot, tests, seconds):
   import pytest
 
   watch = Watch()
-  words = (
-    "-x -n 0 -p no:cacheprovider --basetemp tmp --no-header --tb short"
-    " -W ignore::pytest.PytestAssertRewriteWarning"  # jaxtyping is a plugin
-  )
-  code = pytest.main([*words.split(), *tests], plugins=[watch])
+  code = pytest.main([*PYTEST.split(), *tests], plugins=[watch])
   result = dict(code=int(code), **vars(watch))
   pathlib.Path("result.json").write_text(json.dumps(result))
-  sys.stdout.flush()
-  os._exit(0)
 
 
-def start(slot: pathlib.Path, tests: list[str], seconds: float, label) -> Child:
-  """A child that runs tests in slot, for so many CPU seconds."""
+def start(slot: pathlib.Path, tests: list[str], seconds: float) -> int:
+  """A child that runs tests in slot, for so many CPU seconds: its process."""
   (slot / "result.json").unlink(missing_ok=True)
   sys.stdout.flush()
   pid = os.fork()
@@ -133,29 +120,21 @@ def start(slot: pathlib.Path, tests: list[str], seconds: float, label) -> Child:
     except BaseException:
       traceback.print_exc()
     finally:
-      os._exit(1)
-  return Child(pid, slot, time.monotonic() + 10 * seconds, label)
+      sys.stdout.flush()
+      os._exit(0)
+  return pid
 
 
-def finish(running: list[Child]) -> tuple[Child, dict]:
-  """Waits for one child; its result, with seconds of CPU."""
-  while True:
-    for child in running:
-      pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-      late = time.monotonic() > child.end
-      if not pid and late:
-        os.killpg(child.pid, signal.SIGKILL)
-        pid, status, usage = os.wait4(child.pid, 0)
-      if pid:
-        running.remove(child)
-        late |= os.WIFSIGNALED(status) and (
-          os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-        )
-        file = child.slot / "result.json"
-        result: dict = json.loads(file.read_text()) if file.exists() else {}
-        # No result: ended by a signal, of its limit or a crash.
-        result.setdefault("code", "timeout" if late else f"status {status}")
-        return child, dict(
-          result, seconds=round(usage.ru_utime + usage.ru_stime, 1)
-        )
-    time.sleep(0.1)
+def finish(slots: dict[int, pathlib.Path]) -> tuple[int, dict]:
+  """Waits for one of {process: slot}: (the process, its result).
+
+  Without a result.json, a limit or a crash has ended it.
+  """
+  pid, status, usage = os.wait4(min(slots) if len(slots) == 1 else -1, 0)
+  with contextlib.suppress(ProcessLookupError):
+    os.killpg(pid, signal.SIGKILL)  # what its tests have started
+  file = slots[pid] / "result.json"
+  result = json.loads(file.read_text()) if file.exists() else {}
+  late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in LIMITS
+  result.setdefault("code", "timeout" if late else f"status {status}")
+  return pid, result | dict(seconds=round(usage.ru_utime + usage.ru_stime, 1))

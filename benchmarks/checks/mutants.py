@@ -6,29 +6,29 @@
   python -m benchmarks mutants --seed 0 --list                what it changes
   python -m benchmarks mutants --function fields.from_critic     all of them
 
-Each drawn mutant (benchmarks/checks/mutations.py) runs against the tests of its
-module, cheapest first, up to the first failure. Killed: a test fails.
-Timeout, which counts as killed: more than 3 times the CPU seconds of the
-unmutated tests, and 60. Survived: all tests pass, and no line of
+Each sampled mutant (benchmarks/checks/mutations.py) runs against the tests of
+its module, fastest first, up to the first failure. Killed: a test fails.
+Timeout, which counts as killed: more than 60 CPU seconds and 3 times those of
+the unmutated tests. Survived: all tests pass, and no line of
 benchmarks/checks/equivalent_mutants.toml proves that the change changes
-nothing. A mutant that cannot be imported is replaced by the next of the draw.
+nothing. A mutant that cannot be imported is replaced by the next of the seed.
 
-One process imports jax and its like, no jaxgen and no device, and forks one
-child per mutant; a child works in its own copy of the tree. The unmutated
-tests of a module run first and must pass. Results are stored in runs/mutants
-as they come.
+One process imports jax and the other libraries and forks a child per mutant,
+which works in its own copy of the tree (benchmarks/checks/children.py). The
+unmutated tests of a module run first and must pass. Results are stored in
+runs/mutants as soon as they are known.
 """
 
-import argparse
 import collections
-import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 from benchmarks import pages, runner
@@ -38,38 +38,30 @@ STORE = mutations.ROOT / "runs" / "mutants"
 OUTCOMES = ("killed", "timeout", "survived", "equivalent")
 
 
-class Unmutated:
-  """CPU seconds of whole test files, which must pass; stored."""
+def unmutated_seconds(tree: pathlib.Path, test: str) -> float:
+  """CPU seconds of a test file, which must pass; stored for this source.
 
-  def __init__(self, tree: pathlib.Path):
-    self.tree, self.path = tree, STORE / "tests.json"
-    code = hashlib.sha256()
-    for path in sorted(tree.glob("jaxgen/**/*.py")):
-      code.update(path.read_bytes())
-    self.code = code.hexdigest()
-
-  def seconds(self, test: str) -> float:
-    """Of a file, from the store or by running it.
-
-    Raises:
-      RuntimeError: it fails.
-    """
-    text = self.code + (self.tree / test).read_text()
-    settings = dict(key=hashlib.sha256(text.encode()).hexdigest())
-    found = runner.known(self.path, test, settings)
-    if found is None:
-      child = children.start(self.tree, [test], 3600, test)
-      _, result = children.finish([child])
-      if result["code"] != 0:
-        log = (self.tree / "log.txt").read_text()
-        raise RuntimeError(f"{test} fails without any change:\n{log[-3000:]}")
-      # The largest so far: the first run compiled, the later ones need not.
-      before = runner.read(self.path).get(test, dict(values=dict(seconds=0)))
-      spent = max(result["seconds"], before["values"]["seconds"])
-      found = dict(seconds=spent)
-      runner.store(self.path, test, settings, found)
-      print(f"{test}: passes, {result['seconds']} s", flush=True)
-    return found["seconds"]
+  Raises:
+    RuntimeError: it fails.
+  """
+  path, digest = STORE / "tests.json", hashlib.sha256()
+  for file in (*sorted(tree.glob("jaxgen/**/*.py")), tree / test):
+    digest.update(file.read_bytes())
+  settings = dict(key=digest.hexdigest())
+  found = runner.known(path, test, settings)
+  if found is None:
+    process = children.start(tree, [test], 3600)
+    _, result = children.finish({process: tree})
+    if result["code"] != 0:
+      log = (tree / "log.txt").read_text()
+      raise RuntimeError(f"{test} fails without any change:\n{log[-3000:]}")
+    # The largest so far: the first run compiles, later ones may not.
+    before = runner.read(path).get(test, dict(values=dict(seconds=0)))
+    spent = max(result["seconds"], before["values"]["seconds"])
+    found = dict(seconds=spent)
+    runner.store(path, test, settings, found)
+    print(f"{test}: passes, {result['seconds']} s", flush=True)
+  return found["seconds"]
 
 
 def judge(result: dict) -> str:
@@ -81,128 +73,105 @@ def judge(result: dict) -> str:
   return "survived" if result["code"] == 0 else "killed"
 
 
-@contextlib.contextmanager
-def trees(number: int) -> Iterator[list[pathlib.Path]]:
-  """Copies of the tree as it is now: what changes later changes no result."""
-  home = STORE / f"trees-{os.getpid()}"
-  copies = [home / str(i) for i in range(number)]
-  try:
-    for tree in copies:
-      children.copy_tree(tree)
-    yield copies
-  finally:
-    shutil.rmtree(home, ignore_errors=True)
-
-
 def run(
-  drawn: Iterator[mutations.Mutant],
+  sampled: Iterator[mutations.Mutant],
   number: float,
-  copies: list[pathlib.Path],
-  done: dict,
+  done: dict[str, str],
+  base: pathlib.Path,
+  slots: list[pathlib.Path],
 ) -> Iterator[tuple[mutations.Mutant, dict]]:
-  """(mutant, result) until `number` that can be imported are done.
+  """Yields (mutant, result) until `number` that can be imported are done.
 
-  The first copy stays as it is, each of the others is of one child at a time.
+  The tree `base` stays as it is; each slot is the tree of one child at a time.
   """
-  base, *slots = copies
-  unmutated, running = Unmutated(base), []
+  used, changed = {}, {}  # by process
   try:
     while True:
-      while slots and number > 0 and (mutant := next(drawn, None)):
+      while slots and number > 0 and (mutant := next(sampled, None)):
         outcome = done.get(place_of(mutant))
         number -= outcome != "unimportable"
         if outcome is None:
-          running.append(_begin(mutant, slots.pop(), unmutated))
-      if not running:
+          process = _begin(mutant, slots[-1], base)
+          used[process], changed[process] = slots.pop(), mutant
+      if not used:
         return
-      child, result = children.finish(running)
-      shutil.copy2(base / child.label.file, child.slot / child.label.file)
-      slots.append(child.slot)
+      process, result = children.finish(used)
+      slot, mutant = used.pop(process), changed.pop(process)
+      shutil.copy2(base / mutant.file, slot / mutant.file)
+      slots.append(slot)
       number += judge(result) == "unimportable"
-      yield child.label, result
+      yield mutant, result
   finally:
-    for child in running:
-      os.killpg(child.pid, signal.SIGKILL)
+    for process in used:
+      os.killpg(process, signal.SIGKILL)
 
 
-def _begin(mutant, slot, unmutated):
-  """Writes the mutated source into slot and starts its tests."""
-  first, *others = mutations.tests_of(mutant.file, unmutated.tree)
-  seconds = {test: unmutated.seconds(test) for test in (first, *others)}
+def _begin(mutant, slot, base):
+  """Writes the mutated source into slot and starts its tests: the process."""
+  first, *others = mutations.tests_of(mutant.file, base)
+  seconds = {test: unmutated_seconds(base, test) for test in (first, *others)}
   file = slot / mutant.file
   source = mutations.mutate(file.read_text(), mutant, mutant.new)
   file.write_text(source)
-  # Compiled files are told apart by seconds and size: a time of its own.
+  # Python recompiles a file of another time or size: a time of its own.
   moment = int(hashlib.sha256(source.encode()).hexdigest()[:7], 16)
   os.utime(file, (moment, moment))
   tests = [first, *sorted(others, key=seconds.__getitem__)]
-  return children.start(slot, tests, 3 * sum(seconds.values()) + 60, mutant)
+  return children.start(slot, tests, 3 * sum(seconds.values()) + 60)
 
 
-def chosen(
-  args: argparse.Namespace, root: pathlib.Path
-) -> Iterator[mutations.Mutant]:
-  """The mutants asked for: drawn, or all of some lines and functions."""
-  if not (args.only or args.function):
+def chosen(args, root: pathlib.Path) -> Iterator[mutations.Mutant]:
+  """The mutants of --seed, or all those of --function."""
+  if not args.function:
     return mutations.draw(args.seed, root)
   found = [
     mutant
     for site in mutations.every_site(root)
-    if f"{site.file}:{site.line}" in (args.only or ())
-    or any(_within(site, name) for name in (args.function or ()))
+    if any(_within(site, name) for name in args.function)
     for mutant in mutations.mutants((root / site.file).read_text(), site)
   ]
   if not found:
-    raise ValueError("no token to change there")
+    raise SystemExit(f"--function: no token to change in {args.function}")
   return iter(found)
 
 
-def by_cost(
-  drawn: Iterator[mutations.Mutant], number: int, root: pathlib.Path
-) -> Iterator[mutations.Mutant]:
-  """The first ones by module, those of few test files first; then the rest."""
-  cost = lambda mutant: (
-    len(mutations.tests_of(mutant.file, root)),
-    mutant.file,
-  )
-  yield from sorted(itertools.islice(drawn, number), key=cost)
-  yield from drawn
-
-
 def _within(site, name):
-  """Whether module.function, functions inside it too, holds the site."""
+  """Whether module.function, or a function inside it, holds the site."""
   dotted = site.file.removesuffix(".py").replace("/", ".")
-  return f".{dotted}.{site.function}.".find(f".{name}.") >= 0
+  return f".{name}." in f".{dotted}.{site.function}."
 
 
-def flags(parser: argparse.ArgumentParser) -> None:
-  """What is changed, and what of it is run."""
+def place_of(mutant: mutations.Mutant) -> str:
+  """The name of a mutant's cell in the store."""
+  return json.dumps([*mutant.key(), mutant.column])
+
+
+def flags(parser) -> None:
+  """Adds --seed, --list, --retry and --function."""
   runner.seed_flag(parser)
-  parser.add_argument("--list", action="store_true", help="run nothing")
-  parser.add_argument(
-    "--retry", action="store_true", help="resume, survivors once more"
-  )
-  parser.add_argument("--only", nargs="+", metavar="FILE:LINE")
-  parser.add_argument("--function", nargs="+", metavar="MODULE.NAME")
+  add = parser.add_argument
+  add("--list", action="store_true", help="print the mutants and run nothing")
+  add("--retry", action="store_true", help="--resume, and rerun the survivors")
+  add("--function", nargs="+", metavar="MODULE.NAME", help="instead of --seed")
 
 
-def measure(args) -> list[dict]:
-  """Runs what is missing; a row for every mutant."""
-  some = bool(args.only or args.function)
-  name = "chosen" if some else f"seed-{args.seed}"
+def measure(args, number: float) -> list[dict]:
+  """Runs the mutants without a result: a row for every mutant."""
+  name = "chosen" if args.function else f"seed-{args.seed}"
   path = STORE / f"{name}.json"
-  runner.start(path, args.resume or args.retry)
+  if not (args.resume or args.retry):
+    path.unlink(missing_ok=True)
   rows = {place: cell["values"] for place, cell in runner.read(path).items()}
   if args.retry:
     rows = {k: r for k, r in rows.items() if r["outcome"] != "survived"}
   done = {k: r["outcome"] for k, r in rows.items()}
   children.warm(STORE / "programs")
-  with trees(args.jobs + 1) as copies:
-    drawn, number = chosen(args, copies[0]), float("inf")
-    if not some:
-      number = args.number
-      drawn = by_cost(drawn, number, copies[0])
-    for mutant, result in run(drawn, number, copies, done):
+  with tempfile.TemporaryDirectory(prefix="trees-", dir=STORE) as home:
+    # Copies of the tree as it is now: later changes of it change no result.
+    base, *slots = [pathlib.Path(home, str(i)) for i in range(args.jobs + 1)]
+    for tree in (base, *slots):
+      children.copy_tree(tree)
+    for mutant, result in run(chosen(args, base), number, done, base, slots):
       row = dict(mutant=mutant, outcome=judge(result), **result)
       rows[place_of(mutant)] = row
       runner.store(path, place_of(mutant), {}, row)
@@ -211,22 +180,17 @@ def measure(args) -> list[dict]:
   return list(rows.values())
 
 
-def place_of(mutant: mutations.Mutant) -> str:
-  """The name of its cell in the store."""
-  return json.dumps(mutant.place())
-
-
 def measure_and_count(args) -> dict | None:
-  """The record of all seeds; that of chosen mutants is printed."""
+  """The record of all seeds; the counts of --function are printed instead."""
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its children
-  some = bool(args.only or args.function)
+  number = None if args.function else args.number
   if args.list:
-    drawn = chosen(args, mutations.ROOT)
-    for mutant in itertools.islice(drawn, None if some else args.number):
+    for mutant in itertools.islice(chosen(args, mutations.ROOT), number):
       print(mutations.line(mutant))
     return None
-  found = counted(measure(args), mutations.equivalents())
-  if some:
+  STORE.mkdir(parents=True, exist_ok=True)
+  found = counted(measure(args, number or math.inf), mutations.equivalents())
+  if args.function:
     print("\n".join(section(found)))
     return None
   known = pages.stored(args.out, "mutants") | {f"seed {args.seed}": found}
