@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import estimates, pages, runner
-from benchmarks.speed import overhead
+from benchmarks.speed import overhead, timing
 from jaxgen import fields, likelihood, paths, samplers, traces
 from jaxgen.data import oracles
 from tests.truth import mixture
@@ -138,8 +138,8 @@ def costs(repeats: int) -> list[dict]:
       if trace != "8 probes" and installed("torch", "flow_matching"):
         pairs["flow_matching"] = torch_likelihood(model, params, x, trace)
       calls = [call for pair in pairs.values() for call in pair]
-      times = overhead.in_turn(calls, repeats).reshape(repeats, -1, 2)
-      ratios = np.quantile(times[..., 0] / times[..., 1], overhead.QUARTILES, 0)
+      times = timing.in_turn(calls, repeats).reshape(repeats, -1, 2)
+      ratios = np.quantile(times[..., 0] / times[..., 1], timing.QUARTILES, 0)
       seconds = np.median(times[..., 0], 0)
       row = dict(network=name, trace=trace, products=products)
       for who, s, ratio in zip(pairs, seconds, ratios.T, strict=True):

@@ -13,29 +13,93 @@ the unmutated tests. Survived: all tests pass, and no line of
 benchmarks/checks/equivalent_mutants.toml proves that the change changes
 nothing. A mutant that cannot be imported is replaced by the next of the seed.
 
-One process imports jax and the other libraries and forks a child per mutant,
-which works in its own copy of the tree (benchmarks/checks/children.py). The
-unmutated tests of a module run first and must pass. Results are stored in
-runs/mutants as soon as they are known.
+Each mutant is written into a copy of the tree, in which pytest runs. The
+unmutated tests of a module run first and must pass. Limits are of CPU seconds,
+so that a busy machine causes no timeouts. Results are stored in runs/mutants as
+soon as they are known.
 """
 
 import collections
+import contextlib
 import hashlib
 import itertools
 import json
 import math
 import os
 import pathlib
+import re
+import resource
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 from benchmarks import pages, runner
-from benchmarks.checks import children, mutations
+from benchmarks.checks import mutations
 
 STORE = mutations.ROOT / "runs" / "mutants"
 OUTCOMES = ("killed", "timeout", "survived", "equivalent")
+PYTEST = "-m pytest -x -n 0 -p no:cacheprovider --basetemp tmp --tb short"
+ENVIRONMENT = dict(
+  MPLBACKEND="agg",
+  JAX_PLATFORMS="cpu",
+  JAX_COMPILATION_CACHE_DIR=str(STORE / "programs"),
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+)
+# What an import that fails prints in pytest's log.
+UNIMPORTABLE = re.compile("^E   (Import|ModuleNotFound|Name|Syntax)Error", re.M)
+
+
+def copy_tree(tree: pathlib.Path) -> None:
+  """Copies the repository's files, except those that git ignores, to tree."""
+  command = ["git", "ls-files", "-co", "--exclude-standard"]
+  listed = subprocess.check_output(command, cwd=mutations.ROOT, text=True)
+  for name in listed.splitlines():
+    source = mutations.ROOT / name
+    if source.is_file():
+      (tree / name).parent.mkdir(parents=True, exist_ok=True)
+      shutil.copy2(source, tree / name)
+
+
+def run_tests(tree: pathlib.Path, tests: list[str], limit: float) -> dict:
+  """Runs test files of a tree up to the first failure.
+
+  Returns the exit code, or "timeout" after `limit` CPU seconds or ten times as
+  many by the clock; the failed test; whether an import failed; CPU seconds.
+  """
+  with (tree / "log.txt").open("w+") as log:
+    process = subprocess.Popen(
+      [sys.executable, *PYTEST.split(), *tests],
+      cwd=tree,
+      env=os.environ | ENVIRONMENT,
+      stdout=log,
+      stderr=log,
+      start_new_session=True,
+    )
+    resource.prlimit(process.pid, resource.RLIMIT_CPU, (int(limit),) * 2)
+    timer = threading.Timer(10 * limit, process.kill)
+    timer.start()
+    try:
+      _, status, usage = os.wait4(process.pid, 0)
+    finally:
+      timer.cancel()
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # and what the tests started
+    log.seek(0)
+    said = log.read()
+  code = process.returncode = os.waitstatus_to_exitcode(status)
+  failures = re.findall("^(?:FAILED|ERROR) (.*?)(?: - |$)", said, re.M)
+  unimportable = "ERROR collecting" in said and UNIMPORTABLE.search(said)
+  return dict(
+    code="timeout" if code in (-signal.SIGKILL, -signal.SIGXCPU) else code,
+    failure=failures[-1] if failures else "",
+    unimportable=bool(unimportable),
+    seconds=round(usage.ru_utime + usage.ru_stime, 1),
+  )
 
 
 def unmutated_seconds(tree: pathlib.Path, test: str) -> float:
@@ -50,8 +114,7 @@ def unmutated_seconds(tree: pathlib.Path, test: str) -> float:
   settings = dict(key=digest.hexdigest())
   found = runner.known(path, test, settings)
   if found is None:
-    process = children.start(tree, [test], 3600)
-    _, result = children.finish({process: tree})
+    result = run_tests(tree, [test], 3600)
     if result["code"] != 0:
       log = (tree / "log.txt").read_text()
       raise RuntimeError(f"{test} fails without any change:\n{log[-3000:]}")
@@ -73,51 +136,21 @@ def judge(result: dict) -> str:
   return "survived" if result["code"] == 0 else "killed"
 
 
-def run(
-  sampled: Iterator[mutations.Mutant],
-  number: float,
-  done: dict[str, str],
-  base: pathlib.Path,
-  slots: list[pathlib.Path],
-) -> Iterator[tuple[mutations.Mutant, dict]]:
-  """Yields (mutant, result) until `number` that can be imported are done.
-
-  The tree `base` stays as it is; each slot is the tree of one child at a time.
-  """
-  used, changed = {}, {}  # by process
-  try:
-    while True:
-      while slots and number > 0 and (mutant := next(sampled, None)):
-        outcome = done.get(place_of(mutant))
-        number -= outcome != "unimportable"
-        if outcome is None:
-          process = _begin(mutant, slots[-1], base)
-          used[process], changed[process] = slots.pop(), mutant
-      if not used:
-        return
-      process, result = children.finish(used)
-      slot, mutant = used.pop(process), changed.pop(process)
-      shutil.copy2(base / mutant.file, slot / mutant.file)
-      slots.append(slot)
-      number += judge(result) == "unimportable"
-      yield mutant, result
-  finally:
-    for process in used:
-      os.killpg(process, signal.SIGKILL)
-
-
-def _begin(mutant, slot, base):
-  """Writes the mutated source into slot and starts its tests: the process."""
-  first, *others = mutations.tests_of(mutant.file, base)
-  seconds = {test: unmutated_seconds(base, test) for test in (first, *others)}
-  file = slot / mutant.file
-  source = mutations.mutate(file.read_text(), mutant, mutant.new)
-  file.write_text(source)
+def run(mutant: mutations.Mutant, tree: pathlib.Path) -> dict:
+  """Runs the tests of a mutant in a tree, which is restored."""
+  first, *others = mutations.tests_of(mutant.file, tree)
+  seconds = {test: unmutated_seconds(tree, test) for test in (first, *others)}
+  file = tree / mutant.file
+  source = file.read_text()
+  changed = mutations.mutate(source, mutant, mutant.new)
+  file.write_text(changed)
   # Python recompiles a file of another time or size: a time of its own.
-  moment = int(hashlib.sha256(source.encode()).hexdigest()[:7], 16)
+  moment = int(hashlib.sha256(changed.encode()).hexdigest()[:7], 16)
   os.utime(file, (moment, moment))
   tests = [first, *sorted(others, key=seconds.__getitem__)]
-  return children.start(slot, tests, 3 * sum(seconds.values()) + 60)
+  result = run_tests(tree, tests, 3 * sum(seconds.values()) + 60)
+  file.write_text(source)
+  return result
 
 
 def chosen(args, root: pathlib.Path) -> Iterator[mutations.Mutant]:
@@ -155,7 +188,7 @@ def flags(parser) -> None:
   add("--function", nargs="+", metavar="MODULE.NAME", help="instead of --seed")
 
 
-def measure(args, number: float) -> list[dict]:
+def measure(args) -> list[dict]:
   """Runs the mutants without a result: a row for every mutant."""
   name = "chosen" if args.function else f"seed-{args.seed}"
   path = STORE / f"{name}.json"
@@ -164,32 +197,35 @@ def measure(args, number: float) -> list[dict]:
   rows = {place: cell["values"] for place, cell in runner.read(path).items()}
   if args.retry:
     rows = {k: r for k, r in rows.items() if r["outcome"] != "survived"}
-  done = {k: r["outcome"] for k, r in rows.items()}
-  children.warm(STORE / "programs")
-  with tempfile.TemporaryDirectory(prefix="trees-", dir=STORE) as home:
-    # Copies of the tree as it is now: later changes of it change no result.
-    base, *slots = [pathlib.Path(home, str(i)) for i in range(args.jobs + 1)]
-    for tree in (base, *slots):
-      children.copy_tree(tree)
-    for mutant, result in run(chosen(args, base), number, done, base, slots):
-      row = dict(mutant=mutant, outcome=judge(result), **result)
-      rows[place_of(mutant)] = row
-      runner.store(path, place_of(mutant), {}, row)
-      spent = f"{result['seconds']} s, {result.get('failure', '')}"
-      print(f"{mutations.line(mutant)}: {row['outcome']}, {spent}", flush=True)
+  STORE.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix="tree-", dir=STORE) as folder:
+    tree = pathlib.Path(folder)  # later changes of the code change no result
+    copy_tree(tree)
+    number = math.inf if args.function else args.number
+    for mutant in chosen(args, tree):
+      if number == 0:
+        break
+      place = place_of(mutant)
+      if place not in rows:
+        result = run(mutant, tree)
+        row = dict(mutant=mutant, outcome=judge(result), **result)
+        rows[place] = row
+        runner.store(path, place, {}, row)
+        said = f"{row['outcome']}, {result['seconds']} s, {result['failure']}"
+        print(f"{mutations.line(mutant)}: {said}", flush=True)
+      number -= rows[place]["outcome"] != "unimportable"
   return list(rows.values())
 
 
 def measure_and_count(args) -> dict | None:
   """The record of all seeds; the counts of --function are printed instead."""
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its children
-  number = None if args.function else args.number
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the tests
   if args.list:
+    number = None if args.function else args.number
     for mutant in itertools.islice(chosen(args, mutations.ROOT), number):
       print(mutations.line(mutant))
     return None
-  STORE.mkdir(parents=True, exist_ok=True)
-  found = counted(measure(args, number or math.inf), mutations.equivalents())
+  found = counted(measure(args), mutations.equivalents())
   if args.function:
     print("\n".join(section(found)))
     return None
@@ -254,6 +290,6 @@ def tables(record: dict) -> dict:
 
 BENCHMARKS = {
   "mutants": runner.Benchmark(
-    measure_and_count, tables, dict(number=150, jobs=1), flags, resumes=True
+    measure_and_count, tables, dict(number=150), flags, resumes=True
   )
 }
