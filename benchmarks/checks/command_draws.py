@@ -16,43 +16,16 @@ from typing import Any, Literal
 
 from benchmarks import trained
 
-# The trainings whose runs stand for TRAINED/ in a line.
-SMALL = "--num-steps 4 --save-every 2 --keep 2 --snapshot-every 1"
-AVERAGES = "--ema-decay 0.9 0.99 --ema-length 0.1"
-TINY = "--warmup-steps 0 --batch-size 8 --width 8 --num-blocks 1"
-TRAINED = {
-  "toy": f"edm toy {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "digits": f"edm smoke {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "flow": f"flow_matching pair {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "gan": f"gan smoke {SMALL} {AVERAGES} --batch-size 8 --width 8",
-  "w1": "wasserstein points --num-steps 2 --batch-size 8 --num-cones 4",
-}
-# The number of lines of each script among 200.
-SHARES = dict(
-  edm=32,
-  flow_matching=42,
-  score_matching=30,
-  gan=26,
-  wasserstein=18,
-  transport_map=20,
-  sample=12,
-  evaluate=10,
-  encode=10,
-)
-SOLVERS = trained.choices.FLOW_SOLVERS
-# The sets of values that command_flags.toml names.
-NAMES = dict(
-  TOYS="gaussian|eight_gaussians|ring|moons|s_curve|checkerboard|swiss_roll",
-  FLOW="|".join(SOLVERS),
-  VELOCITY="|".join(n for n, make in SOLVERS.items() if len(make().needs) == 1),
-  NO_DATA="nosuch|''|file:|file:FILES/no.npz|file:FILES/damaged.npz|folder:no",
-  COUNT="0|-3|1.5|many|''",
-  POSITIVE="0|-1|nan|inf|1e999|much|''",
-  WORD="nosuch|''",
-)
 TABLES = tomllib.loads(
   pathlib.Path(__file__).with_name("command_flags.toml").read_text()
 )
+SOLVERS = trained.choices.FLOW_SOLVERS
+# The sets of values that the flags have in common.
+NAMES = TABLES["names"] | dict(
+  FLOW="|".join(SOLVERS),
+  VELOCITY="|".join(n for n, make in SOLVERS.items() if len(make().needs) == 1),
+)
+TRAINED = {k: text.format(**NAMES) for k, text in TABLES["trained"].items()}
 SETS = TABLES["sets"] | dict(ONE_CALL=dict.fromkeys(trained.SAMPLING, "-"))
 
 
@@ -66,9 +39,10 @@ def draw_lines(seed: int, number: int) -> list[dict]:
     ValueError: at least 200 lines, of which fewer than 3 use some flag.
   """
   lines = []
-  for script, share in SHARES.items():
+  shares = TABLES["shares"]
+  for script, share in shares.items():
     draw, kinds = random.Random(f"{seed} {script}"), types(script)
-    num = max(2, round(share * number / sum(SHARES.values())))
+    num = max(2, round(share * number / sum(shares.values())))
     found = _lines(script, kinds, draw, num)
     seen = collections.Counter(flag for line in found for flag in line["flags"])
     rare = [name for name in kinds if seen[name] < 3]

@@ -230,7 +230,7 @@ def tables(record: dict) -> dict:
   """The parts of the page."""
   cases, lines = record["cases"], []
   plain = [case["as_command"] for case in cases if "as_command" in case]
-  for script in command_draws.SHARES:
+  for script in command_draws.TABLES["shares"]:
     own = [case for case in cases if case["script"] == script]
     kinds = {flag for case in own for flag in case["flags"]}
     least = min(sum(name in c["flags"] for c in own) for name in kinds)
