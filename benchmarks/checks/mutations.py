@@ -110,6 +110,7 @@ def sites(source: str, file: str) -> list[Site]:
   def read(node, names):
     """(start, old, options) of the node's own tokens."""
     start = place(node.lineno, node.col_offset)
+    line, end = place(node.end_lineno, node.end_col_offset)
     match node:
       case ast.BinOp(left, _, right):
         yield operator(left, right, ARITHMETIC)
@@ -126,15 +127,13 @@ def sites(source: str, file: str) -> list[Site]:
       case ast.Constant(bool() as value):
         yield start, str(value), (str(not value),)
       case ast.Constant(int() | float() as value):
-        end = place(node.end_lineno, node.end_col_offset)
-        yield start, text[start[0] - 1][start[1] : end[1]], _numbers(value)
+        yield start, text[line - 1][start[1] : end], _numbers(value)
       case ast.Slice(ast.Constant(1), None, None):
         yield start, "1:", (":-1",)
       case ast.Slice(None, ast.UnaryOp(ast.USub(), ast.Constant(1)), None):
         yield start, ":-1", ("1:",)
       case ast.Attribute(_, name, ast.Load()) if name in SIBLINGS:
-        line, column = place(node.end_lineno, node.end_col_offset)
-        yield (line, column - len(name)), name, SIBLINGS[name]
+        yield (line, end - len(name)), name, SIBLINGS[name]
       case ast.Name(name, ast.Load()) if {name, ARGUMENTS.get(name)} <= names:
         yield start, name, (ARGUMENTS[name],)
       case ast.Call(ast.Name(name)) if name in BUILTINS - names:

@@ -135,32 +135,10 @@ def summary(calls, repeats):
   )
 
 
-def loss_of(name, path):
-  """(net, data, noise, t, direction) -> one example's loss, weight sigma^2."""
-
-  def loss(net, data, noise, t, direction):
-    score = lambda x, t: net(x, path.conditioning(t)) / path.sigma(t)
-    if name == "denoising":
-      return denoising.denoising(
-        score,
-        data,
-        noise,
-        t,
-        path=path,
-        prediction=predictions.score,
-        weight=lambda t: path.sigma(t) ** 2,
-      )
-    x_t = path.alpha(t) * data + path.sigma(t) * noise
-    of = getattr(score_matching, name)
-    drawn = () if name == "implicit" else (direction,)
-    return path.sigma(t) ** 2 * of(lambda x: score(x, t), x_t, *drawn)
-
-  return loss
-
-
 def train_call(model, shape, batch_size, loss):
   """() -> the loss of one more step, with clipping, Adam and an average."""
-  path, one = paths.edm(), loss_of(loss, paths.edm())
+  path = paths.edm()
+  weight = lambda t: path.sigma(t) ** 2
 
   def loss_fn(params, key, batch):
     data, labels = batch
@@ -172,7 +150,14 @@ def train_call(model, shape, batch_size, loss):
     def example(data, label, noise, t, direction):
       label = label if model.num_classes else None
       net = lambda x, c: model.apply(params, x, c, label)
-      return one(net, data, noise, t, direction)
+      score = lambda x, t: net(x, path.conditioning(t)) / path.sigma(t)
+      if loss == "denoising":
+        how = dict(path=path, prediction=predictions.score, weight=weight)
+        return denoising.denoising(score, data, noise, t, **how)
+      x_t = path.alpha(t) * data + path.sigma(t) * noise
+      probes = () if loss == "implicit" else (direction,)
+      of = getattr(score_matching, loss)
+      return weight(t) * of(lambda x: score(x, t), x_t, *probes)
 
     return jax.vmap(example)(data, labels, noise, t, direction).mean(), {}
 
