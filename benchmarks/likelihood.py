@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import estimates, pages, runner
-from benchmarks.speed import overhead
+from benchmarks.speed import overhead, timing
 from jaxgen import fields, likelihood, paths, samplers, traces
 from jaxgen.data import oracles
 from tests.truth import mixture
@@ -117,8 +117,8 @@ def costs(repeats: int) -> list[dict]:
     for trace, products in TRACES[name].items():
       pairs = calls_of(model, params, x, trace, products)
       calls = itertools.chain(*pairs.values())
-      times = overhead.in_turn(calls, repeats).reshape(repeats, -1, 2)
-      ratios = np.quantile(times[..., 0] / times[..., 1], overhead.QUARTILES, 0)
+      times = timing.in_turn(calls, repeats).reshape(repeats, -1, 2)
+      ratios = np.quantile(times[..., 0] / times[..., 1], timing.QUARTILES, 0)
       seconds = np.median(times[..., 0], 0)
       row = dict(network=name, trace=trace, products=products)
       for who, s, ratio in zip(pairs, seconds, ratios.T, strict=True):

@@ -1,4 +1,4 @@
-"""The pages of docs/results: prose that is written there, parts that are made.
+"""The pages of docs/results: their prose stays, their marked parts are filled.
 
 A page is Markdown. What comes from its record stands between two marks, on
 lines of their own or within a paragraph,
@@ -7,8 +7,8 @@ lines of their own or within a paragraph,
   | a | table |
   <!-- end -->
 
-and a benchmark makes {NAME: lines} from its record, and nothing else: words can
-change without a new measurement, and figures only by one.
+and a benchmark makes {NAME: lines} from its record. So the prose of a page can
+change without a new measurement, and its figures cannot.
 """
 
 import json
@@ -23,7 +23,7 @@ PART = re.compile(r"<!-- ([^>]+) -->(\n?)(.*?)(\n?)<!-- end -->", re.DOTALL)
 
 
 def table(head: str, rows) -> list[str]:
-  """Lines of a table: its titles, apart by |, and the cells of each row."""
+  """Lines of a table: `head` has its titles, separated by |."""
   return [
     f"| {head} |".replace("|  |", "| |"),
     "|---" * len(re.findall(r"(?<!\\)\|", f"{head}|")) + "|",
@@ -32,12 +32,7 @@ def table(head: str, rows) -> list[str]:
 
 
 def fill(name: str, text: str, parts: dict[str, Any]) -> str:
-  """The page with these parts; one that is not there says so.
-
-  Args:
-    name: of the page, for errors.
-    text: the page as it is.
-    parts: {name: lines, or one string}.
+  """Fills in {part: lines, or one string}; other parts become "Not measured."
 
   Raises:
     ValueError: the page has no place for a part.

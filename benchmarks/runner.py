@@ -1,15 +1,14 @@
-"""What every benchmark is, its command line, and the runner that goes on.
+"""What a benchmark is, its command line, and the store of finished cells.
 
 A benchmark is a function from the command line's settings to a record, and one
 from the record to the parts of its page (benchmarks/pages.py). Those that take
 long store each finished cell, with the settings that it was measured with, in
-one ordinary JSON file; a cell whose settings are not those asked for is
-measured again. The file is written whole or not at all, by one process at a
-time, so that a run may be cut off anywhere and goes on from there.
+one JSON file; a cell whose settings are not those asked for is measured again.
+The file is written whole or not at all, by one process at a time, so a run that
+is stopped anywhere goes on from there.
 """
 
 import argparse
-import contextlib
 import fcntl
 import json
 import math
@@ -26,32 +25,25 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 class Benchmark(NamedTuple):
-  """What the command line runs.
+  """What the command line runs."""
 
-  Attributes:
-    run: settings -> record; None is one that has no page.
-    tables: record -> {part of the page: its lines}; None: it has no page.
-    counts: flags that are integers of at least 1, and their defaults.
-    flags: adds other flags to the parser.
-    resumes: whether it has --resume, and else starts anew.
-    check: (parser, settings) -> None, before anything is measured.
-    fails: whether the command is to exit with 1, by the record.
-  """
-
+  # settings -> record; a record of None has no page
   run: Callable[[argparse.Namespace], Any]
+  # record -> {part of the page: its lines}; None: no page
   tables: Callable[[Any], dict] | None = None
+  # flags that are integers of at least 1, and their defaults
   counts: Mapping[str, int] = {}
+  # adds other flags to the parser
   flags: Callable[[argparse.ArgumentParser], Any] = lambda parser: None
+  # whether there is --resume, without which the command starts anew
   resumes: bool = False
+  # (parser, settings) -> None, called before anything is measured
   check: Callable | None = None
+  # record -> whether the command exits with 1
   fails: Callable[[Any], bool] = lambda record: False
 
   def parse(self, name: str, doc: str | None, words: list[str]):
-    """The settings of a command line.
-
-    Raises:
-      SystemExit: they are invalid.
-    """
+    """The settings of a command line; SystemExit if they are invalid."""
     parser = argparse.ArgumentParser(
       prog=f"python -m benchmarks {name}",
       description=doc,
@@ -62,7 +54,7 @@ class Benchmark(NamedTuple):
     parser.add_argument("--out", type=pathlib.Path, default="docs/results")
     if self.resumes:
       parser.add_argument(
-        "--resume", action="store_true", help="go on after what is stored"
+        "--resume", action="store_true", help="keep the results stored before"
       )
     self.flags(parser)
     args = parser.parse_args(words)
@@ -74,19 +66,20 @@ class Benchmark(NamedTuple):
 
 
 def positive(text: str) -> int:
-  """An integer of at least 1, of the command line."""
+  """Parses an integer of at least 1."""
   if not (text.isdecimal() and int(text) >= 1):
     raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
   return int(text)
 
 
 def run_flag(parser: argparse.ArgumentParser) -> None:
-  """Adds --run: the directory of a trained model, or none to leave it out."""
-  parser.add_argument("--run", default="runs/demo")
+  """Adds --run."""
+  what = "directory of a trained model; none leaves its part out"
+  parser.add_argument("--run", default="runs/demo", help=what)
 
 
 def seed_flag(parser: argparse.ArgumentParser) -> None:
-  """Adds --seed, of what is drawn."""
+  """Adds --seed."""
   parser.add_argument("--seed", type=int, default=0)
 
 
@@ -102,7 +95,7 @@ def check_run(parser: argparse.ArgumentParser, args) -> None:
 
 
 def machine() -> str:
-  """Where it was measured: cores, jax and Python."""
+  """The machine: device, cores, versions of jax and Python."""
   cores = len(os.sched_getaffinity(0))
   return (
     f"{jax.devices()[0].device_kind} ({cores} cores), jax {jax.__version__},"
@@ -111,17 +104,11 @@ def machine() -> str:
 
 
 class Cell(NamedTuple):
-  """What is measured once: a column, a method, a seed.
-
-  Attributes:
-    column: of the table.
-    method: the row.
-    seed: of data, weights and draws.
-  """
+  """One measurement: a column and a row of a table, and a seed."""
 
   column: str
   method: str
-  seed: int
+  seed: int  # of data, weights and samples
 
   def name(self) -> str:
     """column/method/seed."""
@@ -129,7 +116,7 @@ class Cell(NamedTuple):
 
 
 def read(path: pathlib.Path) -> dict:
-  """{name: {"settings", "values"}} of the file; nothing if there is none.
+  """{name: {"settings", "values"}} of the file, {} if there is none.
 
   Raises:
     ValueError: the file is not such a record.
@@ -156,28 +143,15 @@ def known(path: pathlib.Path, name: str, settings: dict) -> dict | None:
 def store(path: pathlib.Path, name: str, settings: dict, values: dict) -> None:
   """Adds a cell, by a new file in the place of the old one."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  with _locked(path.parent):
+  folder = os.open(path.parent, os.O_RDONLY)
+  try:
+    fcntl.flock(folder, fcntl.LOCK_EX)  # one process at a time
     record = read(path) | {name: dict(settings=settings, values=values)}
     new = path.with_suffix(f".{os.getpid()}.new")
     new.write_text(json.dumps(record, indent=1) + "\n")
     os.replace(new, path)
-
-
-def start(path: pathlib.Path, resume: bool) -> None:
-  """Forgets what is stored, unless it is to be gone on from."""
-  if not resume:
-    path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-  """No other process stores in the folder meanwhile."""
-  place = os.open(folder, os.O_RDONLY)
-  try:
-    fcntl.flock(place, fcntl.LOCK_EX)
-    yield
   finally:
-    os.close(place)
+    os.close(folder)
 
 
 def complete(
@@ -186,14 +160,13 @@ def complete(
   settings: dict,
   measure: Callable[[list[Cell]], Iterable[dict]] | None,
 ) -> list[dict]:
-  """Values of all cells, with their seed; those missing are measured first.
+  """Measures and stores the missing cells: values of all cells, with the seed.
 
   Args:
-    path: of the file.
-    cells: of one column and method.
-    settings: what they are measured with, of strings, numbers and lists.
-    measure: cells -> their values in turn; each is stored as it comes. None:
-      cells that are missing are left out.
+    path: the store.
+    cells: cells of one column and method.
+    settings: what they are measured with: strings, numbers and lists.
+    measure: cells -> their values in turn. None leaves missing cells out.
   """
   missing = [c for c in cells if known(path, c.name(), settings) is None]
   if missing and measure is not None:
@@ -204,16 +177,8 @@ def complete(
   return [dict(values, seed=seed) for seed, values in found if values]
 
 
-def store_flags(parser: argparse.ArgumentParser) -> None:
-  """--store and --stored."""
-  parser.add_argument("--store", type=pathlib.Path, default="runs/tables")
-  parser.add_argument(
-    "--stored", action="store_true", help="measure nothing: write what there is"
-  )
-
-
 def share(text: str) -> float:
-  """A share of the steps, of the command line."""
+  """Parses a share of the steps."""
   found = float(text)
   if not 0 < found < math.inf:
     raise argparse.ArgumentTypeError(f"expected above 0, got {text}")
@@ -221,20 +186,16 @@ def share(text: str) -> float:
 
 
 class Table(NamedTuple):
-  """A table whose cells are measured one by one.
-
-  Attributes:
-    columns: all of them.
-    rows: column -> its methods.
-    settings: (column, method, budget) -> what a cell is measured with.
-    measure: (cells of a column and method, settings) -> their values in turn.
-    seeds: (method, seeds asked for) -> seeds of the row.
-  """
+  """A table whose cells are measured one by one."""
 
   columns: tuple[str, ...]
+  # column -> its methods
   rows: Callable[[str], tuple[str, ...]]
+  # (column, method, budget) -> what a cell is measured with
   settings: Callable[[str, str, float], dict]
+  # (cells of a column and method, settings) -> their values in turn
   measure: Callable[[list[Cell], dict], Iterable[dict]]
+  # (method, seeds asked for) -> the number of seeds of its row
   seeds: Callable[[str, int], int] = lambda method, number: number
 
 
@@ -247,11 +208,12 @@ def of_cells(name: str, table: Table, tables, num_seeds: int) -> Benchmark:
   """The benchmark of a table: what is stored is not measured again."""
 
   def flags(parser):
-    store_flags(parser)
-    parser.add_argument("--pairs", nargs="+", help="columns; all by default")
-    parser.add_argument(
-      "--budget", type=share, default=1.0, help="share of every recipe's steps"
-    )
+    add = parser.add_argument
+    add("--store", type=pathlib.Path, default="runs/tables")
+    add("--stored", action="store_true", help="write the page, measure nothing")
+    add("--pairs", nargs="+", help="columns of the table; all by default")
+    what = "fraction of the training steps, above 0"
+    add("--budget", type=share, default=1.0, help=what)
 
   def check(parser, args):
     columns = ", ".join(table.columns)

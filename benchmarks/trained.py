@@ -35,7 +35,7 @@ from experiments.recipes import (  # noqa: F401
 from experiments.settings import SAMPLING  # noqa: F401
 from jaxgen import fields
 from jaxgen.data import loaders
-from jaxgen.training import games, state, step
+from jaxgen.training import games
 
 
 def play(ex, keys=None):
@@ -55,22 +55,6 @@ def prepare(config, data):
   model = diffusion.make(config, data)
   loss_fn = edm.make_loss(config, model, data.num_classes)
   return config, model, training.one_player(config, loss_fn)
-
-
-def step_call(config, data, init):
-  """(() -> the loss of one more step on one batch, model, parameters)."""
-  config, model, turns = prepare(config, data)
-  params = init(model.net, data.shape)
-  batch = data.batches(jax.random.key(0), config.batch_size)(0)
-  batches = {"model": jax.device_put(batch)}
-  train_step = step.make_train_step(turns)
-  carry = [state.init(jax.random.key(1), {"model": params}, turns)]
-
-  def call():
-    carry[0], found = train_step(carry[0], batches)
-    return found["loss"]
-
-  return call, model, params
 
 
 def labelled(run_dir):

@@ -4,10 +4,10 @@
   python -m benchmarks bits --against before.json    after it, same machine
 
 Each preset whose data is shipped or synthetic is trained for a few steps from
-the command line and sampled. Compared are the records of metrics.jsonl
-(without their seconds), the checksums of every leaf of the last checkpoint,
-and the samples. Floating-point sums differ between machines and versions of
-jax, so that a record is worth nothing elsewhere: none is kept here.
+the command line and sampled. Compared are what a resumed run must share with an
+unbroken one (crashes.contents) and the samples. Floating-point sums differ
+between machines and versions of jax, so a record is worth nothing elsewhere and
+none is kept here.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ import tempfile
 import numpy as np
 
 from benchmarks import runner
+from benchmarks.checks import crashes
 
-NUM_STEPS = 200
 EVERY = ("--log-every", "20", "--save-every", "200", "--keep", "1")
 PRESETS = {
   "edm": "digits digits-dit toy photos",
@@ -38,36 +38,14 @@ def cases():
   for script, presets in PRESETS.items():
     yield script, "smoke", ()
     for preset in presets.split():
-      few = "20" if preset == "photos" else str(NUM_STEPS)
+      few = "20" if preset == "photos" else "200"
       short = preset in ("photos", "digits-dit")
       warmup = ("--warmup-steps", "5") if short else ()
       yield script, preset, ("--num-steps", few, *warmup, *EVERY)
 
 
-def digest(run_dir: pathlib.Path) -> dict[str, str]:
-  """What a run has found, {what: hash or checksum}."""
-  lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-  records = [json.loads(line) for line in lines]
-  values = [[v for v in r.items() if v[0] != "seconds"] for r in records]
-  found = {"metrics": _hash(json.dumps(values).encode())}
-  for path in sorted(run_dir.glob("*.npz")):
-    with np.load(path) as arrays:
-      for name in arrays.files:
-        found[f"{path.name}:{name}"] = _hash(arrays[name].tobytes())
-  from orbax.checkpoint import v1 as ocp
-
-  folder = (run_dir / "checkpoints").absolute()
-  with ocp.training.Checkpointer(folder) as checkpointer:
-    stored = checkpointer.checkpointables_metadata(None).custom_metadata
-  return found | {"checkpoint": _hash(json.dumps(stored["crc32"]).encode())}
-
-
-def _hash(content):
-  return hashlib.sha256(content).hexdigest()[:16]
-
-
 def run(script: str, preset: str, flags: tuple[str, ...]) -> dict[str, str]:
-  """Trains and samples in a temporary folder."""
+  """Trains and samples in a temporary folder: {what: hash}."""
   with tempfile.TemporaryDirectory() as folder:
     run_dir = pathlib.Path(folder, "run")
     train = [f"experiments.{script}", preset, "--run-dir", str(run_dir), *flags]
@@ -78,33 +56,36 @@ def run(script: str, preset: str, flags: tuple[str, ...]) -> dict[str, str]:
       )
       if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1]}
-    return digest(run_dir)
+    found = crashes.contents(run_dir)
+    for path in run_dir.glob("*.npz"):
+      with np.load(path) as arrays:
+        found |= {f"{path.name}/{k}": v.tobytes() for k, v in arrays.items()}
+    digest = lambda content: hashlib.sha256(content).hexdigest()[:16]
+    return {name: digest(content) for name, content in found.items()}
 
 
 def compare(args) -> None:
-  """Runs all cases; exits with 1 where one differs from the record before."""
+  """Runs all cases; exits with 1 if one differs from the record before."""
   before = json.loads(args.against.read_text()) if args.against else {}
-  found, differing = {}, 0
+  found, different = {}, False
   for script, preset, flags in cases():
     name = f"{script} {preset}"
-    if not name.startswith(args.only):
-      continue
-    found[name] = run(script, preset, flags)
-    was = before.get(name)
-    same = "" if was is None else "same" if was == found[name] else "DIFFERENT"
-    differing += same == "DIFFERENT"
-    detail = found[name] if same != "same" else ""
-    print(f"{name}: {same} {detail}", flush=True)
-    if args.out:
-      args.out.write_text(json.dumps(found, indent=1) + "\n")
-  sys.exit(bool(differing))
+    if name.startswith(args.only):
+      found[name] = run(script, preset, flags)
+      changed = crashes.differing(before.get(name, found[name]), found[name])
+      different |= bool(changed)
+      said = f"DIFFERENT: {', '.join(changed)}" if changed else "same"
+      print(name, said if name in before else "recorded", flush=True)
+      if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+  sys.exit(different)
 
 
 def flags(parser) -> None:
-  """--against and --only; --out is a file here."""
+  """Adds --against and --only; --out is a file here."""
   parser.set_defaults(out=None)
-  parser.add_argument("--against", type=pathlib.Path)
-  parser.add_argument("--only", default="", help="start of a run's name")
+  parser.add_argument("--against", type=pathlib.Path, help="an earlier --out")
+  parser.add_argument("--only", default="", help="the start of a run's name")
 
 
 BENCHMARKS = {"bits": runner.Benchmark(compare, flags=flags)}

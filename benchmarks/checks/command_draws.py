@@ -1,7 +1,7 @@
-"""Draws random command lines, right and wrong, that carry every flag.
+"""Samples random command lines, right and wrong, that use every flag.
 
-The values of each flag are in command_flags.toml; the presets and runs here are
-what they go together with.
+The values of each flag are in command_flags.toml, and so are the presets and
+the runs that lines start with.
 """
 
 import collections
@@ -12,195 +12,160 @@ import random
 import shlex
 import tomllib
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from benchmarks import trained
 
-# The runs that lines name, by what becomes of TRAINED/.
-SMALL = "--num-steps 4 --save-every 2 --keep 2 --snapshot-every 1"
-AVERAGES = "--ema-decay 0.9 0.99 --ema-length 0.1"
-TINY = "--warmup-steps 0 --batch-size 8 --width 8 --num-blocks 1"
-TRAINED = {
-  "toy": f"edm toy {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "digits": f"edm smoke {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "flow": f"flow_matching pair {SMALL} {AVERAGES} {TINY} --sample-steps 2",
-  "gan": f"gan smoke {SMALL} {AVERAGES} --batch-size 8 --width 8",
-  "w1": "wasserstein points --num-steps 2 --batch-size 8 --num-cones 4",
-}
-# Lines of each script, of 200.
-SHARES = dict(
-  edm=32,
-  flow_matching=42,
-  score_matching=30,
-  gan=26,
-  wasserstein=18,
-  transport_map=20,
-  sample=12,
-  evaluate=10,
-  encode=10,
+TABLES = tomllib.loads(
+  pathlib.Path(__file__).with_name("command_flags.toml").read_text()
 )
-TOYS = "gaussian|eight_gaussians|ring|moons|s_curve|checkerboard|swiss_roll"
-FLOW = "|".join(trained.choices.FLOW_SOLVERS)
-VELOCITY = "|".join(
-  name
-  for name, make in trained.choices.FLOW_SOLVERS.items()
-  if len(make().needs) == 1
+SOLVERS = trained.choices.FLOW_SOLVERS
+# The sets of values that the flags have in common.
+NAMES = TABLES["names"] | dict(
+  FLOW="|".join(SOLVERS),
+  VELOCITY="|".join(n for n, make in SOLVERS.items() if len(make().needs) == 1),
 )
-NO_DATA = "nosuch|''|file:|file:FILES/no.npz|file:FILES/damaged.npz|folder:no"
-COUNT = "0|-3|1.5|many|''"
-POSITIVE = "0|-1|nan|inf|1e999|much|''"
-WORD = "nosuch|''"
-
-
-Values = Mapping[str, str | None]
-
-
-class Base(NamedTuple):
-  """A preset, or a run, that any right values go together with.
-
-  Attributes:
-    words: what the line starts with.
-    always: flags of every line, which keep it small.
-    right, wrong: values that are this base's own; None for none.
-  """
-
-  words: str
-  always: str
-  right: Values
-  wrong: Values
-
-
-def _read():
-  """Of command_flags.toml: {flag: (right, wrong)}, None for no value, lines of
-  settings that do not fit together by script, and bases by script.
-  """
-  path = pathlib.Path(__file__).with_name("command_flags.toml")
-  found = tomllib.loads(path.read_text())
-  names = dict(TOYS=TOYS, NO_DATA=NO_DATA, COUNT=COUNT, POSITIVE=POSITIVE)
-  names |= dict(WORD=WORD, FLOW=FLOW, VELOCITY=VELOCITY)
-  text = lambda value: None if value == "-" else value.format(**names)
-  flags = {k: tuple(map(text, pair)) for k, pair in found["flags"].items()}
-  sets = found["sets"] | dict(ONE_CALL=dict.fromkeys(trained.SAMPLING, "-"))
-
-  def values(given):
-    merged: dict = {}
-    for name in given.pop("sets", ()):
-      merged |= sets[name]
-    return {k: text(v) for k, v in (merged | given).items()}
-
-  bases = {
-    script: [
-      Base(
-        b["words"],
-        b["always"],
-        values(b.get("right", {})),
-        values(b.get("wrong", {})),
-      )
-      for b in found_bases
-    ]
-    for script, found_bases in found["bases"].items()
-  }
-  return flags, found["together"], bases
-
-
-FLAGS, TOGETHER, BASES = _read()
+TRAINED = {k: text.format(**NAMES) for k, text in TABLES["trained"].items()}
+SETS = TABLES["sets"] | dict(ONE_CALL=dict.fromkeys(trained.SAMPLING, "-"))
 
 
 def draw_lines(seed: int, number: int) -> list[dict]:
-  """The lines: script, words, whether right, and what a message may name."""
+  """The lines of a seed.
+
+  Each is a dict of its script, its words, whether it is right, the names of
+  which an error must contain one, and its flags.
+
+  Raises:
+    ValueError: at least 200 lines, of which fewer than 3 use some flag.
+  """
   lines = []
-  for script, share in SHARES.items():
-    of_script = max(2, round(share * number / sum(SHARES.values())))
-    kinds = types(script)
-    seen, broken = collections.Counter(), collections.Counter()
-    draw = random.Random(f"{seed} {script}")
-    joint = list(TOGETHER[script])
-    draw.shuffle(joint)
-    for i in range(of_script):
-      base = BASES[script][i // 2 % len(BASES[script])]
-      if i % 2 == 0:
-        line = _right(draw, script, base, kinds, seen, 12)
-      elif i % 6 == 5 and joint:
-        line = _joint(script, joint.pop())
-      elif i % 16 == 3:
-        line = _typo(draw, script, base, kinds, seen)
-      else:
-        line = _wrong(draw, script, base, kinds, seen, broken)
-      seen.update(list(line["flags"]))
-      lines.append(line)
+  shares = TABLES["shares"]
+  for script, share in shares.items():
+    draw, kinds = random.Random(f"{seed} {script}"), types(script)
+    num = max(2, round(share * number / sum(shares.values())))
+    found = _lines(script, kinds, draw, num)
+    seen = collections.Counter(flag for line in found for flag in line["flags"])
     rare = [name for name in kinds if seen[name] < 3]
     if rare and number >= 200:
       raise ValueError(f"{script}: fewer than 3 lines with {', '.join(rare)}")
+    lines += [dict(script=script, **line) for line in found]
   return lines
 
 
-def _values(script, base, flag, kinds, wrong=False):
-  return values(script, base, flag, kinds[flag], wrong)
+def types(script: str) -> dict[str, Any]:
+  """{flag: type} of a script's settings.
+
+  Raises:
+    ValueError: command_flags.toml has no values for a flag.
+  """
+  kind = importlib.import_module(f"experiments.{script}").Config
+  found = {field.name: field.type for field in dataclasses.fields(kind)}
+  if missing := found.keys() - TABLES["flags"].keys():
+    raise ValueError(f"{script}: no values for {', '.join(sorted(missing))}")
+  return found
 
 
-def _right(draw, script, base, kinds, seen, most):
-  """Every flag of base.always, and those of others that were used least."""
-  usable = [name for name in kinds if _values(script, base, name, kinds)]
+def _lines(script, kinds, draw, number):
+  """Every other line is right; the others are wrong in one of three ways."""
+  seen: dict = collections.Counter()
+  broken: dict = collections.Counter()
+  bases = [
+    (base, _values(base, "right", kinds), _values(base, "wrong", kinds))
+    for base in TABLES["bases"][script]
+  ]
+  joint, lines = list(TABLES["together"][script]), []
+  draw.shuffle(joint)
+  for i in range(number):
+    base, right, wrong = bases[i // 2 % len(bases)]
+    if i % 2 == 0:
+      line = _right(draw, base, right, seen, 12)
+    elif i % 6 == 5 and joint:
+      line = _joint(script, joint.pop())
+    elif i % 16 == 3:
+      line = _typo(draw, base, right, kinds, seen)
+    else:
+      line = _wrong(draw, base, right, wrong, seen, broken)
+    seen.update(list(line["flags"]))
+    lines.append(line)
+  return lines
+
+
+def _values(base, side, kinds):
+  """{flag: its values}, side "right" or "wrong", without flags of none."""
+  given, own, found = dict(base.get(side, {})), {}, {}
+  for name in given.pop("sets", ()):
+    own |= SETS[name]
+  own |= given
+  for flag, kind in kinds.items():
+    text = own.get(flag, TABLES["flags"][flag][side == "wrong"])
+    if text == "" and side == "right":
+      found[flag] = _literals(kind)
+    elif text not in ("", "-"):
+      found[flag] = text.format(**NAMES).split("|")
+  return {flag: values for flag, values in found.items() if values}
+
+
+def _literals(kind):
+  """The names that a Literal, or a union with one, allows."""
+  parts = (kind, *typing.get_args(kind))
+  literals = [p for p in parts if typing.get_origin(p) is Literal]
+  return [name for part in literals for name in typing.get_args(part)]
+
+
+def _right(draw, base, right, seen, most):
+  """All flags of base["always"], and those of the others that are rarest."""
+  always, usable = base["always"].split(), list(right)
   draw.shuffle(usable)
-  usable.sort(key=lambda name: (name not in base.always.split(), seen[name]))
-  always = len(base.always.split())
-  chosen = usable[: always + draw.randint(most // 2, most)]
-  flags = {}
-  for name in chosen:
-    flags[name] = draw.choice(_values(script, base, name, kinds))
-  return _line(script, base.words, flags, True, [])
+  usable.sort(key=lambda name: (name not in always, seen[name]))
+  chosen = usable[: len(always) + draw.randint(most // 2, most)]
+  flags = {name: draw.choice(right[name]) for name in chosen}
+  return _line(base["words"], flags, True, [])
 
 
-def _wrong(draw, script, base, kinds, seen, broken):
-  """A right line with the value of one flag changed to a wrong one."""
-  breakable = [n for n in kinds if _values(script, base, n, kinds, True)]
+def _wrong(draw, base, right, wrong, seen, broken):
+  """A right line in which the value of one flag is changed to a wrong one."""
+  breakable = list(wrong)
   draw.shuffle(breakable)
   name = min(breakable, key=lambda name: broken[name])
   broken[name] += 1
-  line = _right(draw, script, base, kinds, seen, 3)
-  value = draw.choice(_values(script, base, name, kinds, True))
-  flags = line["flags"] | {name: value}
-  return _line(script, base.words, flags, False, [_flag(name)])
+  line = _right(draw, base, right, seen, 3)
+  flags = line["flags"] | {name: draw.choice(wrong[name])}
+  return _line(base["words"], flags, False, [_flag(name)])
 
 
-def _typo(draw, script, base, kinds, seen):
-  """A right line with a flag, a preset or a run that there is not."""
-  line = _right(draw, script, base, kinds, seen, 2)
+def _typo(draw, base, right, kinds, seen):
+  """A right line with a flag, a preset or a run that does not exist."""
+  flags = _right(draw, base, right, seen, 2)["flags"]
   if draw.random() < 0.3:
-    words = f"{base.words}x"
-    return _line(script, words, line["flags"], False, [words])
+    words = f"{base['words']}x"
+    return _line(words, flags, False, [words])
   name = draw.choice([name for name in kinds if len(name) > 4])
   odd = _flag(name[:-3] + name[-2:])
-  line = _line(script, base.words, line["flags"], False, [odd])
+  line = _line(base["words"], flags, False, [odd])
   return line | {"words": [*line["words"], odd, "1"]}
 
 
 def _joint(script, text):
-  """A line of settings that do not fit together."""
+  """A line of settings of which each is right, but not beside the others."""
   words = shlex.split(text)
-  names = [w for w in words if w.startswith("--")] or words
-  flags = [w[2:].replace("-", "_") for w in words if w.startswith("--")]
+  named = [word for word in words if word.startswith("--")]
+  flags = [word[2:].replace("-", "_") for word in named]
   if script not in ("sample", "evaluate", "encode"):
     words += ["--run-dir", "run"]
     flags.append("run_dir")
-  return dict(
-    script=script,
-    words=words,
-    right=False,
-    names=names,
-    flags=dict.fromkeys(flags),
-  )
+  flags = dict.fromkeys(flags)
+  return dict(words=words, right=False, names=named or words, flags=flags)
 
 
-def _line(script, words, flags, right, names):
-  words = [words]
+def _line(start, flags, right, names):
+  """The line of these flags; a Boolean one is written --flag or --no-flag."""
+  words = [start]
   for name, value in flags.items():
     if value in ("True", "False"):
       words.append(_flag(name if value == "True" else f"no_{name}"))
     else:
       words += [_flag(name), *shlex.split(value)]
-  return dict(script=script, words=words, right=right, names=names, flags=flags)
+  return dict(words=words, right=right, names=names, flags=flags)
 
 
 def _flag(name):
@@ -208,35 +173,5 @@ def _flag(name):
 
 
 def shown(line: dict) -> str:
-  """The line as it is typed."""
+  """The line as a user types it."""
   return f"{line['script']} {shlex.join(line['words'])}"
-
-
-def types(script: str) -> dict[str, Any]:
-  """{flag: type} of a script's settings.
-
-  Raises:
-    ValueError: a flag that has no values here.
-  """
-  kind = importlib.import_module(f"experiments.{script}").Config
-  found = {field.name: field.type for field in dataclasses.fields(kind)}
-  if missing := found.keys() - FLAGS.keys():
-    raise ValueError(f"{script}: no values for {', '.join(sorted(missing))}")
-  return found
-
-
-def values(script: str, base: Base, flag: str, kind: Any, wrong: bool) -> list:
-  """The values of a flag on this base, [] for none."""
-  own = base.wrong if wrong else base.right
-  text = own.get(flag, FLAGS[flag][wrong])
-  if script == "evaluate" and flag == "features" and wrong:
-    text = "nowhere|no.where:f|math:f|''"
-  if text is None or (wrong and text == ""):
-    return []
-  return text.split("|") if text else _names(kind)
-
-
-def _names(kind):
-  parts = (kind, *typing.get_args(kind))
-  literals = [p for p in parts if typing.get_origin(p) is Literal]
-  return [name for part in literals for name in typing.get_args(part)]

@@ -4,20 +4,20 @@
   python -m benchmarks command_lines --seed 1 --list
 
 Half of the lines are right by construction: values of command_draws that go
-together, at 2 to 5 steps. The others have one thing wrong: a flag's value, a
-flag or preset that does not exist, settings that do not fit together, a file
+together, at 2 to 5 steps. The others have one thing wrong: the value of a flag,
+a flag or preset that does not exist, settings that do not fit together, a file
 that is missing or damaged, the directory of another run. Every flag of every
-script is in at least three lines. A line is judged by
+script is in at least three lines. A line passes under these conditions:
 
   right  exit code 0
   wrong  exit code 2, nothing written, and a message of one line (or tyro's
-         box) that names a flag that was in the line
+         box) that names a flag of the line
   both   no traceback
 
-A line runs in a fork of a process that has imported the libraries and nothing
-of JAX's backend; the first --plain lines of each kind run as commands too, and
-must end alike. --workers says how many lines run at once, --resume goes on
-after those that were judged before.
+A line runs in a fork of a process that has imported the libraries but has not
+started JAX's backend. The first --plain lines of each kind run as commands too,
+and must end alike. --workers is the number of lines that run at once; --resume
+keeps the lines that were judged before.
 """
 
 import hashlib
@@ -44,16 +44,17 @@ import jax
 from benchmarks import pages, runner
 from benchmarks.checks import command_draws
 
-LIMIT = 400  # seconds of a line
-TYRO = 30  # lines of its box, with the flags that were perhaps meant
+LIMIT = 400  # seconds that a line may take
+TYRO = 30  # lines of tyro's box, which lists flags of similar names
 
 
 def fork(script: str, words: list[str], place: pathlib.Path) -> dict:
-  """Runs a line in a child; its exit code and what it said."""
+  """Runs a line in a child process: its exit code, its output, its seconds."""
   begun, said = time.monotonic(), place / "said"
   child = os.fork()
   if child == 0:
     code = 1
+    signal.alarm(LIMIT)
     try:
       with said.open("wb", 0) as file:
         os.dup2(file.fileno(), 1)
@@ -70,13 +71,7 @@ def fork(script: str, words: list[str], place: pathlib.Path) -> dict:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-  while True:
-    done, status = os.waitpid(child, os.WNOHANG)
-    if done:
-      break
-    if time.monotonic() - begun > LIMIT:
-      os.kill(child, signal.SIGKILL)
-    time.sleep(0.02)
+  _, status = os.waitpid(child, 0)
   return dict(
     code=os.waitstatus_to_exitcode(status),
     said=said.read_text(errors="replace"),
@@ -84,18 +79,29 @@ def fork(script: str, words: list[str], place: pathlib.Path) -> dict:
   )
 
 
-def contents(place: pathlib.Path) -> dict[str, str]:
-  """Every file below a directory and its hash, every directory."""
-  return {
-    str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-    if path.is_file()
-    else ""
-    for path in sorted(place.rglob("*"))
-  }
+def command(script: str, words: list[str], place: pathlib.Path) -> dict:
+  """Runs a line as a command: its exit code and its output."""
+  done = subprocess.run(
+    [sys.executable, "-m", f"experiments.{script}", *words],
+    cwd=place / "here",
+    env=os.environ | {"PYTHONPATH": str(runner.ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    check=False,
+  )
+  return dict(code=done.returncode, said=done.stdout)
 
 
-def judge(line: dict, found: dict, same: bool) -> list[str]:
-  """What is wrong with how a line ended, [] for nothing."""
+def contents(*places: pathlib.Path) -> dict[pathlib.Path, str]:
+  """{path: hash} of every file below some directories; folders have none."""
+  paths = [path for place in places for path in place.rglob("*")]
+  digest = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+  return {path: digest(path) if path.is_file() else "" for path in paths}
+
+
+def faults_of(line: dict, found: dict, same: bool) -> list[str]:
+  """What is wrong with how a line ended; `same`: it has written nothing."""
   text = " ".join(found["said"].replace("│", " ").split())
   faults = []
   if "Traceback (most recent call last)" in text:
@@ -115,124 +121,97 @@ def judge(line: dict, found: dict, same: bool) -> list[str]:
 
 
 def _run(how, script, words, where):
+  """Runs a line by `fork` or `command` in a new folder."""
   shutil.rmtree(where, ignore_errors=True)
   (where / "here").mkdir(parents=True)
   return how(script, words, where)
 
 
-def command(script: str, words: list[str], place: pathlib.Path) -> dict:
-  """The same as a process of its own."""
-  done = subprocess.run(
-    [sys.executable, "-m", f"experiments.{script}", *words],
-    cwd=place / "here",
-    env=os.environ | {"PYTHONPATH": str(runner.ROOT)},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    check=False,
-  )
-  return dict(code=done.returncode, said=done.stdout)
+def prepare(place: pathlib.Path) -> None:
+  """Makes the files and trains the runs that lines name, once."""
+  import numpy as np
+
+  files, runs = place / "files", place / "trained"
+  if (runs / "w1" / "result.json").exists():
+    return
+  for folder in (runs, files / "empty"):
+    folder.mkdir(parents=True, exist_ok=True)
+  points = np.random.default_rng(0).normal(size=(400, 2))
+  np.savez(files / "points.npz", points=points)
+  (files / "damaged.npz").write_bytes(b"PK damaged")
+  for name, text in command_draws.TRAINED.items():
+    script, *words = text.split()
+    words += ["--run-dir", str(runs / name)]
+    found = _run(fork, script, words, place / f"for-{name}")
+    if found["code"]:
+      raise RuntimeError(f"{text}: {found['said']}")
 
 
-class Lines:
-  """Where the lines of one seed run, and what became of those that did."""
+def judge(place: pathlib.Path, line: dict, number: int, plain: bool) -> dict:
+  """Runs a line, and as a command too if `plain`; the line and how it ended."""
+  where, files = place / str(number), place / "files"
+  shutil.rmtree(where, ignore_errors=True)
+  own = shutil.copytree(place / "trained", where / "trained")
+  full = lambda words: [
+    word.replace("TRAINED", str(own)).replace("FILES", str(files))
+    for word in words
+  ]
+  script, words = line["script"], full(line["words"])
+  before = contents(own, files)
+  found = _run(fork, script, words, where / "forked")
+  same = contents(own, files) == before
+  same &= not any((where / "forked" / "here").iterdir())
+  faults = faults_of(line | dict(names=full(line["names"])), found, same)
+  case = line | found | dict(number=number, faults=faults)
+  if plain:
+    again = _run(command, script, words, where / "plain")
+    last = lambda ended: ended["said"].strip().splitlines()[-1:]
+    alike = line["right"] or last(found) == last(again)
+    case["as_command"] = found["code"] == again["code"] and alike
+  shutil.rmtree(where)
+  case["said"] = case["said"][-2000:].replace(f"{place}/", "")
+  return case
 
-  def __init__(self, place: pathlib.Path, resume: bool):
-    self.place = place
-    self.trained, self.files = place / "trained", place / "files"
-    self.store = place / "judged.json"
-    if not resume:
-      shutil.rmtree(place, ignore_errors=True)
-    if not (self.trained / "w1" / "result.json").exists():
-      self._prepare()
 
-  def _prepare(self):
-    """The runs and the files that lines name."""
-    import numpy as np
-
-    for made in (self.trained, self.files / "empty"):
-      made.mkdir(parents=True, exist_ok=True)
-    points = np.random.default_rng(0).normal(size=(400, 2))
-    np.savez(self.files / "points.npz", points=points)
-    (self.files / "damaged.npz").write_bytes(b"PK damaged")
-    for name, text in command_draws.TRAINED.items():
-      script, *words = text.split()
-      words += ["--run-dir", str(self.trained / name)]
-      found = _run(fork, script, words, self.place / f"for-{name}")
-      if found["code"]:
-        raise RuntimeError(f"{text}: {found['said']}")
-
-  def judge(self, line: dict, number: int, plain: bool) -> dict:
-    """Runs a line, and as a command too if it is plain: what came of it."""
-    where = self.place / str(number)
-    shutil.rmtree(where, ignore_errors=True)
-    own = shutil.copytree(self.trained, where / "trained")
-    place = lambda word: word.replace("TRAINED", str(own)).replace(
-      "FILES", str(self.files)
-    )
-    words = [place(word) for word in line["words"]]
-    named = line | {"names": [place(name) for name in line["names"]]}
-    before = contents(own) | contents(self.files)
-    found = _run(fork, line["script"], words, where / "forked")
-    same = contents(own) | contents(self.files) == before
-    same &= not any((where / "forked" / "here").iterdir())
-    case = line | found | dict(number=number, faults=judge(named, found, same))
-    if plain:
-      again = _run(command, line["script"], words, where / "plain")
-      last = lambda said: said["said"].strip().splitlines()[-1:]
-      alike = line["right"] or last(found) == last(again)
-      case["as_command"] = found["code"] == again["code"] and alike
-    shutil.rmtree(where)
-    case["said"] = case["said"][-2000:].replace(f"{self.place}/", "")
-    return case
-
-  def judged(self, lines: list[dict]) -> dict[int, dict]:
-    """What came of these lines so far, by number."""
-    cases = [cell["values"] for cell in runner.read(self.store).values()]
-    return {
-      case["number"]: case
-      for case in cases
-      if case["words"] == lines[case["number"]]["words"]
-    }
-
-  def work(self, lines: list[dict], share: int, workers: int, plain: int):
-    """Judges a worker's share of the lines, but for those that were."""
-    own = set(range(share, len(lines), workers)) - self.judged(lines).keys()
-    # Wrong ones first, which take seconds.
-    for number in sorted(own, key=lambda n: (lines[n]["right"], n)):
-      case = self.judge(lines[number], number, number < 2 * plain)
-      runner.store(self.store, str(number), {}, case)
-      print(
-        number,
-        case["seconds"],
-        case["faults"],
-        command_draws.shown(case),
-        flush=True,
-      )
+def judged(store: pathlib.Path, lines: list[dict]) -> dict[int, dict]:
+  """{number: case} of the lines that the store has."""
+  cases = [cell["values"] for cell in runner.read(store).values()]
+  same = lambda case: case["words"] == lines[case["number"]]["words"]
+  return {case["number"]: case for case in cases if same(case)}
 
 
 def run(args) -> dict | None:
-  """Draws, runs and judges."""
+  """Samples, runs and judges the lines; with --list, prints them."""
   lines = command_draws.draw_lines(args.seed, args.number)
   if args.list:
     for number, line in enumerate(lines):
-      print(
-        number, "right" if line["right"] else "wrong", command_draws.shown(line)
-      )
+      kind = "right" if line["right"] else "wrong"
+      print(number, kind, command_draws.shown(line))
     return None
   place = (args.work / f"seed-{args.seed}").resolve()
   jax.config.update("jax_compilation_cache_dir", str(place.parent / "cache"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   _import_libraries()
-  runs, workers = Lines(place, args.resume), []
+  if not args.resume:
+    shutil.rmtree(place, ignore_errors=True)
+  prepare(place)
+  store = place / "judged.json"
+  missing = set(range(len(lines))) - judged(store, lines).keys()
+  # Wrong lines first: they take seconds.
+  order = sorted(missing, key=lambda n: (lines[n]["right"], n))
+  workers = []
   for share in range(args.workers):
     workers.append(os.fork())
     if workers[-1] == 0:
-      runs.work(lines, share, args.workers, args.plain)
+      for n in order[share :: args.workers]:
+        case = judge(place, lines[n], n, n < 2 * args.plain)
+        runner.store(store, str(n), {}, case)
+        shown = command_draws.shown(case)
+        print(n, case["seconds"], case["faults"], shown, flush=True)
       os._exit(0)
   for worker in workers:
     os.waitpid(worker, 0)
-  cases = [case for _, case in sorted(runs.judged(lines).items())]
+  cases = [case for _, case in sorted(judged(store, lines).items())]
   if len(cases) < len(lines):
     sys.exit("a worker ended early; --resume goes on")
   record = dict(seed=args.seed, number=args.number)
@@ -240,7 +219,7 @@ def run(args) -> dict | None:
 
 
 def _import_libraries():
-  """What every script imports, so that a child starts at once."""
+  """Imports what every script imports, so that a child starts at once."""
   import tyro  # noqa: F401
   from sklearn import neural_network  # noqa: F401
 
@@ -251,7 +230,7 @@ def tables(record: dict) -> dict:
   """The parts of the page."""
   cases, lines = record["cases"], []
   plain = [case["as_command"] for case in cases if "as_command" in case]
-  for script in command_draws.SHARES:
+  for script in command_draws.TABLES["shares"]:
     own = [case for case in cases if case["script"] == script]
     kinds = {flag for case in own for flag in case["flags"]}
     least = min(sum(name in c["flags"] for c in own) for name in kinds)
@@ -279,11 +258,12 @@ def tables(record: dict) -> dict:
 
 
 def flags(parser) -> None:
-  """What is drawn, and where it runs."""
+  """Adds --seed, --plain, --list and --work."""
   runner.seed_flag(parser)
-  parser.add_argument("--plain", type=int, default=2, help="of each kind")
-  parser.add_argument("--list", action="store_true", help="print, run nothing")
-  parser.add_argument("--work", type=pathlib.Path, default="runs/command_lines")
+  add = parser.add_argument
+  add("--plain", type=int, default=2, help="lines of each kind run as commands")
+  add("--list", action="store_true", help="print the lines and run nothing")
+  add("--work", type=pathlib.Path, default="runs/command_lines")
 
 
 BENCHMARKS = {

@@ -2,13 +2,13 @@
 
   python -m benchmarks crashes          about 10 minutes on two CPU cores
 
-Trains the digits (100 steps, a checkpoint every 10) from one end to the other.
-Then the same command again and again: killed (SIGKILL) at a moment drawn
-uniformly over its training, every other time as soon after that as a
-checkpoint is being written; some twice, the second time anywhere, start
-included. Then SIGTERM, then a full disk. Each is resumed by the same command
-until it is done, and compared byte by byte: parameters, optimizer, averages,
-snapshots, metrics.jsonl but for the seconds, pictures.
+Trains the digits without a break (100 steps, a checkpoint every 10). Then runs
+the same command again and again, and kills it (SIGKILL) at a uniformly random
+moment of its training; in every other run, as soon after that moment as a
+checkpoint is being written. Some runs are killed a second time, anywhere, the
+start included. Then come SIGTERM and a full disk. Each run is resumed by the
+same command until it is done, and compared byte by byte: parameters, optimizer,
+averages, snapshots, metrics.jsonl except for the seconds, pictures.
 """
 
 import contextlib
@@ -38,13 +38,11 @@ DIGITS = (
 )
 
 
-def start(
-  flags: str,
-  run_dir: pathlib.Path,
-  cache: pathlib.Path,
-  module: str = "experiments.edm",
-):
-  """The process of a run, its standard error in RUN_DIR.log."""
+EDM = "experiments.edm"
+
+
+def start(flags: str, run_dir: pathlib.Path, cache: pathlib.Path, module=EDM):
+  """Starts the process of a run, with its standard error in RUN_DIR.log."""
   settings = {
     "PYTHONPATH": str(runner.ROOT),
     "JAX_PLATFORMS": "cpu",
@@ -63,16 +61,11 @@ def start(
 
 
 def last_line(run_dir: pathlib.Path) -> str:
-  """The last line of what its last process said."""
+  """The last line of RUN_DIR.log."""
   return pathlib.Path(f"{run_dir}.log").read_text().strip().splitlines()[-1]
 
 
-def finish(
-  flags: str,
-  run_dir: pathlib.Path,
-  cache: pathlib.Path,
-  module: str = "experiments.edm",
-) -> None:
+def finish(flags: str, run_dir: pathlib.Path, cache: pathlib.Path, module=EDM):
   """Runs the command to its end; RuntimeError if it fails."""
   code = start(flags, run_dir, cache, module).wait()
   if code:
@@ -88,22 +81,25 @@ def wait_for(process, condition) -> bool:
   return False
 
 
+def steps(run_dir: pathlib.Path) -> list[int]:
+  """The steps of a run's checkpoints."""
+  return checkpoint.steps(trained.run.checkpoints(run_dir))
+
+
 def writing(run_dir: pathlib.Path) -> bool:
   """Whether a checkpoint is half written."""
   return any(trained.run.checkpoints(run_dir).glob("*.orbax-checkpoint-tmp"))
 
 
 def completed(run_dir: pathlib.Path):
-  """() -> whether a checkpoint was completed since now."""
-  before = set(checkpoint.steps(trained.run.checkpoints(run_dir)))
-  return lambda: (
-    set(checkpoint.steps(trained.run.checkpoints(run_dir))) - before
-  )
+  """() -> whether a checkpoint was completed since this call."""
+  before = set(steps(run_dir))
+  return lambda: set(steps(run_dir)) - before
 
 
 def end(process, run_dir, number, *, in_save=False):
-  """Sends the signal; [the state in which that left the run], or [] if the
-  process ended by itself before.
+  """Sends the signal, during a save if asked: [how that left the run], or [] if
+  the process had ended by itself.
   """
   if in_save:
     wait_for(process, lambda: writing(run_dir))
@@ -114,7 +110,7 @@ def end(process, run_dir, number, *, in_save=False):
   state = dict(
     code=code,
     step=records[-1]["step"] if records else 0,
-    checkpoints=checkpoint.steps(trained.run.checkpoints(run_dir)),
+    checkpoints=steps(run_dir),
     in_save=writing(run_dir),
   )
   return [state] if code else []
@@ -143,14 +139,14 @@ def contents(run_dir: pathlib.Path) -> dict[str, bytes]:
 
 
 def differing(left: dict, right: dict) -> list[str]:
-  """Names of what is not the same, or on one side only."""
+  """The names of which the values differ, or that only one side has."""
   names = left.keys() | right.keys()
   return sorted(n for n in names if left.get(n) != right.get(n))
 
 
 @contextlib.contextmanager
 def small_disk(directory: pathlib.Path):
-  """A file system of 64 MB in memory, if we may mount one; yields whether."""
+  """Mounts a file system of 64 MB in memory; yields whether that is allowed."""
   directory.mkdir()
   command = f"mount -t tmpfs -o size=64m none {directory}"
   done = subprocess.run(command, shell=True, capture_output=True)
@@ -162,11 +158,11 @@ def small_disk(directory: pathlib.Path):
 
 
 def fill(process, disk: pathlib.Path | None) -> str:
-  """Leaves no room for the process to write in.
+  """Leaves the process no room to write checkpoints; returns by what.
 
-  On a disk of its own by a file that takes all that is left. Without one, by
-  a limit on the size of its files (RLIMIT_FSIZE), which fails its writes too:
-  below a checkpoint's, above that of what it says.
+  A file takes all that is left of the disk. Without a disk of its own, the size
+  of the files that it writes is limited (RLIMIT_FSIZE): below that of a
+  checkpoint, above that of its messages.
   """
   if disk is None:
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**15, 2**15))
@@ -178,17 +174,20 @@ def fill(process, disk: pathlib.Path | None) -> str:
 
 
 class Runs:
-  """Where the runs of one benchmark are, and how long one takes."""
+  """Runs in one directory, and how long one takes."""
 
-  def __init__(self, directory, flags):
-    self.directory, self.flags = directory, flags
-    self.cache = directory / "cache"
+  def __init__(self, directory):
+    self.directory, self.cache = directory, directory / "cache"
+
+  def begin(self, run_dir):
+    """Starts a run of the digits, or resumes it."""
+    return start(DIGITS, run_dir, self.cache)
 
   def unbroken(self):
-    """Twice, as the first compiles; how long the second one takes."""
-    finish(self.flags, self.directory / "first", self.cache)
+    """Runs twice, as the first compiles; times the second: how they differ."""
+    finish(DIGITS, self.directory / "first", self.cache)
     whole, begun = self.directory / "unbroken", time.monotonic()
-    process = start(self.flags, whole, self.cache)
+    process = self.begin(whole)
     wait_for(process, (whole / "metrics.jsonl").exists)
     self.starting = time.monotonic() - begun
     process.wait()
@@ -198,44 +197,43 @@ class Runs:
     return differing(contents(self.directory / "first"), self.expected)
 
   def compared(self, run_dir, how, ends):
-    """Finishes a run, compares it, makes room for the next."""
-    finish(self.flags, run_dir, self.cache)
+    """Finishes a run, compares it and removes it."""
+    finish(DIGITS, run_dir, self.cache)
     wrong = differing(contents(run_dir), self.expected)
     shutil.rmtree(run_dir, ignore_errors=True)
     return dict(how=how, ends=ends, differing=wrong)
 
   def struck(self, draw, number, in_save):
-    """A run ended by a signal at a random moment, maybe again, resumed."""
+    """A run that a signal ends at one random moment or at two, resumed."""
     kill, run_dir = number == signal.SIGKILL, self.directory / "struck"
     twice = kill and draw.random() < 0.3
     ends = []
-    while not ends:  # again if it was over before that moment
+    while not ends:  # again if the run was over before that moment
       shutil.rmtree(run_dir, ignore_errors=True)
-      process = start(self.flags, run_dir, self.cache)
+      process = self.begin(run_dir)
       wait_for(process, (run_dir / "metrics.jsonl").exists)
       time.sleep(draw.uniform(0, self.training))
       ends += end(process, run_dir, number, in_save=kill and in_save)
-    if twice:  # anywhere, as it starts too
-      process = start(self.flags, run_dir, self.cache)
+    if twice:  # at any moment, that of the start included
+      process = self.begin(run_dir)
       time.sleep(draw.uniform(0, self.starting + self.training))
       ends += end(process, run_dir, number)
     return self.compared(run_dir, signal.Signals(number).name, ends)
 
   def filled(self, draw):
-    """A run whose disk fills up at a random moment, resumed with room."""
+    """A run whose disk is filled at a random moment, resumed with room."""
     run_dir, code = self.directory / "disk", 0
     with small_disk(run_dir) as mounted:
-      while code == 0:  # again if it was over before that moment
+      while code == 0:  # again if the run was over before that moment
         shutil.rmtree(run_dir, ignore_errors=True)
-        process = start(self.flags, run_dir, self.cache)
+        process = self.begin(run_dir)
         wait_for(process, completed(run_dir))
         time.sleep(draw.uniform(0, self.training / 2))
         how = fill(process, run_dir if mounted else None)
         code = process.wait()
         (run_dir / "ballast").unlink(missing_ok=True)
-      steps = checkpoint.steps(trained.run.checkpoints(run_dir))
       said = last_line(run_dir).replace(f"{self.directory}/", "")
-      ends = [dict(code=code, checkpoints=steps, said=said)]
+      ends = [dict(code=code, checkpoints=steps(run_dir), said=said)]
       return self.compared(run_dir, f"full disk ({how})", ends)
 
 
@@ -243,7 +241,7 @@ def run(args) -> dict:
   """Ends, resumes and compares."""
   begun, draw = time.monotonic(), random.Random(args.seed)
   with tempfile.TemporaryDirectory() as directory:
-    case = Runs(pathlib.Path(directory), DIGITS)
+    case = Runs(pathlib.Path(directory))
     cases = [dict(how="nothing", ends=[], differing=case.unbroken())]
     for number in [signal.SIGKILL] * args.kills + [signal.SIGTERM] * 3:
       cases.append(case.struck(draw, number, in_save=len(cases) % 2 == 0))

@@ -6,70 +6,125 @@
   python -m benchmarks mutants --seed 0 --list                what it changes
   python -m benchmarks mutants --function fields.from_critic     all of them
 
-Each drawn mutant (benchmarks/checks/mutations.py) runs against the tests of its
-module, cheapest first, up to the first failure. Killed: a test fails.
-Timeout, which counts as killed: more than 3 times the CPU seconds of the
-unmutated tests, and 60. Survived: all tests pass, and no line of
+Each sampled mutant (benchmarks/checks/mutations.py) runs against the tests of
+its module, fastest first, up to the first failure. Killed: a test fails.
+Timeout, which counts as killed: more than 60 CPU seconds and 3 times those of
+the unmutated tests. Survived: all tests pass, and no line of
 benchmarks/checks/equivalent_mutants.toml proves that the change changes
-nothing. A mutant that cannot be imported is replaced by the next of the draw.
+nothing. A mutant that cannot be imported is replaced by the next of the seed.
 
-One process imports jax and its like, no jaxgen and no device, and forks one
-child per mutant; a child works in its own copy of the tree. The unmutated
-tests of a module run first and must pass. Results are stored in runs/mutants
-as they come.
+Each mutant is written into a copy of the tree, in which pytest runs. The
+unmutated tests of a module run first and must pass. Limits are of CPU seconds,
+so that a busy machine causes no timeouts. Results are stored in runs/mutants as
+soon as they are known.
 """
 
-import argparse
 import collections
 import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
+import re
+import resource
 import shutil
 import signal
+import subprocess
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 
 from benchmarks import pages, runner
-from benchmarks.checks import children, mutations
+from benchmarks.checks import mutations
 
 STORE = mutations.ROOT / "runs" / "mutants"
 OUTCOMES = ("killed", "timeout", "survived", "equivalent")
+PYTEST = "-m pytest -x -n 0 -p no:cacheprovider --basetemp tmp --tb short"
+ENVIRONMENT = dict(
+  MPLBACKEND="agg",
+  JAX_PLATFORMS="cpu",
+  JAX_COMPILATION_CACHE_DIR=str(STORE / "programs"),
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+)
+# What an import that fails prints in pytest's log.
+UNIMPORTABLE = re.compile("^E   (Import|ModuleNotFound|Name|Syntax)Error", re.M)
 
 
-class Unmutated:
-  """CPU seconds of whole test files, which must pass; stored."""
+def copy_tree(tree: pathlib.Path) -> None:
+  """Copies the repository's files, except those that git ignores, to tree."""
+  command = ["git", "ls-files", "-co", "--exclude-standard"]
+  listed = subprocess.check_output(command, cwd=mutations.ROOT, text=True)
+  for name in listed.splitlines():
+    source = mutations.ROOT / name
+    if source.is_file():
+      (tree / name).parent.mkdir(parents=True, exist_ok=True)
+      shutil.copy2(source, tree / name)
 
-  def __init__(self, tree: pathlib.Path):
-    self.tree, self.path = tree, STORE / "tests.json"
-    code = hashlib.sha256()
-    for path in sorted(tree.glob("jaxgen/**/*.py")):
-      code.update(path.read_bytes())
-    self.code = code.hexdigest()
 
-  def seconds(self, test: str) -> float:
-    """Of a file, from the store or by running it.
+def run_tests(tree: pathlib.Path, tests: list[str], limit: float) -> dict:
+  """Runs test files of a tree up to the first failure.
 
-    Raises:
-      RuntimeError: it fails.
-    """
-    text = self.code + (self.tree / test).read_text()
-    settings = dict(key=hashlib.sha256(text.encode()).hexdigest())
-    found = runner.known(self.path, test, settings)
-    if found is None:
-      child = children.start(self.tree, [test], 3600, test)
-      _, result = children.finish([child])
-      if result["code"] != 0:
-        log = (self.tree / "log.txt").read_text()
-        raise RuntimeError(f"{test} fails without any change:\n{log[-3000:]}")
-      # The largest so far: the first run compiled, the later ones need not.
-      before = runner.read(self.path).get(test, dict(values=dict(seconds=0)))
-      spent = max(result["seconds"], before["values"]["seconds"])
-      found = dict(seconds=spent)
-      runner.store(self.path, test, settings, found)
-      print(f"{test}: passes, {result['seconds']} s", flush=True)
-    return found["seconds"]
+  Returns the exit code, or "timeout" after `limit` CPU seconds or ten times as
+  many by the clock; the failed test; whether an import failed; CPU seconds.
+  """
+  with (tree / "log.txt").open("w+") as log:
+    process = subprocess.Popen(
+      [sys.executable, *PYTEST.split(), *tests],
+      cwd=tree,
+      env=os.environ | ENVIRONMENT,
+      stdout=log,
+      stderr=log,
+      start_new_session=True,
+    )
+    resource.prlimit(process.pid, resource.RLIMIT_CPU, (int(limit),) * 2)
+    timer = threading.Timer(10 * limit, process.kill)
+    timer.start()
+    try:
+      _, status, usage = os.wait4(process.pid, 0)
+    finally:
+      timer.cancel()
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # and what the tests started
+    log.seek(0)
+    said = log.read()
+  code = process.returncode = os.waitstatus_to_exitcode(status)
+  failures = re.findall("^(?:FAILED|ERROR) (.*?)(?: - |$)", said, re.M)
+  unimportable = "ERROR collecting" in said and UNIMPORTABLE.search(said)
+  return dict(
+    code="timeout" if code in (-signal.SIGKILL, -signal.SIGXCPU) else code,
+    failure=failures[-1] if failures else "",
+    unimportable=bool(unimportable),
+    seconds=round(usage.ru_utime + usage.ru_stime, 1),
+  )
+
+
+def unmutated_seconds(tree: pathlib.Path, test: str) -> float:
+  """CPU seconds of a test file, which must pass; stored for this source.
+
+  Raises:
+    RuntimeError: it fails.
+  """
+  path, digest = STORE / "tests.json", hashlib.sha256()
+  for file in (*sorted(tree.glob("jaxgen/**/*.py")), tree / test):
+    digest.update(file.read_bytes())
+  settings = dict(key=digest.hexdigest())
+  found = runner.known(path, test, settings)
+  if found is None:
+    result = run_tests(tree, [test], 3600)
+    if result["code"] != 0:
+      log = (tree / "log.txt").read_text()
+      raise RuntimeError(f"{test} fails without any change:\n{log[-3000:]}")
+    # The largest so far: the first run compiles, later ones may not.
+    before = runner.read(path).get(test, dict(values=dict(seconds=0)))
+    spent = max(result["seconds"], before["values"]["seconds"])
+    found = dict(seconds=spent)
+    runner.store(path, test, settings, found)
+    print(f"{test}: passes, {result['seconds']} s", flush=True)
+  return found["seconds"]
 
 
 def judge(result: dict) -> str:
@@ -81,152 +136,97 @@ def judge(result: dict) -> str:
   return "survived" if result["code"] == 0 else "killed"
 
 
-@contextlib.contextmanager
-def trees(number: int) -> Iterator[list[pathlib.Path]]:
-  """Copies of the tree as it is now: what changes later changes no result."""
-  home = STORE / f"trees-{os.getpid()}"
-  copies = [home / str(i) for i in range(number)]
-  try:
-    for tree in copies:
-      children.copy_tree(tree)
-    yield copies
-  finally:
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def run(
-  drawn: Iterator[mutations.Mutant],
-  number: float,
-  copies: list[pathlib.Path],
-  done: dict,
-) -> Iterator[tuple[mutations.Mutant, dict]]:
-  """(mutant, result) until `number` that can be imported are done.
-
-  The first copy stays as it is, each of the others is of one child at a time.
-  """
-  base, *slots = copies
-  unmutated, running = Unmutated(base), []
-  try:
-    while True:
-      while slots and number > 0 and (mutant := next(drawn, None)):
-        outcome = done.get(place_of(mutant))
-        number -= outcome != "unimportable"
-        if outcome is None:
-          running.append(_begin(mutant, slots.pop(), unmutated))
-      if not running:
-        return
-      child, result = children.finish(running)
-      shutil.copy2(base / child.label.file, child.slot / child.label.file)
-      slots.append(child.slot)
-      number += judge(result) == "unimportable"
-      yield child.label, result
-  finally:
-    for child in running:
-      os.killpg(child.pid, signal.SIGKILL)
-
-
-def _begin(mutant, slot, unmutated):
-  """Writes the mutated source into slot and starts its tests."""
-  first, *others = mutations.tests_of(mutant.file, unmutated.tree)
-  seconds = {test: unmutated.seconds(test) for test in (first, *others)}
-  file = slot / mutant.file
-  source = mutations.mutate(file.read_text(), mutant, mutant.new)
-  file.write_text(source)
-  # Compiled files are told apart by seconds and size: a time of its own.
-  moment = int(hashlib.sha256(source.encode()).hexdigest()[:7], 16)
+def run(mutant: mutations.Mutant, tree: pathlib.Path) -> dict:
+  """Runs the tests of a mutant in a tree, which is restored."""
+  first, *others = mutations.tests_of(mutant.file, tree)
+  seconds = {test: unmutated_seconds(tree, test) for test in (first, *others)}
+  file = tree / mutant.file
+  source = file.read_text()
+  changed = mutations.mutate(source, mutant, mutant.new)
+  file.write_text(changed)
+  # Python recompiles a file of another time or size: a time of its own.
+  moment = int(hashlib.sha256(changed.encode()).hexdigest()[:7], 16)
   os.utime(file, (moment, moment))
   tests = [first, *sorted(others, key=seconds.__getitem__)]
-  return children.start(slot, tests, 3 * sum(seconds.values()) + 60, mutant)
+  result = run_tests(tree, tests, 3 * sum(seconds.values()) + 60)
+  file.write_text(source)
+  return result
 
 
-def chosen(
-  args: argparse.Namespace, root: pathlib.Path
-) -> Iterator[mutations.Mutant]:
-  """The mutants asked for: drawn, or all of some lines and functions."""
-  if not (args.only or args.function):
+def chosen(args, root: pathlib.Path) -> Iterator[mutations.Mutant]:
+  """The mutants of --seed, or all those of --function."""
+  if not args.function:
     return mutations.draw(args.seed, root)
   found = [
     mutant
     for site in mutations.every_site(root)
-    if f"{site.file}:{site.line}" in (args.only or ())
-    or any(_within(site, name) for name in (args.function or ()))
+    if any(_within(site, name) for name in args.function)
     for mutant in mutations.mutants((root / site.file).read_text(), site)
   ]
   if not found:
-    raise ValueError("no token to change there")
+    raise SystemExit(f"--function: no token to change in {args.function}")
   return iter(found)
 
 
-def by_cost(
-  drawn: Iterator[mutations.Mutant], number: int, root: pathlib.Path
-) -> Iterator[mutations.Mutant]:
-  """The first ones by module, those of few test files first; then the rest."""
-  cost = lambda mutant: (
-    len(mutations.tests_of(mutant.file, root)),
-    mutant.file,
-  )
-  yield from sorted(itertools.islice(drawn, number), key=cost)
-  yield from drawn
-
-
 def _within(site, name):
-  """Whether module.function, functions inside it too, holds the site."""
+  """Whether module.function, or a function inside it, holds the site."""
   dotted = site.file.removesuffix(".py").replace("/", ".")
-  return f".{dotted}.{site.function}.".find(f".{name}.") >= 0
-
-
-def flags(parser: argparse.ArgumentParser) -> None:
-  """What is changed, and what of it is run."""
-  runner.seed_flag(parser)
-  parser.add_argument("--list", action="store_true", help="run nothing")
-  parser.add_argument(
-    "--retry", action="store_true", help="resume, survivors once more"
-  )
-  parser.add_argument("--only", nargs="+", metavar="FILE:LINE")
-  parser.add_argument("--function", nargs="+", metavar="MODULE.NAME")
-
-
-def measure(args) -> list[dict]:
-  """Runs what is missing; a row for every mutant."""
-  some = bool(args.only or args.function)
-  name = "chosen" if some else f"seed-{args.seed}"
-  path = STORE / f"{name}.json"
-  runner.start(path, args.resume or args.retry)
-  rows = {place: cell["values"] for place, cell in runner.read(path).items()}
-  if args.retry:
-    rows = {k: r for k, r in rows.items() if r["outcome"] != "survived"}
-  done = {k: r["outcome"] for k, r in rows.items()}
-  children.warm(STORE / "programs")
-  with trees(args.jobs + 1) as copies:
-    drawn, number = chosen(args, copies[0]), float("inf")
-    if not some:
-      number = args.number
-      drawn = by_cost(drawn, number, copies[0])
-    for mutant, result in run(drawn, number, copies, done):
-      row = dict(mutant=mutant, outcome=judge(result), **result)
-      rows[place_of(mutant)] = row
-      runner.store(path, place_of(mutant), {}, row)
-      spent = f"{result['seconds']} s, {result.get('failure', '')}"
-      print(f"{mutations.line(mutant)}: {row['outcome']}, {spent}", flush=True)
-  return list(rows.values())
+  return f".{name}." in f".{dotted}.{site.function}."
 
 
 def place_of(mutant: mutations.Mutant) -> str:
-  """The name of its cell in the store."""
-  return json.dumps(mutant.place())
+  """The name of a mutant's cell in the store."""
+  return json.dumps([*mutant.key(), mutant.column])
+
+
+def flags(parser) -> None:
+  """Adds --seed, --list, --retry and --function."""
+  runner.seed_flag(parser)
+  add = parser.add_argument
+  add("--list", action="store_true", help="print the mutants and run nothing")
+  add("--retry", action="store_true", help="--resume, and rerun the survivors")
+  add("--function", nargs="+", metavar="MODULE.NAME", help="instead of --seed")
+
+
+def measure(args) -> list[dict]:
+  """Runs the mutants without a result: a row for every mutant."""
+  name = "chosen" if args.function else f"seed-{args.seed}"
+  path = STORE / f"{name}.json"
+  if not (args.resume or args.retry):
+    path.unlink(missing_ok=True)
+  rows = {place: cell["values"] for place, cell in runner.read(path).items()}
+  if args.retry:
+    rows = {k: r for k, r in rows.items() if r["outcome"] != "survived"}
+  STORE.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix="tree-", dir=STORE) as folder:
+    tree = pathlib.Path(folder)  # later changes of the code change no result
+    copy_tree(tree)
+    number = math.inf if args.function else args.number
+    for mutant in chosen(args, tree):
+      if number == 0:
+        break
+      place = place_of(mutant)
+      if place not in rows:
+        result = run(mutant, tree)
+        row = dict(mutant=mutant, outcome=judge(result), **result)
+        rows[place] = row
+        runner.store(path, place, {}, row)
+        said = f"{row['outcome']}, {result['seconds']} s, {result['failure']}"
+        print(f"{mutations.line(mutant)}: {said}", flush=True)
+      number -= rows[place]["outcome"] != "unimportable"
+  return list(rows.values())
 
 
 def measure_and_count(args) -> dict | None:
-  """The record of all seeds; that of chosen mutants is printed."""
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its children
-  some = bool(args.only or args.function)
+  """The record of all seeds; the counts of --function are printed instead."""
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the tests
   if args.list:
-    drawn = chosen(args, mutations.ROOT)
-    for mutant in itertools.islice(drawn, None if some else args.number):
+    number = None if args.function else args.number
+    for mutant in itertools.islice(chosen(args, mutations.ROOT), number):
       print(mutations.line(mutant))
     return None
   found = counted(measure(args), mutations.equivalents())
-  if some:
+  if args.function:
     print("\n".join(section(found)))
     return None
   known = pages.stored(args.out, "mutants") | {f"seed {args.seed}": found}
@@ -290,6 +290,6 @@ def tables(record: dict) -> dict:
 
 BENCHMARKS = {
   "mutants": runner.Benchmark(
-    measure_and_count, tables, dict(number=150, jobs=1), flags, resumes=True
+    measure_and_count, tables, dict(number=150), flags, resumes=True
   )
 }

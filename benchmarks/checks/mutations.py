@@ -1,11 +1,11 @@
-"""Single-token changes of Python source, drawn by a seed, and their tests.
+"""Single-token changes of Python source, sampled by a seed, and their tests.
 
 A site is a token that can be changed: an arithmetic, comparison or Boolean
 operator, a unary minus, a `not`, a number, True or False, a slice 1: or :-1,
 or a name with a sibling (min and max, zeros_like and ones_like, alpha and
 sigma, data and noise). Docstrings, comments, annotations, imports and raise
-statements (error texts) have none. Every site is drawn equally often, and
-every change of a site too.
+statements (error texts) have no sites. All sites are equally likely, and so are
+all changes of a site.
 """
 
 import ast
@@ -20,24 +20,16 @@ import tomllib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).parents[2]
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
 
-_TABLES = tomllib.loads(
-  pathlib.Path(__file__).with_name("mutations.toml").read_text()
-)
+_TABLES = tomllib.loads((HERE / "mutations.toml").read_text())
+MIRRORS, COMPARISONS = _TABLES["mirrors"], _TABLES["comparisons"]
 ARITHMETIC = {old: (new,) for old, new in _TABLES["arithmetic"].items()}
-ASSIGNMENTS = {
-  f"{a}=": tuple(f"{b}=" for b in c) for a, c in ARITHMETIC.items()
-}
-COMPARISONS = _TABLES["comparisons"]
-MIRRORS = _TABLES["mirrors"]
+ASSIGNMENTS = {f"{old}=": (f"{new}=",) for old, (new,) in ARITHMETIC.items()}
 BOOLEAN = {"and": ("or",), "or": ("and",)}
-SIBLINGS = {
-  a: (b,)
-  for pair in _TABLES["siblings"]
-  for a, b in (pair.split(), pair.split()[::-1])
-}
-EQUIVALENT = pathlib.Path(__file__).with_name("equivalent_mutants.toml")
+PAIRS = [pair.split() for pair in _TABLES["siblings"]]
+SIBLINGS = {a: (b,) for pair in PAIRS for a, b in (pair, pair[::-1])}
 ARGUMENTS = {"data": "noise", "noise": "data"}
 BUILTINS = {"min", "max", "any", "all"}
 SKIPPED = (ast.Import, ast.ImportFrom, ast.Raise, ast.JoinedStr)
@@ -45,23 +37,14 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Site(NamedTuple):
-  """A token that can be changed.
+  """A token that can be changed."""
 
-  Attributes:
-    file: below the root, "jaxgen/paths.py".
-    function: the innermost function or class that holds it, "" at the top.
-    line: from 1.
-    column: from 0, in characters.
-    old: the token.
-    options: what may stand in its place.
-  """
-
-  file: str
-  function: str
-  line: int
-  column: int
+  file: str  # below the root, "jaxgen/paths.py"
+  function: str  # innermost function or class that holds it, "" at the top
+  line: int  # from 1
+  column: int  # from 0, in characters
   old: str
-  options: tuple[str, ...]
+  options: tuple[str, ...]  # what may replace it
 
 
 class Mutant(NamedTuple):
@@ -80,10 +63,6 @@ class Mutant(NamedTuple):
     """What identifies the change when line numbers move."""
     return self.file, self.function, self.before, self.after
 
-  def place(self) -> tuple:
-    """The same, where a line has the change twice."""
-    return *self.key(), self.column
-
 
 def mutate(source: str, site: Site | Mutant, new: str) -> str:
   """The source with the site's token replaced."""
@@ -96,16 +75,14 @@ def mutate(source: str, site: Site | Mutant, new: str) -> str:
 def mutants(source: str, site: Site) -> list[Mutant]:
   """Every change of a site that is still Python."""
   found = []
+  line = lambda text: text.splitlines()[site.line - 1].strip()
   for new in site.options:
     changed = mutate(source, site, new)
     try:
       ast.parse(changed)
     except SyntaxError:
       continue
-    lines = [
-      text.splitlines()[site.line - 1].strip() for text in (source, changed)
-    ]
-    found.append(Mutant(*site[:5], new, *lines))
+    found.append(Mutant(*site[:5], new, line(source), line(changed)))
   return found
 
 
@@ -120,42 +97,43 @@ def sites(source: str, file: str) -> list[Site]:
   def place(line, column):
     return line, len(text[line - 1].encode()[:column].decode())
 
-  def between(left, right):
-    """The tokens after one node and before the next, no parentheses."""
+  def operator(left, right, table):
+    """(start, old, options) of what is between two nodes; None: no option."""
     start = place(left.end_lineno, left.end_col_offset)
     end = place(right.lineno, right.col_offset)
     near = (t for line in range(start[0], end[0] + 1) for t in tokens[line])
-    inside = (t for t in near if start <= t.start and t.end <= end)
-    return [t for t in inside if t.string not in "()"]
+    inside = [t for t in near if start <= t.start and t.end <= end]
+    found = [t for t in inside if t.string not in "()"]
+    old = " ".join(t.string for t in found)
+    return (found[0].start, old, table[old]) if old in table else None
 
   def read(node, names):
     """(start, old, options) of the node's own tokens."""
     start = place(node.lineno, node.col_offset)
+    line, end = place(node.end_lineno, node.end_col_offset)
     match node:
       case ast.BinOp(left, _, right):
-        yield _of(between(left, right), ARITHMETIC)
+        yield operator(left, right, ARITHMETIC)
       case ast.AugAssign(left, _, right):
-        yield _of(between(left, right), ASSIGNMENTS)
+        yield operator(left, right, ASSIGNMENTS)
       case ast.BoolOp(_, values):
         for left, right in itertools.pairwise(values):
-          yield _of(between(left, right), BOOLEAN)
+          yield operator(left, right, BOOLEAN)
       case ast.Compare(first, _, others):
         for left, right in itertools.pairwise([first, *others]):
-          yield _of(between(left, right), COMPARISONS)
+          yield operator(left, right, COMPARISONS)
       case ast.UnaryOp(ast.USub() | ast.Not() as op):
         yield start, "-" if isinstance(op, ast.USub) else "not", ("",)
       case ast.Constant(bool() as value):
         yield start, str(value), (str(not value),)
       case ast.Constant(int() | float() as value):
-        end = place(node.end_lineno, node.end_col_offset)
-        yield start, text[start[0] - 1][start[1] : end[1]], _numbers(value)
+        yield start, text[line - 1][start[1] : end], _numbers(value)
       case ast.Slice(ast.Constant(1), None, None):
         yield start, "1:", (":-1",)
       case ast.Slice(None, ast.UnaryOp(ast.USub(), ast.Constant(1)), None):
         yield start, ":-1", ("1:",)
       case ast.Attribute(_, name, ast.Load()) if name in SIBLINGS:
-        line, column = place(node.end_lineno, node.end_col_offset)
-        yield (line, column - len(name)), name, SIBLINGS[name]
+        yield (line, end - len(name)), name, SIBLINGS[name]
       case ast.Name(name, ast.Load()) if {name, ARGUMENTS.get(name)} <= names:
         yield start, name, (ARGUMENTS[name],)
       case ast.Call(ast.Name(name)) if name in BUILTINS - names:
@@ -169,19 +147,14 @@ def sites(source: str, file: str) -> list[Site]:
   return sorted(found)
 
 
-def _of(tokens, table):
-  """(start, old, options) of the one operator between two operands."""
-  old = " ".join(token.string for token in tokens)
-  return (tokens[0].start, old, table[old]) if old in table else None
-
-
 def _numbers(value):
+  """What replaces a number: one more, or 1 % more; 0 too, for 1."""
+  if isinstance(value, int):
+    return ("0", "2") if value == 1 else (f"{value + 1}",)
   if value == 0:
     return (f"{value + 1}",)
-  near = value + 1 if isinstance(value, int) else float(f"{value * 1.01:.12g}")
-  return ("0" if isinstance(value, int) else "0.0",) * (value == 1) + (
-    f"{near}",
-  )
+  near = f"{float(f'{value * 1.01:.12g}')}"
+  return ("0.0", near) if value == 1 else (near,)
 
 
 def _walk(node, function, names) -> Iterator[tuple[ast.AST, str, frozenset]]:
@@ -212,7 +185,7 @@ def every_site(root: pathlib.Path = ROOT) -> list[Site]:
 
 
 def draw(seed: int, root: pathlib.Path = ROOT) -> Iterator[Mutant]:
-  """Mutants of jaxgen/, every site once, in the order of a seed."""
+  """Mutants of jaxgen/, one of every site, in the order of a seed."""
   random_state, found = random.Random(seed), every_site(root)
   for site in random_state.sample(found, len(found)):
     possible = mutants((root / site.file).read_text(), site)
@@ -228,9 +201,11 @@ def line(mutant: Mutant) -> str:
 
 def equivalents() -> dict[tuple, str]:
   """{key of a mutant: one line that proves that it changes nothing}."""
-  stored = tomllib.loads(EQUIVALENT.read_text()).get("mutant", [])
+  stored = tomllib.loads((HERE / "equivalent_mutants.toml").read_text())
   fields = ("file", "function", "before", "after")
-  return {tuple(row[name] for name in fields): row["proof"] for row in stored}
+  return {
+    tuple(row[f] for f in fields): row["proof"] for row in stored["mutant"]
+  }
 
 
 def tests_of(file: str, root: pathlib.Path = ROOT) -> list[str]:
@@ -247,10 +222,9 @@ def tests_of(file: str, root: pathlib.Path = ROOT) -> list[str]:
       raise ValueError(f"{file}: expected its tests in {name}, add to MIRRORS")
   dotted = ".".join(("jaxgen", *module.with_suffix("").parts))
   wanted = {dotted, "jaxgen.samplers"} if ".samplers." in dotted else {dotted}
-  folder = root / "tests" / module.parent
   others = [
     str(path.relative_to(root))
-    for path in sorted(folder.glob("test_*.py"))
+    for path in sorted((root / "tests" / module.parent).glob("test_*.py"))
     if wanted & _imported(path)
   ]
   return first + [name for name in others if name not in first]

@@ -4,7 +4,7 @@ Each library gives {name: (sample, evaluations a step, evaluations besides)}:
 
   sample(denoise, x, sigmas) -> data
 
-for one example, in the frame of edm: denoise(x [*D], sigma []), x the state at
+for one example, on the path of edm: denoise(x [*D], sigma []), x the state at
 sigmas[0]; those of PyTorch (torch_schedulers.py) for a batch. The truth is
 DOP853's solution of the probability flow of 8 Gaussians.
 """
@@ -21,6 +21,7 @@ from jaxgen import fields, paths, predictions, samplers
 from jaxgen.data import toy
 
 JAX = ("jaxgen", "diffrax")
+TORCH = ("diffusers", "k_diffusion", "torchdiffeq")
 NUM_POINTS = 2000
 BUDGETS = (11, 19, 35, 79)
 FIT = (129, 257, 513)
@@ -28,8 +29,8 @@ GRIDS = ("karras", "log_snr")
 TOLERANCES = tuple(10.0**-k for k in np.arange(0, 6.5, 0.5))
 
 
-def ours():
-  """Every deterministic solver of jaxgen; of velocities, on two paths."""
+def jaxgen_samplers():
+  """Every deterministic solver of jaxgen; those of velocities on two paths."""
   found = {}
 
   def add(solver, path_name="edm"):
@@ -48,9 +49,8 @@ def ours():
     name = solver.name if path_name == "edm" else f"{solver.name}, {path_name}"
     found[name] = sample, solver.num_calls(1), 0
 
-  for method in ("ddim", "dpm_solver_2s", "dpm_solver_3s"):
-    add(getattr(samplers, method)())
-  for method in ("dpmpp_2s", "dpmpp_2m", "dpmpp_3m"):
+  exponential = "ddim dpm_solver_2s dpm_solver_3s dpmpp_2s dpmpp_2m dpmpp_3m"
+  for method in exponential.split():
     add(getattr(samplers, method)())
   for order in (2, 3, 4):
     add(samplers.deis(order))
@@ -67,7 +67,7 @@ def ours():
 
 
 def diffrax_samplers():
-  """Those of diffrax at given times, dx/dsigma = (x - data) / sigma."""
+  """The solvers of diffrax at given times, dx/dsigma = (x - data) / sigma."""
   import diffrax
 
   def make(solver):
@@ -97,41 +97,33 @@ def diffrax_samplers():
 
 
 def libraries():
-  """{library: its samplers}, ours first; one that does not import is left out,
-  with a line that says so."""
+  """{library: its samplers}, of the libraries that can be imported."""
   found = {}
-  for library, samplers_of in (
-    ("jaxgen", ours),
-    ("diffrax", diffrax_samplers),
-    ("diffusers", _torch("diffusers")),
-    ("k_diffusion", _torch("k_diffusion")),
-    ("torchdiffeq", _torch("torchdiffeq")),
-  ):
+  for library in JAX + TORCH:
+    module = __name__ if library in JAX else "benchmarks.peers.torch_schedulers"
     try:
+      samplers_of = getattr(
+        importlib.import_module(module), f"{library}_samplers"
+      )
       found[library] = samplers_of()
     except ImportError as error:
       print(f"{library}: {error}; its rows are left out")
   return found
 
 
-def _torch(library):
-  """The samplers of a PyTorch library, imported when they are called for."""
-
-  def samplers_of():
-    module = importlib.import_module("benchmarks.peers.torch_schedulers")
-    return getattr(module, f"{library}_samplers")()
-
-  return samplers_of
+def steps_within(budget, per_step, besides):
+  """(the number of steps, their evaluations with the last denoise)."""
+  num_steps = (budget - 1 - besides) // per_step
+  return num_steps, num_steps * per_step + besides + 1
 
 
-def jax_runner(law, samplers_of):
-  """{name: (run, evaluations a step, besides)}: run(x, sigmas) in NumPy
-  gives (data, evaluations counted)."""
+def jax_runner(mixture):
+  """sample -> run, with run(x, sigmas) -> (data, evaluations), in NumPy."""
   path, counted = paths.edm(), []
 
   def denoise(x, sigma):
     jax.debug.callback(lambda: counted.append(1))
-    return law.denoise(path, x, sigma)
+    return mixture.denoise(path, x, sigma)
 
   def runner(sample):
     one = functools.partial(sample, denoise)
@@ -145,15 +137,15 @@ def jax_runner(law, samplers_of):
 
     return run
 
-  return {k: (runner(s), *count) for k, (s, *count) in samplers_of.items()}
+  return runner
 
 
-def torch_runner(law, samplers_of):
-  """As jax_runner."""
+def torch_runner(mixture):
+  """The same as jax_runner for samplers of PyTorch."""
   import torch
 
-  exact, counted = torch_denoiser(law), []
-  require_equal(law, exact)
+  exact, counted = torch_denoiser(mixture), []
+  require_equal(mixture, exact)
 
   def denoise(x, sigma):
     counted.append(1)
@@ -169,14 +161,14 @@ def torch_runner(law, samplers_of):
 
     return run
 
-  return {k: (runner(s), *count) for k, (s, *count) in samplers_of.items()}
+  return runner
 
 
-def torch_denoiser(law):
-  """The oracle's denoiser in PyTorch: x [B, D], sigma [] -> [B, D]."""
+def torch_denoiser(mixture):
+  """The exact denoiser in PyTorch: x [B, D], sigma [] -> [B, D]."""
   import torch
 
-  weights, means, stds = (torch.tensor(np.asarray(v)) for v in law[:3])
+  weights, means, stds = (torch.tensor(np.asarray(v)) for v in mixture[:3])
 
   def denoise(x, sigma):
     x = x.double()[:, None]
@@ -189,24 +181,24 @@ def torch_denoiser(law):
   return denoise
 
 
-def require_equal(law, exact):
-  """Raises ValueError where PyTorch's denoiser is not the oracle's."""
+def require_equal(mixture, exact):
+  """Raises ValueError where PyTorch's denoiser differs from jaxgen's."""
   import torch
 
   z = np.random.default_rng(1).standard_normal((100, 2))
   for sigma in (0.002, 0.1, 1.0, 80.0):
     x = np.hypot(1.0, sigma) * z
-    oracle = functools.partial(law.denoise, paths.edm(), t=sigma)
+    oracle = functools.partial(mixture.denoise, paths.edm(), t=sigma)
     theirs = exact(torch.tensor(x), torch.tensor(sigma, dtype=torch.float64))
     gap = np.abs(jax.vmap(oracle)(x) - theirs.numpy()).max()
     if not gap < 1e-12:
       raise ValueError(f"denoise: expected a difference < 1e-12, got {gap}")
 
 
-def truth(law, x):
-  """DOP853 on dx/dlog(sigma) = x - data from 80 to .002, and the denoise."""
-  path = paths.edm()
-  denoise = jax.jit(jax.vmap(functools.partial(law.denoise, path), (0, None)))
+def truth(mixture, x):
+  """DOP853 on dx/dlog(sigma) = x - data from 80 to .002, then a denoise."""
+  one = functools.partial(mixture.denoise, paths.edm())
+  denoise = jax.jit(jax.vmap(one, (0, None)))
 
   def slope(log_sigma, y):
     y = y.reshape(x.shape)
@@ -219,24 +211,23 @@ def truth(law, x):
   return np.asarray(denoise(solution.y[:, -1].reshape(x.shape), 0.002))
 
 
-def rmse(run, x, sigmas, expected, calls):
-  """Per-coordinate, of a run whose evaluations are counted."""
-  data, counted = run(x, sigmas)
-  if counted != calls:
-    raise ValueError(f"calls: expected {calls}, got {counted}")
+def rmse(data, expected):
+  """The root of the mean squared error of all coordinates."""
   return float(np.sqrt(np.mean((data - expected) ** 2)))
 
 
 def error_row(run, per_step, besides, x, expected):
-  """{grid: {nfe: rmse}} of one method, and its fitted order."""
+  """{grid: {NFE: error}} of one method, and its fitted order."""
 
   def at(grid, budget, num_points):
-    num_steps = (budget - 1 - besides) // per_step
+    num_steps, calls = steps_within(budget, per_step, besides)
     if num_steps < 1:
       return None
     sigmas = getattr(samplers.grids, grid)(paths.edm(), num_steps)
-    calls = num_steps * per_step + besides + 1
-    return rmse(run, x[:num_points], sigmas, expected[:num_points], calls)
+    data, counted = run(x[:num_points], sigmas)
+    if counted != calls:
+      raise ValueError(f"calls: expected {calls}, got {counted}")
+    return rmse(data, expected[:num_points])
 
   found = {
     grid: {str(budget): at(grid, budget, NUM_POINTS) for budget in BUDGETS}
@@ -247,15 +238,15 @@ def error_row(run, per_step, besides, x, expected):
   return dict(rmse=found, order=-float(slope))
 
 
-def adaptive_row(law, x, expected):
-  """torchdiffeq's dopri5: at every NFE its best tolerance within it."""
+def adaptive_row(runner, x, expected):
+  """dopri5 of torchdiffeq: at each NFE the best tolerance that stays below."""
   from benchmarks.peers import torch_schedulers
 
-  table = {t: (torch_schedulers.dopri5(t), 0, 0) for t in TOLERANCES}
   found = []
-  for run, _, _ in torch_runner(law, table).values():
+  for tolerance in TOLERANCES:
+    run = runner(torch_schedulers.dopri5(tolerance))
     data, calls = run(x, np.array([80.0, 0.002]))
-    found.append((calls, float(np.sqrt(np.mean((data - expected) ** 2)))))
+    found.append((calls, rmse(data, expected)))
   best = {
     str(budget): min((e for calls, e in found if calls <= budget), default=None)
     for budget in BUDGETS
@@ -264,21 +255,20 @@ def adaptive_row(law, x, expected):
 
 
 def measure():
-  """The rows of the first part: library, name, and error_row's figures."""
-  law = toy.eight_gaussians(1.0, 0.05).mixture
+  """The rows of part error: library, name, and what error_row gives."""
+  mixture = toy.eight_gaussians(1.0, 0.05).mixture
   x = 80 * np.random.default_rng(0).standard_normal((NUM_POINTS, 2))
   rows = []
   with jax.enable_x64(True), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of deprecated names in peers
-    expected = truth(law, x)
-    tables = libraries()
-    for library, table in tables.items():
-      runner = jax_runner if library in JAX else torch_runner
-      for name, (run, *count) in runner(law, table).items():
-        row = error_row(run, *count, x, expected)
+    expected = truth(mixture, x)
+    for library, table in libraries().items():
+      runner = (jax_runner if library in JAX else torch_runner)(mixture)
+      for name, (sample, *count) in table.items():
+        row = error_row(runner(sample), *count, x, expected)
         rows.append(dict(row, library=library, name=name))
         print(library, name, row["rmse"], flush=True)
-    if "torchdiffeq" in tables:
-      row = adaptive_row(law, x, expected)
-      rows.append(dict(row, library="torchdiffeq", name="dopri5"))
+      if library == "torchdiffeq":
+        row = adaptive_row(runner, x, expected)
+        rows.append(dict(row, library=library, name="dopri5"))
   return rows

@@ -1,4 +1,4 @@
-"""One batch of samples from a cold start: what benchmarks.peers.peers times.
+"""One batch of samples from a cold start, which benchmarks.peers.peers times.
 
   python -m benchmarks.peers.first_sample LIBRARY
 
@@ -18,7 +18,7 @@ WIDTHS = (3, 128, 128, 128, 2)
 
 
 def weights():
-  """Matrices of the MLP, and the 64 points to start from, float32."""
+  """The matrices of the MLP and the 64 initial points, in float32."""
   rng = np.random.default_rng(0)
   pairs = itertools.pairwise(WIDTHS)
   matrices = [rng.standard_normal(p) / math.sqrt(p[0]) for p in pairs]
@@ -26,8 +26,19 @@ def weights():
   return [m.astype("float32") for m in matrices], x.astype("float32")
 
 
+def preconditioned(net, sigma_data, log, sqrt):
+  """EDM's denoiser: data = c_skip x + c_out net(c_in x, log(sigma) / 4)."""
+
+  def denoise(x, sigma):
+    total = sigma**2 + sigma_data**2
+    raw = net(x / sqrt(total), log(sigma) / 4)
+    return sigma_data**2 / total * x + sigma * sigma_data / sqrt(total) * raw
+
+  return denoise
+
+
 def jaxgen():
-  """The sampler of this repository."""
+  """jaxgen's Heun."""
   import jax
 
   from jaxgen import fields, paths, predictions, samplers
@@ -65,20 +76,19 @@ def diffrax():
 
 
 def jax_denoiser():
-  """(denoise, x): EDM's denoiser at sigma_data = 1/2."""
+  """(EDM's denoiser of one point, initial points)."""
   import jax
   import jax.numpy as jnp
 
-  matrices, x = weights()
+  (*hidden, last), x = weights()
 
-  def denoise(x, sigma):
-    total = sigma**2 + 0.25
-    h = jnp.append(x / jnp.sqrt(total), jnp.log(sigma) / 4)
-    for matrix in matrices[:-1]:
+  def net(x, level):
+    h = jnp.append(x, level)
+    for matrix in hidden:
       h = jax.nn.silu(h @ matrix)
-    return 0.25 / total * x + sigma / 2 / jnp.sqrt(total) * (h @ matrices[-1])
+    return h @ last
 
-  return denoise, x
+  return preconditioned(net, 0.5, jnp.log, jnp.sqrt), x
 
 
 def torch_library(library, name):
@@ -88,16 +98,15 @@ def torch_library(library, name):
   from benchmarks.peers import torch_schedulers
 
   matrices, x = weights()
-  matrices = [torch.from_numpy(m) for m in matrices]
+  *hidden, last = map(torch.from_numpy, matrices)
 
-  def denoise(x, sigma):
-    total = sigma**2 + 0.25
-    level = (sigma.log() / 4).expand(len(x), 1)
-    h = torch.cat([x / total.sqrt(), level], 1).float()
-    for matrix in matrices[:-1]:
+  def net(x, level):
+    h = torch.cat([x, level.expand(len(x), 1)], 1).float()
+    for matrix in hidden:
       h = torch.nn.functional.silu(h @ matrix)
-    return 0.25 / total * x + sigma / 2 / total.sqrt() * (h @ matrices[-1])
+    return h @ last
 
+  denoise = preconditioned(net, 0.5, torch.log, torch.sqrt)
   table = getattr(torch_schedulers, f"{library}_samplers")()
   sigmas = torch.from_numpy(karras()).float()
   with torch.no_grad():
@@ -105,13 +114,12 @@ def torch_library(library, name):
 
 
 def karras():
-  """The noise levels, 80 to .002, rho = 7."""
+  """The noise levels of EDM, from 80 to .002 with rho = 7."""
   return np.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), NUM_STEPS + 1) ** 7
 
 
-def main():
-  """Draws, and prints the sum of the squares."""
-  library = sys.argv[1]
+def main(library):
+  """Samples, and prints the sum of the squares."""
   if library in ("jaxgen", "diffrax"):
     data = dict(jaxgen=jaxgen, diffrax=diffrax)[library]()
   else:
@@ -123,4 +131,4 @@ def main():
 
 
 if __name__ == "__main__":
-  main()
+  main(sys.argv[1])

@@ -6,7 +6,7 @@ the same denoiser, the same grid, the same number of evaluations (NFE).
 
 error      8 Gaussians (radius 1, std .05) with their exact denoiser in
            float64, 2000 points: per-coordinate RMSE to DOP853's solution.
-overhead   a sampler's time over that of its NFE forwards alone.
+overhead   a sampler's time over that of its NFE forward passes alone.
 cold       seconds from a new process to the first sample, imports included.
 
 Needs benchmarks/requirements.txt; a library that is not installed is left out,
@@ -15,7 +15,6 @@ networks that are timed have the same layers and weights in JAX and in PyTorch.
 """
 
 import functools
-import importlib.metadata
 import os
 import pathlib
 import subprocess
@@ -28,83 +27,66 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import pages, runner
-from benchmarks.peers import errors
-from benchmarks.speed import overhead
+from benchmarks.peers import errors, first_sample
+from benchmarks.speed import overhead, timing
 from jaxgen import paths, samplers
 
 BUDGET = 35
 NAMES = tomllib.loads(
   pathlib.Path(__file__).with_name("pairs.toml").read_text()
 )
-COLD = ("jaxgen", "diffrax", "diffusers", "k_diffusion", "torchdiffeq")
 
 
-def preconditioned(net, log, sqrt):
-  """EDM's denoiser: data = c_skip x + c_out F(c_in x, log(sigma) / 4)."""
-  sd = overhead.SIGMA_DATA
-
-  def denoise(x, sigma):
-    total = sigma**2 + sd**2
-    raw = net(x / sqrt(total), log(sigma) / 4)
-    return sd**2 / total * x + sigma * sd / sqrt(total) * raw
-
-  return denoise
+preconditioned = functools.partial(
+  first_sample.preconditioned, sigma_data=overhead.SIGMA_DATA
+)
 
 
-def jax_calls(model, params, x, table):
-  """{name: (sampler, forwards alone)}: calls without arguments."""
+def jax_calls(model, params, x):
+  """((sample, sigmas) -> a call that samples, number -> one of forwards)."""
 
-  def timed(sample, per_step, besides):
-    num_steps = (BUDGET - 1 - besides) // per_step
-    sigmas = samplers.grids.karras(paths.edm(), num_steps)
-
+  def sampling(sample, sigmas):
     def one(params, x, sigmas):
-      net = lambda x, c: model.apply(params, x, c)
-      return sample(preconditioned(net, jnp.log, jnp.sqrt), x, sigmas)
+      net = functools.partial(model.apply, params)
+      return sample(preconditioned(net, log=jnp.log, sqrt=jnp.sqrt), x, sigmas)
 
     run = jax.jit(jax.vmap(one, (None, 0, None)))
-    num_calls = num_steps * per_step + besides + 1
-    return lambda: run(params, x, sigmas), functools.partial(bare, num_calls)
+    return lambda: run(params, x, sigmas)
 
   forward = jax.jit(jax.vmap(model.apply, (None, 0, None)))
 
-  def bare(num_calls):
+  def forwards(num_calls):
     y = x
     for _ in range(num_calls):
       y = forward(params, y, jnp.zeros(()))
     return y
 
-  return {name: timed(*row) for name, row in table.items()}
+  return sampling, lambda number: functools.partial(forwards, number)
 
 
-def torch_calls(model, params, x, table):
-  """As jax_calls."""
+def torch_calls(model, params, x):
+  """The same as jax_calls for samplers of PyTorch."""
   import torch
 
   from benchmarks.peers import torch_networks
 
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   net = torch_networks.twin(model, params, x.shape)
-
+  denoise = preconditioned(net, log=torch.log, sqrt=torch.sqrt)
   x = torch.from_numpy(np.array(x))
 
-  def timed(sample, per_step, besides):
-    num_steps = (BUDGET - 1 - besides) // per_step
-    sigmas = samplers.grids.karras(paths.edm(), num_steps)
+  def sampling(sample, sigmas):
     sigmas = torch.from_numpy(np.array(sigmas))
-    denoise = preconditioned(net, torch.log, torch.sqrt)
-    num_calls = num_steps * per_step + besides + 1
-    run = torch.no_grad()(lambda: sample(denoise, x, sigmas))
-    return run, functools.partial(bare, num_calls)
+    return torch.no_grad()(lambda: sample(denoise, x, sigmas))
 
   @torch.no_grad()
-  def bare(num_calls):
+  def forwards(num_calls):
     y, t = x, torch.zeros(())
     for _ in range(num_calls):
       y = net(y, t)
     return y
 
-  return {name: timed(*row) for name, row in table.items()}
+  return sampling, lambda number: functools.partial(forwards, number)
 
 
 def overheads(repeats):
@@ -115,20 +97,23 @@ def overheads(repeats):
     x = jax.random.normal(jax.random.key(1), (overhead.BATCH, *shape))
     for library, table in errors.libraries().items():
       make = jax_calls if library in errors.JAX else torch_calls
-      table = {name: table[name] for name in NAMES["timed"][library]}
-      for name, pair in make(model, params, x, table).items():
-        seconds = overhead.in_turn(pair, repeats)
-        row = overhead.compared(name, seconds, 1.02)
+      sampling, forwards = make(model, params, x)
+      for name in NAMES["timed"][library]:
+        sample, *count = table[name]
+        num_steps, num_calls = errors.steps_within(BUDGET, *count)
+        sigmas = samplers.grids.karras(paths.edm(), num_steps)
+        pair = sampling(sample, sigmas), forwards(num_calls)
+        row = timing.beside(name, *pair, repeats, limit=1.02)
         rows.append(dict(row, library=library, network=network))
         print(network, library, name, f"{row['ratio']:.3f}", flush=True)
   return rows
 
 
 def cold(starts):
-  """Rows: library, and the seconds of each start, the libraries in turn."""
+  """Rows: library, and the seconds of each start; the libraries take turns."""
   found = {}
   for _ in range(starts):
-    for library in COLD:
+    for library in errors.JAX + errors.TORCH:
       seconds = start(library)
       if seconds is not None:
         found.setdefault(library, []).append(seconds)
@@ -136,7 +121,7 @@ def cold(starts):
 
 
 def start(library):
-  """Seconds of a new process that prints one sample; None where it cannot."""
+  """Seconds of a new process that samples once; None if it fails."""
   command = [sys.executable, "-W", "ignore", "-m"]
   begun = time.perf_counter()
   done = subprocess.run(
@@ -155,25 +140,21 @@ def start(library):
 
 def versions():
   """{distribution: version} of the peers."""
-  found = {}
-  for name in ("torch", "diffusers", "k-diffusion", "torchdiffeq", "diffrax"):
-    try:
-      found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      found[name] = "not installed"
-  return found
+  names = ("torch", "diffusers", "k-diffusion", "torchdiffeq", "diffrax")
+  return {name: timing.version(name) or "not installed" for name in names}
 
 
 def run(args) -> dict:
   """Runs the parts asked for."""
   record = pages.stored(args.out, "peers")
+  measure = dict(
+    error=errors.measure,
+    overhead=lambda: overheads(args.repeats),
+    cold=lambda: cold(args.starts),
+  )
   for part in args.parts:
-    record[part] = dict(machine=runner.machine(), versions=versions())
-    record[part]["rows"] = dict(
-      error=errors.measure,
-      overhead=lambda: overheads(args.repeats),
-      cold=lambda: cold(args.starts),
-    )[part]()
+    made = dict(machine=runner.machine(), versions=versions())
+    record[part] = made | dict(rows=measure[part]())
   return record
 
 
@@ -183,7 +164,7 @@ def label(row):
 
 
 def best(rows, grid, budget, of):
-  """The smallest error at a budget, and whose it is."""
+  """(the smallest error at a budget, its method), of rows for which `of`."""
   errors = [(row["rmse"][grid][budget], label(row)) for row in rows if of(row)]
   return min(found for found in errors if found[0] is not None)
 
@@ -203,7 +184,7 @@ def pairs_of(rows, columns):
 
 
 def ahead(rows, columns):
-  """The pairs whose ratio is above 1.01, and in how many columns."""
+  """The pairs in which the peer's error is smaller by 1 %, and how often."""
   found = []
   for mine, theirs, both, _ in pairs_of(rows, columns):
     both = [pair for pair in both if None not in pair]
@@ -213,7 +194,7 @@ def ahead(rows, columns):
 
 
 def tables_error(rows) -> dict:
-  """Best against best, methods of one name, and every method."""
+  """The best of both sides, the same methods side by side, and all methods."""
   columns = [(grid, n) for grid, of in rows[0]["rmse"].items() for n in of]
   number = sum(row["library"] == "jaxgen" for row in rows)
   bests, same, every = [], [], []
@@ -247,10 +228,10 @@ def tables_error(rows) -> dict:
 
 
 def tables_overhead(rows) -> dict:
-  """Ratios over the forwards."""
+  """Ratios of the samplers and their forward passes."""
   times = lambda r: (f"{r['ours_ms']:.1f}", f"{r['theirs_ms']:.1f}")
   lines = [
-    (r["network"], label(r), overhead.spread(r), *times(r)) for r in rows
+    (r["network"], label(r), timing.ratio_of(r), *times(r)) for r in rows
   ]
   head = "network | method | ratio | sampler, ms | forwards, ms"
   return dict(overhead=pages.table(head, lines))
@@ -261,26 +242,27 @@ def tables_cold(rows) -> dict:
   ours = next(np.median(r["seconds"]) for r in rows if r["library"] == "jaxgen")
   lines = []
   for r in rows:
-    low, middle, high = np.quantile(r["seconds"], overhead.QUARTILES)
-    spread = f"{middle:.2f} ({low:.2f}-{high:.2f})"
-    lines.append((r["library"], spread, f"{middle / ours:.2f}"))
+    quartiles = np.quantile(r["seconds"], timing.QUARTILES)
+    spread = timing.spread(*quartiles)
+    ratio = f"{quartiles[1] / ours:.2f}"
+    lines.append((r["library"], spread, ratio))
   return dict(cold=pages.table("library | seconds | over ours", lines))
 
 
 def tables(record: dict) -> dict:
   """The parts of the page, of every part that has been run."""
-  found, of = {}, dict(error=tables_error, overhead=tables_overhead)
-  for part, make in (of | dict(cold=tables_cold)).items():
-    if part in record:
-      names = ", ".join(f"{k} {v}" for k, v in record[part]["versions"].items())
-      command = f"`python -m benchmarks peers --parts {part}`"
-      made = f"{command} on {record[part]['machine']}; {names}."
-      found |= make(record[part]["rows"]) | {f"{part}, made": made}
+  found = {}
+  makers = dict(error=tables_error, overhead=tables_overhead, cold=tables_cold)
+  for part in makers.keys() & record.keys():
+    names = ", ".join(f"{k} {v}" for k, v in record[part]["versions"].items())
+    command = f"`python -m benchmarks peers --parts {part}`"
+    made = f"{command} on {record[part]['machine']}; {names}."
+    found |= makers[part](record[part]["rows"]) | {f"{part}, made": made}
   return found
 
 
 def flags(parser) -> None:
-  """--parts."""
+  """Adds --parts."""
   parts = ("error", "overhead", "cold")
   parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
 

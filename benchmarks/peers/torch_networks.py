@@ -1,8 +1,8 @@
 """The U-Net, the DiT and the MLP in plain PyTorch, batch first, for timing.
 
 The same layers in the same order as jaxgen/models/, from PyTorch's own modules
-and functions; attributes carry the names of the Flax parameters, so that `load`
-copies the weights across. Only the settings that the digits presets use.
+and functions. Attributes have the names of the Flax parameters, so that `load`
+can copy the weights. Only the settings of the digits presets are supported.
 """
 
 import math
@@ -20,7 +20,7 @@ def load(module: nn.Module, params) -> nn.Module:
   """Copies Flax parameters into the module of the same names.
 
   Raises:
-    ValueError: the two have not the same number of parameters.
+    ValueError: the two differ in the number of parameters.
   """
   flat = jax.tree_util.tree_leaves_with_path(params["params"])
   with torch.no_grad():
@@ -54,15 +54,9 @@ class Time(nn.Module):
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-class Label(nn.Module):
-  """The table of class vectors."""
-
-  def __init__(self, num_classes, dim):
-    super().__init__()
-    self.table = nn.Embedding(num_classes + 1, dim)
-
-  def forward(self, label):
-    return self.table(label)
+def label_table(num_classes, dim):
+  """The table of class vectors, the last one for no class."""
+  return nn.ModuleDict(dict(table=nn.Embedding(num_classes + 1, dim)))
 
 
 def attend(qkv, heads):
@@ -122,7 +116,7 @@ class UNet(nn.Module):
     self.time = Time(features, net.max_frequency)
     self.time_0 = nn.Linear(features, features)
     self.time_1 = nn.Linear(features, features)
-    self.label = Label(net.num_classes, features)
+    self.label = label_table(net.num_classes, features)
     self.conv_in = nn.Conv2d(shape[-1], widths[0], 3, padding=1)
 
     def block(i, attends=True):
@@ -144,7 +138,7 @@ class UNet(nn.Module):
 
   def forward(self, x, t, label):
     silu, part = functional.silu, self.get_submodule
-    h = silu(self.time_0(self.time(t)) + self.label(label))
+    h = silu(self.time_0(self.time(t)) + self.label["table"](label))
     condition = silu(self.time_1(h))
     h = self.conv_in(x.permute(0, 3, 1, 2))
     skips = []
@@ -195,7 +189,7 @@ class DiT(nn.Module):
     self.time = Time(net.embedding_width, net.max_frequency)
     self.time_0 = nn.Linear(net.embedding_width, net.width)
     self.time_1 = nn.Linear(net.width, net.width)
-    self.label = Label(net.num_classes, net.width)
+    self.label = label_table(net.num_classes, net.width)
     self.patches = nn.Linear(size, net.width)
     self.register_buffer("places", torch.from_numpy(places))
     self.depth = net.depth
@@ -210,7 +204,7 @@ class DiT(nn.Module):
     batch, height, width, channels = x.shape
     p, rows, columns = self.patch, height // self.patch, width // self.patch
     h = self.time_1(functional.silu(self.time_0(self.time(t))))
-    condition = functional.silu(h + self.label(label))
+    condition = functional.silu(h + self.label["table"](label))
     h = x.view(batch, rows, p, columns, p, channels).transpose(2, 3)
     h = self.patches(h.reshape(batch, rows * columns, -1)) + self.places
     for i in range(self.depth):
@@ -274,7 +268,7 @@ def twin(model, params, shape):
 
 
 def likelihood(model, params, x, trace, num_steps):
-  """(flow_matching's compute_likelihood, forwards); one probe or exact."""
+  """(flow_matching's compute_likelihood, its forward passes), as calls."""
   from flow_matching import solver
 
   net = twin(model, params, x.shape)

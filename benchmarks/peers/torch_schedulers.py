@@ -8,7 +8,7 @@ with denoise(x [B, ...], sigma []) -> data in the variance-exploding frame
 (x = data + sigma noise), x the state at sigmas[0] and data the denoised state
 at sigmas[-1]. What a library has no argument for is set on its scheduler
 between set_timesteps and the first step: the noise levels, in float64. Several
-schedulers keep x in float32 whatever they are given.
+schedulers keep x in float32, whatever its type is.
 """
 
 import functools
@@ -18,7 +18,7 @@ import types
 
 import torch
 
-# The frame of a scheduler: its state is x / scale at its own noise level.
+# A scheduler's state is x / scale, by frame.
 SCALES = {
   "ve": lambda sigma: torch.ones_like(sigma),
   "vp": lambda sigma: (1 + sigma**2).sqrt(),
@@ -58,15 +58,10 @@ def parts(levels, num):
 
 
 def _scheduler(make, frame, output="sample", steps=lambda s: s, zero=False):
-  """A sampler from a diffusers scheduler.
+  """A sampler from a diffusers scheduler, of a frame and an output as above.
 
-  Args:
-    make: () -> the scheduler.
-    frame: a key of SCALES.
-    output: a key of OUTPUTS.
-    steps: the levels -> one more than the calls of scheduler.step.
-    zero: leave the denoise to the scheduler, as a last step to sigma = 0, as
-      its default is.
+  `steps` maps the levels to one more than the calls of scheduler.step. `zero`
+  leaves the denoise to the scheduler: a last step to sigma = 0, its default.
   """
 
   def sample(denoise, x, sigmas):
@@ -100,7 +95,7 @@ def _scheduler(make, frame, output="sample", steps=lambda s: s, zero=False):
 
 
 def _discrete(make):
-  """A sampler from a scheduler whose times are rows of a table."""
+  """A sampler from a diffusers scheduler whose times index a table."""
 
   def sample(denoise, x, sigmas):
     scheduler, num = make(num_train_timesteps=len(sigmas)), len(sigmas)
@@ -118,7 +113,7 @@ def _discrete(make):
 
 
 def _row(maker, frame="vp", output="sample", calls=1, **options):
-  """One row of the table, from the name of a diffusers class."""
+  """(sampler, evaluations a step, 0), from the name of a diffusers class."""
   import diffusers
 
   parts_of = {k: options.pop(k) for k in ("steps", "zero") if k in options}
@@ -129,7 +124,7 @@ def _row(maker, frame="vp", output="sample", calls=1, **options):
 
 
 def diffusers_samplers():
-  """Those of diffusers' schedulers; `full` has lower_order_final off.
+  """The schedulers of diffusers; `full` has lower_order_final off.
 
   Raises:
     ImportError: diffusers is not installed.
@@ -159,11 +154,9 @@ def diffusers_samplers():
     "KDPM2Discrete": _row("KDPM2Discrete", "ve", "epsilon", **two),
   }
   for order in (2, 3):
-    for name, row in _of_order(order).items():
-      found[name.replace(" p", f" {order}")] = row
+    found |= _of_order(order)
   for order in (2, 3, 4):
-    for name, row in _with_corrector(order).items():
-      found[name.replace(" p", f" {order}")] = row
+    found |= _with_corrector(order)
   return found
 
 
@@ -173,7 +166,7 @@ HEUN, NOISE = dict(solver_type="heun"), dict(algorithm_type="dpmsolver")
 
 
 def _of_order(p):
-  """The rows of a solver_order, the table's " p"."""
+  """The rows of a solver_order."""
   order = dict(solver_order=p)
   multi = functools.partial(_row, "DPMSolverMultistep", **order)
   steps = functools.partial(parts, num=p)
@@ -181,38 +174,38 @@ def _of_order(p):
   single = functools.partial(_row, "DPMSolverSinglestep", **options)
   edm = "EDMDPMSolverMultistep", "ve", "edm"
   return {
-    "DPMSolverMultistep p": multi(zero=True),
-    "DPMSolverMultistep p full": multi(**LAST),
-    "DPMSolverMultistep p full, heun": multi(**LAST, **HEUN),
-    "DPMSolverMultistep p full, noise": multi(**LAST, **NOISE),
-    "EDMDPMSolverMultistep p": _row(*edm, **order, zero=True),
-    "DEIS p": _row("DEISMultistep", **order),
-    "DEIS p full": _row("DEISMultistep", **order, **FULL),
-    "DPMSolverSinglestep p": single(),
-    "DPMSolverSinglestep p, heun": single(**HEUN),
-    "DPMSolverSinglestep p, noise": single(**NOISE),
-    "DPMSolverSinglestep p, heun, noise": single(**HEUN, **NOISE),
+    f"DPMSolverMultistep {p}": multi(zero=True),
+    f"DPMSolverMultistep {p} full": multi(**LAST),
+    f"DPMSolverMultistep {p} full, heun": multi(**LAST, **HEUN),
+    f"DPMSolverMultistep {p} full, noise": multi(**LAST, **NOISE),
+    f"EDMDPMSolverMultistep {p}": _row(*edm, **order, zero=True),
+    f"DEIS {p}": _row("DEISMultistep", **order),
+    f"DEIS {p} full": _row("DEISMultistep", **order, **FULL),
+    f"DPMSolverSinglestep {p}": single(),
+    f"DPMSolverSinglestep {p}, heun": single(**HEUN),
+    f"DPMSolverSinglestep {p}, noise": single(**NOISE),
+    f"DPMSolverSinglestep {p}, heun, noise": single(**HEUN, **NOISE),
   }
 
 
 def _with_corrector(p):
-  """The rows of a solver_order of predictors with a corrector."""
+  """The rows of a solver_order, of predictors with a corrector."""
   unipc = functools.partial(_row, "UniPCMultistep", solver_order=p)
   orders = dict(predictor_order=p, corrector_order=min(p + 1, 4))
   still = dict(FULL, tau_func=lambda t: 0)
   return {
-    "UniPC p": unipc(zero=True),
-    "UniPC p full": unipc(**LAST),
-    "UniPC p full, bh1": unipc(**LAST, solver_type="bh1"),
-    "UniPC p full, noise": unipc(**LAST, predict_x0=False),
-    "SASolver p": _row("SASolver", **still, **orders),
+    f"UniPC {p}": unipc(zero=True),
+    f"UniPC {p} full": unipc(**LAST),
+    f"UniPC {p} full, bh1": unipc(**LAST, solver_type="bh1"),
+    f"UniPC {p} full, noise": unipc(**LAST, predict_x0=False),
+    f"SASolver {p}": _row("SASolver", **still, **orders),
   }
 
 
 def _k_diffusion():
-  """k_diffusion.sampling; the package's own import wants its trainer's needs.
+  """k_diffusion.sampling without the package's own import, which needs more.
 
-  Of the rest of the package, the samplers take append_dims only.
+  Of the rest of the package, the samplers use append_dims only.
 
   Raises:
     ImportError: k-diffusion, or what its samplers import, is not installed.
@@ -231,7 +224,7 @@ def _k_diffusion():
 
 
 def k_diffusion_samplers():
-  """Those of k-diffusion, the stochastic ones with eta = 0."""
+  """The samplers of k-diffusion, the stochastic ones with eta = 0."""
   library, found = _k_diffusion(), {}
 
   def add(name, calls, **options):
@@ -256,7 +249,7 @@ def k_diffusion_samplers():
 
 
 def torchdiffeq_samplers():
-  """Those of torchdiffeq's fixed grids, dx/dsigma = (x - data) / sigma.
+  """The solvers of torchdiffeq on fixed grids, dx/dsigma = (x - data) / sigma.
 
   Raises:
     ImportError: torchdiffeq is not installed.
@@ -276,9 +269,9 @@ def torchdiffeq_samplers():
 
 
 def dopri5(tolerance):
-  """torchdiffeq's, with steps of its own, dx/dlog(sigma) = x - data.
+  """dopri5 of torchdiffeq, an adaptive solver, on dx/dlog(sigma) = x - data.
 
-  In sigma itself it steps past the end, to below zero, and interpolates.
+  In sigma it would step past the end, below zero, and interpolate.
   """
   import torchdiffeq
 

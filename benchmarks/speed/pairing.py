@@ -4,14 +4,13 @@ score-matching losses cost beside the denoising loss.
   pip install -r benchmarks/requirements.txt          # for POT's column
   python -m benchmarks pairing          about 5 minutes on two CPU cores
 
-Pairing: from two clouds to a permutation, each time of a new batch, by
+Pairing: from two clouds to a permutation, of a new batch each time, by
 couplings.exact, by scipy.optimize.linear_sum_assignment on the squared
-distances, by POT's emd on them, in turn; couplings.exact and a train step of
-the digits U-Net at batch 256, in turn. Losses: a train step of the same
-network, draws and optimizer with each loss, in turn.
+distances and by POT's emd on them, in turn; then couplings.exact and a train
+step of the digits U-Net at batch 256, in turn. Losses: a train step of one
+network, batch and optimizer with each loss, in turn.
 """
 
-import importlib.util
 import itertools
 
 import jax
@@ -22,7 +21,7 @@ from scipy import optimize
 from scipy.spatial import distance
 
 from benchmarks import pages, runner
-from benchmarks.speed import overhead
+from benchmarks.speed import overhead, timing
 from jaxgen import couplings, levels, paths, predictions
 from jaxgen.data import digits, toy
 from jaxgen.losses import denoising, score_matching
@@ -48,8 +47,8 @@ def cloud_fns():
   """{name: (repetition, size) -> (data [N, D], source [N, D])}."""
   images = digits.load("train")[0].reshape(-1, 64)
   rings, moons = (
-    jax.jit(jax.vmap(law.sample))
-    for law in (toy.eight_gaussians(), toy.moons())
+    jax.jit(jax.vmap(distribution.sample))
+    for distribution in (toy.eight_gaussians(), toy.moons())
   )
 
   def digits_and_noise(i, size):
@@ -65,13 +64,13 @@ def cloud_fns():
 
 
 def by_scipy(data, source):
-  """The assignment on squared distances, nothing before it."""
+  """SciPy's assignment on squared distances."""
   cost = distance.cdist(data, source, "sqeuclidean")
   return optimize.linear_sum_assignment(cost)[1]
 
 
 def by_pot(data, source):
-  """POT's network simplex between uniform weights, its plan as an order."""
+  """POT's network simplex between uniform weights, as a permutation."""
   import ot
 
   weights = np.full(len(data), 1 / len(data))
@@ -82,13 +81,13 @@ def by_pot(data, source):
 def pairing_fns():
   """{name: (data, source) -> order}."""
   found = {"jaxgen": couplings.exact, "SciPy": by_scipy}
-  if importlib.util.find_spec("ot") is not None:
+  if timing.version("POT"):
     found["POT"] = by_pot
   return found
 
 
 def pairing(repeats):
-  """A row a cloud and size; those of 256 beside the step too."""
+  """A row for each cloud and size; 256 pairs are timed beside the step too."""
   found = []
   model, shape, _ = networks()["U-Net, 8 x 8"]
   model = model.clone(num_classes=10)  # the preset's
@@ -102,8 +101,7 @@ def pairing(repeats):
     }
     row = dict(name=name, size=size) | summary(calls, repeats)
     if size == 256:  # apart, as pairings take longer right after a step
-      pair = {"jaxgen": calls["jaxgen"], STEP: train}
-      beside = summary(pair, repeats)
+      beside = summary({"jaxgen": calls["jaxgen"], STEP: train}, repeats)
       for what in ("milliseconds", "ratios"):
         row[what][STEP] = beside[what][STEP]
     found.append(row)
@@ -111,7 +109,7 @@ def pairing(repeats):
 
 
 def require_equal(clouds):
-  """Rejects pairings that are not all optimal, before they are timed."""
+  """Raises ValueError if the pairings differ in cost."""
   cost = couplings.costs(*clouds)
   rows = np.arange(len(cost))
   totals = [cost[rows, pair(*clouds)].sum() for pair in pairing_fns().values()]
@@ -120,15 +118,15 @@ def require_equal(clouds):
 
 
 def each_time_another(pair, batches):
-  """() -> the pairing of the next batch, from the first again at the end."""
+  """() -> the pairing of the next batch, in a cycle."""
   ahead = itertools.cycle(batches)
   return lambda: pair(*next(ahead))
 
 
 def summary(calls, repeats):
-  """Milliseconds of each, and the first over each other, with quartiles."""
-  seconds = overhead.in_turn(calls.values(), repeats)
-  quartiles = np.quantile(seconds[:, :1] / seconds, overhead.QUARTILES, axis=0)
+  """Milliseconds of each call, and quartiles of the first over each."""
+  seconds = timing.in_turn(calls.values(), repeats)
+  quartiles = np.quantile(seconds[:, :1] / seconds, timing.QUARTILES, axis=0)
   names = list(calls)
   medians = (1e3 * np.median(seconds, 0)).tolist()
   return dict(
@@ -137,32 +135,10 @@ def summary(calls, repeats):
   )
 
 
-def loss_of(name, path):
-  """(net, data, noise, t, direction) -> one example's loss, weight sigma^2."""
-
-  def loss(net, data, noise, t, direction):
-    score = lambda x, t: net(x, path.conditioning(t)) / path.sigma(t)
-    if name == "denoising":
-      return denoising.denoising(
-        score,
-        data,
-        noise,
-        t,
-        path=path,
-        prediction=predictions.score,
-        weight=lambda t: path.sigma(t) ** 2,
-      )
-    x_t = path.alpha(t) * data + path.sigma(t) * noise
-    of = getattr(score_matching, name)
-    drawn = () if name == "implicit" else (direction,)
-    return path.sigma(t) ** 2 * of(lambda x: score(x, t), x_t, *drawn)
-
-  return loss
-
-
 def train_call(model, shape, batch_size, loss):
-  """() -> the loss of one more step; Adam, clipped, an average."""
-  path, one = paths.edm(), loss_of(loss, paths.edm())
+  """() -> the loss of one more step, with clipping, Adam and an average."""
+  path = paths.edm()
+  weight = lambda t: path.sigma(t) ** 2
 
   def loss_fn(params, key, batch):
     data, labels = batch
@@ -174,7 +150,14 @@ def train_call(model, shape, batch_size, loss):
     def example(data, label, noise, t, direction):
       label = label if model.num_classes else None
       net = lambda x, c: model.apply(params, x, c, label)
-      return one(net, data, noise, t, direction)
+      score = lambda x, t: net(x, path.conditioning(t)) / path.sigma(t)
+      if loss == "denoising":
+        how = dict(path=path, prediction=predictions.score, weight=weight)
+        return denoising.denoising(score, data, noise, t, **how)
+      x_t = path.alpha(t) * data + path.sigma(t) * noise
+      probes = () if loss == "implicit" else (direction,)
+      of = getattr(score_matching, loss)
+      return weight(t) * of(lambda x: score(x, t), x_t, *probes)
 
     return jax.vmap(example)(data, labels, noise, t, direction).mean(), {}
 
@@ -187,29 +170,18 @@ def train_call(model, shape, batch_size, loss):
   data = rng.standard_normal((batch_size, *shape), "float32")
   labels = rng.integers(0, 10, batch_size).astype("int32")
   batch = jax.device_put((data, labels))
-  train_step = step.make_train_step(turns)
-  carry = [state.init(jax.random.key(1), {"model": params}, turns)]
-
-  def call():
-    carry[0], metrics = train_step(carry[0], {"model": batch})
-    return metrics["loss"]
-
-  return call
+  start = state.init(jax.random.key(1), {"model": params}, turns)
+  return timing.stepping(step.make_train_step(turns), start, {"model": batch})
 
 
 def losses(repeats):
-  """A row a network: a step with each loss over one with denoising."""
+  """A row for each network: a step with each loss."""
   found = []
   for name, (model, shape, size) in networks().items():
     calls = {loss: train_call(model, shape, size, loss) for loss in LOSSES}
     few = repeats if len(shape) == 1 else max(repeats // 5, 3)
     found.append(dict(name=name, size=size) | summary(calls, few))
   return found
-
-
-def spread(ratios):
-  """The median and its quartiles."""
-  return f"{ratios[1]:.2f} ({ratios[0]:.2f}-{ratios[2]:.2f})"
 
 
 def run(args) -> dict:
@@ -226,14 +198,15 @@ def tables(record: dict) -> dict:
   """The parts of the page."""
   pairs, costs, names = [], [], LOSSES[1:]
   for r in record["pairing"]:
-    of = {who: spread(ratios) for who, ratios in r["ratios"].items()}
+    of = {who: timing.spread(*ratios) for who, ratios in r["ratios"].items()}
     cells = [of.get(who, "-") for who in ("SciPy", "POT", STEP)]
     milliseconds = f"{r['milliseconds']['jaxgen']:.2f}"
     pairs.append((r["name"], r["size"], milliseconds, *cells))
   for r in record["losses"]:
     inverses = ([1 / v for v in reversed(r["ratios"][k])] for k in names)
     milliseconds = f"{r['milliseconds']['denoising']:.2f}"
-    costs.append((r["name"], r["size"], milliseconds, *map(spread, inverses)))
+    cells = [timing.spread(*quartiles) for quartiles in inverses]
+    costs.append((r["name"], r["size"], milliseconds, *cells))
   lines = pages.table("clouds | N | ms | / SciPy | / POT | / step", pairs)
   if "POT" not in record["pairing"][0]["ratios"]:
     lines += ["", "POT is not installed: its column is left out."]

@@ -11,13 +11,12 @@ cores. torch is measured with its fused Adam, and with the loop over parameters
 that is its default on a CPU.
 
 devices: what a device holds and what the devices exchange, by preset and
-placement. Nothing is trained: the train step is compiled for the devices that
-are there, from shapes, and read.
+placement. Nothing is trained: the train step is compiled from shapes, for the
+devices of this machine, and read.
 """
 
 import collections
-import importlib.metadata
-import importlib.util
+import itertools
 import os
 import re
 import sys
@@ -28,23 +27,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import pages, runner, trained
-from benchmarks.speed import overhead
+from benchmarks.speed import timing
 from jaxgen.losses import wasserstein
 from jaxgen.training import sharding, state, step
 
 SIZES = ((2, 256), (16, 256), (16, 1024), (128, 256))  # dimension, batch
 TOLERANCE = 1e-4
-STEPS = 20  # of a round
-ADAMS = {"fused": True, "default": False}  # of torch
+STEPS = 20  # steps of a round
+ADAMS = {"fused": True, "default": False}  # fused, for torch
 PRESETS = ("smoke", "digits", "digits-dit")
 KINDS = (
-  "all-reduce",
-  "all-gather",
-  "reduce-scatter",
-  "all-to-all",
-  "ragged-all-to-all",
-  "collective-permute",
-  "collective-broadcast",
+  "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all"
+  "|collective-permute|collective-broadcast"
 )
 
 
@@ -61,13 +55,9 @@ def ours(dim: int, size: int):
   game = trained.critics.make("gradient", recipe, dim)
   x, y, mix = critic_data(dim, size)
   params = game.init(jax.random.key(0), x, y)
-  train_step = step.make_train_step(game.turns)
-  carry = [state.init(jax.random.key(1), params, game.turns)]
+  start = state.init(jax.random.key(1), params, game.turns)
   batch = {"critic": jax.device_put((x, y))}
-
-  def run():
-    carry[0], metrics = train_step(carry[0], batch)
-    return metrics["loss"]
+  run = timing.stepping(step.make_train_step(game.turns), start, batch)
 
   def one(x, y, mix):
     f = game.of(params)
@@ -82,16 +72,15 @@ def theirs(dim: int, size: int, params, fused: bool):
   """(one training step, the loss of the batch), in torch."""
   import torch
 
+  from benchmarks.peers import torch_networks
+
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   recipe = trained.critics.RECIPES["gradient"]
-  names, layers = ("hidden_0", "hidden_1", "out"), []
-  for name in names:
-    kernel, bias = (np.asarray(params[name][k]) for k in ("kernel", "bias"))
-    layer = torch.nn.Linear(*kernel.shape)
-    layer.weight.data = torch.tensor(kernel.T.copy())
-    layer.bias.data = torch.tensor(bias.copy())
-    layers += [layer, torch.nn.ReLU()]
-  net = torch.nn.Sequential(*layers[:-1])
+  net = torch.nn.Sequential()
+  for name, layer in sorted(params.items()):  # hidden_0, hidden_1, out
+    net.add_module(name, torch.nn.Linear(*layer["kernel"].shape))
+    net.add_module(f"{name}_relu", torch.nn.ReLU())
+  net = torch_networks.load(net[:-1], {"params": params})
   x, y, mix = map(torch.from_numpy, critic_data(dim, size))
   optimizer = torch.optim.Adam(
     net.parameters(), recipe.learning_rate, recipe.betas, fused=fused
@@ -115,15 +104,11 @@ def theirs(dim: int, size: int, params, fused: bool):
 
 
 def measure(dim: int, size: int, rounds: int, peer: bool) -> list[dict]:
-  """Milliseconds a step of both, the median ratio and its quartiles: a row of
-  each of torch's optimizers.
-  """
+  """A row for each of torch's optimizers; one row without torch."""
   run, loss, params = ours(dim, size)
-  name, inner = f"D {dim}, batch {size}", STEPS
-  mine = overhead.many(run, inner)
+  name = f"D {dim}, batch {size}"
   if not peer:
-    milliseconds = 1e3 * np.median(overhead.in_turn([mine], rounds)) / inner
-    return [dict(name=name, ours_ms=float(milliseconds))]
+    return [timing.beside(name, run, None, rounds, STEPS)]
   rows = []
   for adam, fused in ADAMS.items():
     torch_run, torch_loss = theirs(dim, size, params, fused)
@@ -131,23 +116,22 @@ def measure(dim: int, size: int, rounds: int, peer: bool) -> list[dict]:
       raise ValueError(
         f"{name}: expected torch's loss {torch_loss}, got {loss}"
       )
-    theirs_too = overhead.many(torch_run, inner)
-    times = overhead.in_turn((mine, theirs_too), rounds)
-    rows.append(overhead.compared(name, times / inner, 1.0) | dict(adam=adam))
+    row = timing.beside(name, run, torch_run, rounds, STEPS)
+    rows.append(row | dict(adam=adam))
   return rows
 
 
 def critic_speed(args) -> dict:
   """Measures."""
-  peer = importlib.util.find_spec("torch") is not None
-  if not peer:
+  torch = timing.version("torch")
+  if torch is None:
     print("torch is not installed: left out", file=sys.stderr)
-  rows = [row for size in SIZES for row in measure(*size, args.rounds, peer)]
+  found = [measure(*size, args.rounds, torch is not None) for size in SIZES]
   return dict(
     command="python -m benchmarks critic_speed",
     machine=runner.machine(),
-    torch=importlib.metadata.version("torch") if peer else "not installed",
-    rows=rows,
+    torch=torch or "not installed",
+    rows=list(itertools.chain(*found)),
   )
 
 
@@ -170,21 +154,21 @@ def critic_tables(record: dict) -> dict:
 
 
 def collectives(text: str) -> dict[str, int]:
-  """{kind: number} of what devices exchange in a compiled program's text."""
-  called = re.findall(rf"= .*? ({'|'.join(KINDS)})(?:-start)?\(", text)
+  """{kind: number} of the exchanges in a compiled program's text."""
+  called = re.findall(rf"= .*? ({KINDS})(?:-start)?\(", text)
   return dict(collections.Counter(called))
 
 
 class Parts(NamedTuple):
-  """A run before it begins: its game, and the shapes of state and batch."""
+  """What is known of a training before it begins."""
 
   turns: tuple[step.Turn, ...]
   shapes: state.State
-  batch: Any
+  batch: Any  # its shapes
 
 
 def parts(config) -> Parts:
-  """Of a configuration of experiments.edm, without computing anything."""
+  """Those of a configuration of experiments.edm; nothing is computed."""
   data = trained.datasets.load(config)
   config, method, turns = trained.prepare(config, data)
 
@@ -214,16 +198,14 @@ def device_row(preset: str, mesh, shard: str) -> dict[str, Any]:
   run = parts(trained.edm.PRESETS[preset][1])
   places, program = lower(run, mesh, trained.choices.SHARDS[shard])
   params = jax.tree.leaves(run.shapes.players["model"].params)
+  specs = [p.spec for p in jax.tree.leaves(places.players["model"].params)]
   compiled = program.compile()
   return dict(
     preset=preset,
     shard=shard,
     parameters=sum(leaf.size for leaf in params),
     leaves=len(params),
-    split=sum(
-      bool(place.spec)
-      for place in jax.tree.leaves(places.players["model"].params)
-    ),
+    split=sum(map(bool, specs)),
     state_bytes=sharding.bytes_per_device(run.shapes, places),
     temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
     collectives=collectives(compiled.as_text()),

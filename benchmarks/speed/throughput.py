@@ -4,17 +4,15 @@
   python -m benchmarks throughput                     # about 6 minutes
 
 On a CPU: the networks of the presets digits and digits-dit beside the same ones
-in torch (benchmarks/peers/torch_networks.py), weights copied across, outputs
-compared. Both use all cores and are called in turn within one process: as it
-is; with glibc's allocator told to keep large blocks; and with JAX's CPU divided
-into a device a core besides, over which a batch is split. On an accelerator:
-images/s, share of the matrix product's measured peak, memory.
+in torch (benchmarks/peers/torch_networks.py), with the same weights and equal
+outputs. Both use all cores and are called in turn within one process, three
+times: without settings; with glibc's allocator set to keep large blocks; and
+with these and one JAX device per core, over which a batch is split. On an
+accelerator: images/s, share of the measured peak of a matrix product, memory.
 """
 
 import argparse
 import dataclasses
-import importlib.metadata
-import importlib.util
 import itertools
 import json
 import os
@@ -26,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import pages, runner, trained
-from benchmarks.speed import overhead
+from benchmarks.speed import timing
 from jaxgen.models import unet
 from jaxgen.training import sharding, state, step
 
@@ -43,7 +41,7 @@ DEVICES = "JAX_NUM_CPU_DEVICES"
 
 
 def settings(preset, batch_size, **changes):
-  """The preset's configuration, its data's statistics pinned."""
+  """The preset's configuration, at a fixed sigma_data."""
   config = trained.edm.PRESETS[preset][1]
   changes |= dict(run_dir="", sigma_data=0.75, batch_size=batch_size)
   return dataclasses.replace(config, **changes)
@@ -58,7 +56,7 @@ def random_batch(shape, num_classes, size):
 
 
 def init(model, shape):
-  """Parameters moved off the zeros that networks start with."""
+  """Parameters without the zeros that networks start with."""
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(shape), 0.0)
   rng = np.random.default_rng(0)
   move = lambda p: p + 0.03 * rng.normal(size=p.shape).astype("float32")
@@ -66,10 +64,7 @@ def init(model, shape):
 
 
 def ours(config, data, params, batch):
-  """{work: (jitted function, its arguments)}, the step as experiments.edm's.
-
-  Batches are split over all devices, as the experiments do.
-  """
+  """{work: (jitted function, its arguments)}, batches over all devices."""
   config, method, turns = trained.prepare(config, data)
   mesh = sharding.mesh()
   start = state.init(jax.random.key(0), {"model": params}, turns)
@@ -85,20 +80,14 @@ def ours(config, data, params, batch):
 
 
 def calling(work, program, arguments):
-  """() -> the result; a step goes on from the state that the last one left."""
-  if work == "forward":
-    return lambda: program(*arguments)
-  carry = list(arguments)
-
-  def run():
-    carry[0], metrics = program(*carry)
-    return metrics["loss"]
-
-  return run
+  """() -> the result; a step goes on from the state of the last one."""
+  if work == "step":
+    return timing.stepping(program, *arguments)
+  return lambda: program(*arguments)
 
 
 def theirs(config, model, shape, params, batch):
-  """The same in torch, in the faster layout: its output, {work: call}."""
+  """The same in torch, in its faster layout: (output, {work: call})."""
   import torch
 
   from benchmarks.peers import torch_networks
@@ -121,13 +110,12 @@ def theirs(config, model, shape, params, batch):
 
 
 def seconds(call, repeats):
-  """Of one call, the median."""
-  return float(np.median(overhead.in_turn([call], repeats)))
+  """The median seconds of a call."""
+  return float(np.median(timing.in_turn([call], repeats)))
 
 
 def side_by_side(repeats, inner):
   """Rows of the CPU's table, in this process."""
-  has_torch = importlib.util.find_spec("torch") is not None
   data, rows = trained.datasets.load_data("digits"), []
   for (name, preset), size in itertools.product(PRESETS.items(), BATCHES):
     config = settings(preset, size)
@@ -135,27 +123,17 @@ def side_by_side(repeats, inner):
     params = init(model, data.shape)
     batch = random_batch(data.shape, data.num_classes, size)
     programs = ours(config, data, params, batch)
-    mine = {work: calling(work, *pair) for work, pair in programs.items()}
-    if has_torch:
+    mine, peer = {work: calling(work, *p) for work, p in programs.items()}, {}
+    if timing.version("torch"):
       output, peer = theirs(config, model, data.shape, params, batch)
-      require_equal(name, np.asarray(mine["forward"]()), output)
+      gap = np.abs(np.asarray(mine["forward"]()) - output).max()
+      if not (gap := gap / np.abs(output).max()) < TOLERANCE:
+        raise ValueError(f"{name}: expected torch's outputs, got {gap:.1e} off")
     for work, call in mine.items():
-      title, call = f"{name}, {work}, batch {size}", overhead.many(call, inner)
-      if has_torch:
-        calls = call, overhead.many(peer[work], inner)
-        times = overhead.in_turn(calls, repeats)
-        rows.append(overhead.compared(title, times / inner, GOAL))
-      else:
-        milliseconds = 1e3 * seconds(call, repeats) / inner
-        rows.append(dict(name=title, ours_ms=milliseconds))
+      title = f"{name}, {work}, batch {size}"
+      pair = call, peer.get(work)
+      rows.append(timing.beside(title, *pair, repeats, inner, GOAL))
   return rows
-
-
-def require_equal(name, mine, output):
-  """Rejects networks that do not compute the same, before they are timed."""
-  gap = np.abs(mine - output).max() / np.abs(output).max()
-  if not gap < TOLERANCE:
-    raise ValueError(f"{name}: expected torch's outputs, got {gap:.1e} off")
 
 
 def measured_peak(dtype, size):
@@ -170,53 +148,58 @@ def accelerated(scale=1):
   unread = None, None  # batches, one example
   pixels = trained.datasets.Data((32, 32, 3), 10, 0.5, *unread)
   latents = trained.datasets.Data((32, 32, 4), 1000, 0.5, *unread)
-  base = dict(model="dit", width=768 // scale, num_blocks=12, num_heads=12)
-  base |= dict(patch=2, learning_rate=1e-4)
-  thin = dict(width=128 // scale)
+  unet = dict(width=128 // scale)
+  dit = dict(model="dit", width=768 // scale, num_blocks=12, num_heads=12)
+  dit |= dict(patch=2, learning_rate=1e-4)
   half = dict(dtype="bfloat16")
   cases = [
-    ("EDM U-Net, float32", "cifar10", pixels, thin),
-    ("EDM U-Net, bfloat16", "cifar10", pixels, thin | half),
-    ("DiT-B/2, float32", "digits", latents, base),
-    ("DiT-B/2, bfloat16", "digits", latents, base | half),
+    ("EDM U-Net, float32", "cifar10", pixels, unet),
+    ("EDM U-Net, bfloat16", "cifar10", pixels, unet | half),
+    ("DiT-B/2, float32", "digits", latents, dit),
+    ("DiT-B/2, bfloat16", "digits", latents, dit | half),
   ]
   if jax.default_backend() == "gpu":
-    fused = dict(attention_implementation="cudnn")
-    row = ("DiT-B/2, bfloat16, cuDNN", "digits", latents, base | half | fused)
-    cases.append(row)
-  peaks = {
-    name: measured_peak(name, 8192 // scale) for name in ("float32", "bfloat16")
-  }
-  rows = []
+    fused = dit | half | dict(attention_implementation="cudnn")
+    cases.append(("DiT-B/2, bfloat16, cuDNN", "digits", latents, fused))
+  dtypes, rows = ("float32", "bfloat16"), []
+  peaks = {dtype: measured_peak(dtype, 8192 // scale) for dtype in dtypes}
   for title, preset, data, changes in cases:
     size = 256 // scale
     config = settings(preset, size, **changes)
     params = init(trained.networks.make(config, data), data.shape)
     batch = random_batch(data.shape, data.num_classes, size)
     for work, pair in ours(config, data, params, batch).items():
-      lowered = pair[0].lower(*pair[1])
-      compiled = lowered.compile()
-      took = seconds(calling(work, compiled, pair[1]), 20)
-      memory = compiled.memory_analysis()
-      rows.append(
-        dict(
-          name=f"{title}, {work}, batch {size}",
-          images=size / took,
-          share=lowered.cost_analysis()["flops"] / took / peaks[config.dtype],
-          bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes,
-        )
-      )
+      name = f"{title}, {work}, batch {size}"
+      rows.append(accelerated_row(name, work, *pair, size, peaks[config.dtype]))
   stats = jax.devices()[0].memory_stats() or {}
   return dict(rows=rows, peaks=peaks, peak_bytes=stats.get("peak_bytes_in_use"))
 
 
+def accelerated_row(name, work, program, arguments, size, peak):
+  """Images/s, share of the peak and memory of a compiled program."""
+  lowered = program.lower(*arguments)
+  compiled = lowered.compile()
+  took = seconds(calling(work, compiled, arguments), 20)
+  memory = compiled.memory_analysis()
+  return dict(
+    name=name,
+    images=size / took,
+    share=lowered.cost_analysis()["flops"] / took / peak,
+    bytes=memory.temp_size_in_bytes + memory.argument_size_in_bytes,
+  )
+
+
 def in_process_of_its_own(arguments, variables):
-  """side_by_side of a fresh Python with these variables set."""
+  """side_by_side in a new process with these variables set."""
   own = ALLOCATOR.keys() | {DEVICES}
   bare = {k: v for k, v in os.environ.items() if k not in own}
-  words = ["-m", "benchmarks", "throughput", "--rows", *arguments]
-  settings = dict(env=bare | variables, stdout=subprocess.PIPE, check=True)
-  done = subprocess.run([sys.executable, *words], **settings)
+  command = [sys.executable, "-m", "benchmarks", "throughput", "--rows"]
+  done = subprocess.run(
+    [*command, *arguments],
+    env=bare | variables,
+    stdout=subprocess.PIPE,
+    check=True,
+  )
   return json.loads(done.stdout)
 
 
@@ -231,17 +214,15 @@ def run(args) -> dict | None:
     for variables in ({}, ALLOCATOR, ALLOCATOR | {DEVICES: str(cores)}):
       name = " ".join(f"{k}={v}" for k, v in variables.items()) or "none"
       found[name] = in_process_of_its_own(counts, variables)
-  has_torch = importlib.util.find_spec("torch") is not None
-  version = importlib.metadata.version("torch") if has_torch else "none"
   return dict(
-    machine=f"{runner.machine()}, torch {version}",
+    machine=f"{runner.machine()}, torch {timing.version('torch') or 'none'}",
     side_by_side=found,
     accelerated=None if on_cpu else accelerated(),
   )
 
 
 def _beside_torch(found):
-  """A table for each setting of the environment's variables."""
+  """A table for each setting of the environment variables."""
   lines = []
   for variables, rows in found.items():
     lines += ["", f"Variables of the environment: `{variables}`", ""]
@@ -251,7 +232,7 @@ def _beside_torch(found):
       lines += ["", "torch is not installed: its columns are left out."]
       continue
     head = "ours / torch | ratio | goal | ours, ms | torch, ms"
-    lines += overhead.beside(rows, head)
+    lines += timing.ratios(rows, head)
     slower = [r["name"] for r in rows if r["ratio"] > r["limit"]]
     if slower:
       lines += ["", f"Slower than torch: {'; '.join(slower)}."]
@@ -259,7 +240,7 @@ def _beside_torch(found):
 
 
 def _accelerator(found):
-  """The accelerator's table, and the peaks that it is compared with."""
+  """The accelerator's table and the peaks of its shares."""
   lines = []
   for r in found["rows"]:
     cells = f"{r['images']:,.0f}", f"{r['share']:.2f}"
@@ -285,7 +266,7 @@ def tables(record: dict) -> dict:
 
 
 def flags(parser) -> None:
-  """--rows, of a process that this benchmark starts."""
+  """Adds --rows, for the processes that this benchmark starts."""
   parser.add_argument("--rows", action="store_true", help=argparse.SUPPRESS)
 
 
