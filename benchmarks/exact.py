@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import figures, pages, runner
 from jaxgen import fields, paths, samplers
-from jaxgen.data import toy, transport
+from jaxgen.data import toy, transport_pairs
 from jaxgen.metrics import duality
 
 SIZES = ((10, 10), (30, 20), (100, 100))
@@ -136,8 +136,8 @@ class Case(NamedTuple):
 def cases() -> dict[str, Case]:
   """The five cases, in the order of the panels."""
   ring = toy.eight_gaussians(2.0, 0.25).mixture
-  move = transport.log_sum_exp(jax.random.key(1), 2).transport
-  pair = transport.funnels(jax.random.key(4), 2, 4)
+  move = transport_pairs.log_sum_exp(jax.random.key(1), 2).transport
+  pair = transport_pairs.funnels(jax.random.key(4), 2, 4)
   critic = fields.from_critic(pair.potential)
   displacement = lambda x: fields.from_transport_map(move, x)
   frozen = lambda x: fields.from_frozen_map(move, x)

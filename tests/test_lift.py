@@ -18,7 +18,7 @@ from jaxgen.losses import (
   denoising,
   flow_matching,
   score_matching,
-  transport,
+  transport_maps,
   wasserstein,
 )
 
@@ -205,13 +205,13 @@ def movers(net, data, noise, t):
   (_, bowl), both = scores(net, t), jnp.stack([t, 1 - t])
   potential = lambda y: -jnp.sum((y - data) ** 2)
   return (
-    transport.mover(potential, to, noise, cost=costs.square)
-    + transport.weak_mover(
+    transport_maps.mover(potential, to, noise, cost=costs.square)
+    + transport_maps.weak_mover(
       potential, draw, noise, both, cost=costs.square, diversity=0.1
     )
-    + transport.cycle(to, to, noise)
-    + transport.non_minimax(bowl, bowl, data, noise, cycle_weight=0.1)
-    + transport.barycentric(to, noise, data, t)
+    + transport_maps.cycle(to, to, noise)
+    + transport_maps.non_minimax(bowl, bowl, data, noise, cycle_weight=0.1)
+    + transport_maps.barycentric(to, noise, data, t)
   )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import pages, runner, trained
 from benchmarks.published import cells, w1
-from jaxgen.data import transport as pairs
+from jaxgen.data import transport_pairs as pairs
 from jaxgen.metrics import transport
 
 MAPS, GAMES = (cells.FIGURES["names"][table] for table in ("w2", "ring"))

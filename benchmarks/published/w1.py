@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import pages, runner, trained
 from benchmarks.published import cells
-from jaxgen.data import transport as pairs
+from jaxgen.data import transport_pairs as pairs
 from jaxgen.metrics import transport
 
 # Column: dimension and number of funnels of the benchmark's four pairs.

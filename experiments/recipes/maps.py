@@ -20,7 +20,7 @@ import optax
 
 from experiments.lib import choices
 from jaxgen import costs
-from jaxgen.losses import max_min, transport, wasserstein
+from jaxgen.losses import max_min, transport_maps, wasserstein
 from jaxgen.models import icnn, potentials
 from jaxgen.training import ema, step
 
@@ -139,7 +139,7 @@ def _semi_dual(recipe):
 
   def loss(params, source, target):
     flat = lambda x: x.reshape(len(x), -1)
-    return transport.semi_dual(
+    return transport_maps.semi_dual(
       phi(params["potential"]),
       flat(source),
       flat(target),
@@ -206,7 +206,7 @@ def _w2gn(recipe, dim):
     phi, psi = (
       lambda x, one=one: net.apply(one, x) for one in params["potentials"]
     )
-    one = lambda x, y: transport.non_minimax(
+    one = lambda x, y: transport_maps.non_minimax(
       phi, psi, x, y, cycle_weight=weight
     )
     return jnp.mean(jax.vmap(one)(source, target))
@@ -242,7 +242,7 @@ def _entropic(recipe, epsilon):
     def one(x, y):
       slack = u(x) + v(y) - costs.square(x, y)
       density = wasserstein.entropic_density(slack, epsilon)
-      return transport.barycentric(move(params["map"]), x, y, density)
+      return transport_maps.barycentric(move(params["map"]), x, y, density)
 
     return jnp.mean(jax.vmap(one)(source, target))
 

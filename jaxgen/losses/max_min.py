@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import costs
-from jaxgen.losses import transport, wasserstein
+from jaxgen.losses import transport_maps, wasserstein
 
 
 def against(
@@ -36,7 +36,7 @@ def against(
 
   def of_map(maps, potentials, source, target):
     f, move = bind(potential_fn, potentials), bind(map_fn, maps)
-    one = lambda x: transport.mover(f, move, x, cost=cost)
+    one = lambda x: transport_maps.mover(f, move, x, cost=cost)
     return jnp.mean(jax.vmap(one)(source))
 
   def of_potential(maps, potentials, source, target):

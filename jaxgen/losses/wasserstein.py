@@ -31,8 +31,8 @@ def dual(
 ) -> Float[Array, ""]:
   """The Kantorovich-Rubinstein dual for one pair: f(generated) - f(data).
 
-  Also the potential's loss in every max-min game (losses.transport), with T(x)
-  as the generated example. The generator's loss is -f(generated).
+  Also the potential's loss in every max-min game (losses.transport_maps), with
+  T(x) as the generated example. The generator's loss is -f(generated).
 
   Args:
     critic_fn: f, [*D] -> [], parameters bound.

@@ -1,6 +1,6 @@
 """Defaults of data are those that its docs give."""
 
-from jaxgen.data import loaders, pairs, photos, tfds, toy, transport
+from jaxgen.data import loaders, pairs, photos, tfds, toy, transport_pairs
 from tests import defaults
 
 
@@ -18,11 +18,11 @@ def test_of_toys():
 
 def test_of_pairs_of_laws():
   # Korotin et al. 2022, arXiv:2206.07767: L 2.5, power 8.
-  defaults.check(transport.funnels, half_width=2.5, power=8.0)
-  defaults.check(transport.shifted, shift=2.0)
-  defaults.check(transport.scaled, scale=2.0)
+  defaults.check(transport_pairs.funnels, half_width=2.5, power=8.0)
+  defaults.check(transport_pairs.shifted, shift=2.0)
+  defaults.check(transport_pairs.scaled, scale=2.0)
   soft = dict(num_planes=8, temperature=1.0, convexity=0.5)
-  defaults.check(transport.log_sum_exp, **soft)
+  defaults.check(transport_pairs.log_sum_exp, **soft)
 
 
 def test_of_files_and_loaders():

@@ -1,4 +1,4 @@
-"""data.transport: anchors, heights, slopes and rays against NumPy float64."""
+"""Anchors, heights, slopes and rays of transport pairs against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from jaxgen import costs
-from jaxgen.data import transport
+from jaxgen.data import transport_pairs
 from tests import expect
 
 
@@ -64,7 +64,7 @@ def test_funnels_end_their_rays_where_the_potential_stops_rising(
   anchors, heights = half_width * (2 * anchors - 1), heights / 10
   far = lambda x: np.linalg.norm(x[:, None] - anchors, axis=2)
   u = lambda x: (far(x) + heights).min(1)
-  pair = transport.funnels(_key(), dim, number, **settings)
+  pair = transport_pairs.funnels(_key(), dim, number, **settings)
   assert pair.dim == dim and pair.cost is costs.distance
   x, y, value = draws(pair, 400)
   assert 0.97 * half_width < np.abs(y).max() <= half_width
@@ -100,7 +100,7 @@ def test_log_sum_exp_has_the_slopes_and_heights_of_its_laws(dim, settings):
   sizes = (slope_key, (planes, dim)), (height_key, (planes,))
   slopes, heights = float64(*(jax.random.normal(*size) for size in sizes))
   slopes = slopes * np.sqrt(9 / dim)
-  pair = transport.log_sum_exp(_key(), dim, **settings)
+  pair = transport_pairs.log_sum_exp(_key(), dim, **settings)
   assert pair.dim == dim and pair.cost is costs.square
   x, y, value = draws(pair, 50)
   above = (x @ slopes.T + heights) / temperature
@@ -113,19 +113,19 @@ def test_log_sum_exp_has_the_slopes_and_heights_of_its_laws(dim, settings):
 
 def test_shifts_and_scales_by_default_and_their_plans():
   """W1 of N(0, I) to N(2 e, I) and to N(0, 4 I), and the pairs themselves."""
-  x, y, value = draws(transport.shifted(4), 50)
+  x, y, value = draws(transport_pairs.shifted(4), 50)
   np.testing.assert_allclose(y - x, np.ones((50, 4)), rtol=1e-6)  # 2 / sqrt(4)
   np.testing.assert_allclose(value, -x.sum(1) / 2, rtol=1e-5, atol=1e-6)
-  x, y, value = draws(transport.scaled(4), 50)
+  x, y, value = draws(transport_pairs.scaled(4), 50)
   np.testing.assert_allclose(y, 2 * x, rtol=1e-6)
   np.testing.assert_allclose(value, -np.linalg.norm(x, axis=1), rtol=1e-6)
-  x, y, value = draws(transport.scaled(3, 0.25, num_axes=2), 50)
+  x, y, value = draws(transport_pairs.scaled(3, 0.25, num_axes=2), 50)
   np.testing.assert_allclose(y, x * [0.25, 0.25, 1], rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(value, np.hypot(*x.T[:2]), rtol=1e-6)
 
 
 def test_exponential_is_its_quantile_and_its_integral():
-  x, y, value = draws(transport.exponential(), 50)
+  x, y, value = draws(transport_pairs.exponential(), 50)
   np.testing.assert_allclose(y, -np.log1p(-x), rtol=1e-6)
   truth = (x + (1 - x) * np.log1p(-x))[:, 0]
   np.testing.assert_allclose(value, truth, rtol=1e-4, atol=1e-6)
@@ -134,7 +134,7 @@ def test_exponential_is_its_quantile_and_its_integral():
 @pytest.mark.parametrize("dim", [1, 3])
 def test_gaussians_are_mapped_by_the_mean_of_their_covariances(dim):
   """A is the symmetric positive solution of A C A = S (Riccati)."""
-  pair = transport.gaussians(_key(), dim)
+  pair = transport_pairs.gaussians(_key(), dim)
   x, y, value = draws(pair, 60)
   matrix = np.linalg.lstsq(x, y, rcond=None)[0]
   np.testing.assert_allclose(matrix, matrix.T, atol=1e-5)
@@ -151,18 +151,18 @@ def test_gaussians_are_mapped_by_the_mean_of_their_covariances(dim):
 
 def test_the_edges_of_valid_settings():
   for make in (
-    lambda: transport.funnels(_key(), 1, 1, power=1.0, half_width=1e-3),
-    lambda: transport.scaled(1, 1e-3, num_axes=1),
-    lambda: transport.shifted(1),
-    lambda: transport.gaussians(_key(), 1),
-    lambda: transport.log_sum_exp(_key(), 1, num_planes=1),
+    lambda: transport_pairs.funnels(_key(), 1, 1, power=1.0, half_width=1e-3),
+    lambda: transport_pairs.scaled(1, 1e-3, num_axes=1),
+    lambda: transport_pairs.shifted(1),
+    lambda: transport_pairs.gaussians(_key(), 1),
+    lambda: transport_pairs.log_sum_exp(_key(), 1, num_planes=1),
   ):
     assert make().dim == 1
 
 
 def test_settings_beyond_their_edges():
-  funnels, scaled = transport.funnels, transport.scaled
-  log_sum_exp = transport.log_sum_exp
+  funnels, scaled = transport_pairs.funnels, transport_pairs.scaled
+  log_sum_exp = transport_pairs.log_sum_exp
   for make, args, name, values, said in (
     (funnels, (_key(), 2, 4), "power", (0.5, 0.99), "power: expected"),
     (funnels, (_key(), 2, 4), "half_width", (0.0, -1.0), "half_width"),
@@ -175,14 +175,18 @@ def test_settings_beyond_their_edges():
   ):
     for value in values:
       expect.error(said, make, *args, **{name: value})
-  for make, *more in ((funnels, 4), (transport.gaussians,), (log_sum_exp,)):
+  for make, *more in (
+    (funnels, 4),
+    (transport_pairs.gaussians,),
+    (log_sum_exp,),
+  ):
     expect.error("dim: expected at least 1", make, _key(), 0, *more)
     for key in (jax.random.PRNGKey(0), jax.random.split(_key())):
       expect.error("key", make, key, 2, *more)
-  expect.error("dim: expected at least 1", transport.shifted, 0)
+  expect.error("dim: expected at least 1", transport_pairs.shifted, 0)
   expect.error("num_funnels: expected at least 1", funnels, _key(), 2, 0)
-  pair = transport.gaussians(_key(), 2)
-  expect.error("got a map", transport.swapped, pair)
+  pair = transport_pairs.gaussians(_key(), 2)
+  expect.error("got a map", transport_pairs.swapped, pair)
 
 
 def test_a_ray_meets_a_funnel_where_both_are_equal():
@@ -201,5 +205,7 @@ def test_a_ray_meets_a_funnel_where_both_are_equal():
   )
   ray = jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(())
   with jax.debug_nans(True):
-    found = transport._meetings(*ray, *map(jnp.asarray, (anchors, heights)))
+    found = transport_pairs._meetings(
+      *ray, *map(jnp.asarray, (anchors, heights))
+    )
   np.testing.assert_allclose(found, truth, rtol=1e-6)

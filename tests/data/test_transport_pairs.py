@@ -1,4 +1,4 @@
-"""data.transport: pairs of laws with known potential, map and cost."""
+"""data.transport_pairs: pairs of laws with known potential, map and cost."""
 
 import chex
 import jax
@@ -8,7 +8,7 @@ import pytest
 from scipy import linalg, stats
 
 from jaxgen import couplings
-from jaxgen.data import transport
+from jaxgen.data import transport_pairs
 
 
 def _key():
@@ -16,20 +16,22 @@ def _key():
 
 
 DISTANCES = {
-  "funnels": lambda: transport.funnels(_key(), 16, 64),
-  "one funnel on a line": lambda: transport.funnels(_key(), 1, 1),
-  "swapped": lambda: transport.swapped(transport.funnels(_key(), 2, 4)),
-  "shifted": lambda: transport.shifted(8, -1.5),
-  "scaled": lambda: transport.scaled(8, 0.5),
-  "stretched": lambda: transport.scaled(8, num_axes=3),
+  "funnels": lambda: transport_pairs.funnels(_key(), 16, 64),
+  "one funnel on a line": lambda: transport_pairs.funnels(_key(), 1, 1),
+  "swapped": lambda: transport_pairs.swapped(
+    transport_pairs.funnels(_key(), 2, 4)
+  ),
+  "shifted": lambda: transport_pairs.shifted(8, -1.5),
+  "scaled": lambda: transport_pairs.scaled(8, 0.5),
+  "stretched": lambda: transport_pairs.scaled(8, num_axes=3),
 }
 SQUARES = {
-  "gaussians": lambda: transport.gaussians(_key(), 8),
-  "log_sum_exp": lambda: transport.log_sum_exp(_key(), 8),
-  "hard": lambda: transport.log_sum_exp(
+  "gaussians": lambda: transport_pairs.gaussians(_key(), 8),
+  "log_sum_exp": lambda: transport_pairs.log_sum_exp(_key(), 8),
+  "hard": lambda: transport_pairs.log_sum_exp(
     _key(), 8, temperature=0.5, convexity=0.1
   ),
-  "exponential": transport.exponential,
+  "exponential": transport_pairs.exponential,
 }
 
 
@@ -62,7 +64,7 @@ def test_distances_have_no_duality_gap_and_unit_slopes(name):
 
 
 def test_funnels_send_a_box_toward_their_anchors():
-  pair = transport.funnels(_key(), 2, 4)
+  pair = transport_pairs.funnels(_key(), 2, 4)
   x, y = _draws(pair, 2000)
   assert np.abs(x).max() <= 2.5 + 1e-5
   for column in np.asarray(y).T:  # y ~ U[-2.5, 2.5]^2
@@ -73,7 +75,7 @@ def test_funnels_send_a_box_toward_their_anchors():
 
 
 def test_on_a_line_rays_end_where_the_potential_turns():
-  pair = transport.funnels(_key(), 1, 4)
+  pair = transport_pairs.funnels(_key(), 1, 4)
   x, y = (np.asarray(a, np.float64)[:, 0] for a in _draws(pair, 500))
   grid = np.linspace(-2.5, 2.5, 100_001)
   value = jax.jit(jax.vmap(pair.potential))(np.float32(grid)[:, None])
@@ -108,7 +110,7 @@ def test_squares_move_along_the_gradient_of_a_convex_function(name):
 
 
 def test_gaussians_have_the_cost_of_bures():
-  pair = transport.gaussians(_key(), 6)
+  pair = transport_pairs.gaussians(_key(), 6)
   x, y = _draws(pair, 50_000)
   first, second = np.cov(x.T), np.cov(y.T)
   root = linalg.sqrtm(first)
@@ -123,16 +125,16 @@ def test_gaussians_have_the_cost_of_bures():
 
 def test_known_costs():
   for pair, cost in (
-    (transport.shifted(8, -1.5), 1.5),
-    (transport.scaled(8, 3.0), 2 * stats.chi(8).mean()),
-    (transport.scaled(8, num_axes=3), stats.chi(3).mean()),
+    (transport_pairs.shifted(8, -1.5), 1.5),
+    (transport_pairs.scaled(8, 3.0), 2 * stats.chi(8).mean()),
+    (transport_pairs.scaled(8, num_axes=3), stats.chi(3).mean()),
   ):
     found = jax.jit(jax.vmap(pair.cost))(*_draws(pair, 20_000)).mean()
     np.testing.assert_allclose(found, cost, rtol=0.01)
 
 
 def test_equal_quantiles_on_a_line():
-  pair = transport.exponential()
+  pair = transport_pairs.exponential()
   x, y = (np.asarray(z)[:, 0] for z in _draws(pair, 5000))
   assert stats.kstest(x, "uniform").pvalue > 0.01
   assert stats.kstest(y, "expon").pvalue > 0.01
@@ -144,7 +146,7 @@ def test_equal_quantiles_on_a_line():
 class Variants(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True)
   def test_draws_are_of_the_key(self):
-    pair = transport.funnels(_key(), 3, 5)
+    pair = transport_pairs.funnels(_key(), 3, 5)
     sample = self.variant(pair.sample)
     x, y = sample(jax.random.key(0))
     chex.assert_shape((x, y), (3,))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jaxgen.data import transport as pairs
-from jaxgen.losses import transport
+from jaxgen.data import transport_pairs as pairs
+from jaxgen.losses import transport_maps
 from tests import expect
 
 DIM = 3
@@ -32,7 +32,7 @@ def quadratic(matrix, shift):
 def points(potential_fn, num_steps):
   """Conjugate points of many (y, start), compiled once a potential."""
   one = functools.partial(
-    transport.conjugate_point, potential_fn, num_steps=num_steps
+    transport_maps.conjugate_point, potential_fn, num_steps=num_steps
   )
   return jax.jit(jax.vmap(one))
 
@@ -139,7 +139,7 @@ def parameters():
 @jax.jit
 def gradient(params, source, target):
   potential_fn = lambda params: functools.partial(parametric, params)
-  loss = lambda params: transport.semi_dual(
+  loss = lambda params: transport_maps.semi_dual(
     potential_fn(params), source, target, num_steps=30
   )
   return jax.value_and_grad(loss)(params)
@@ -199,7 +199,7 @@ def test_descent_finds_the_map_between_gaussians():
 
   def loss(root, source, target):
     phi = quadratic(root @ root.T, jnp.zeros(DIM))
-    return transport.semi_dual(phi, source, target, num_steps=1)
+    return transport_maps.semi_dual(phi, source, target, num_steps=1)
 
   with jax.enable_x64(True):
     source = jnp.asarray(SOURCE)
@@ -216,7 +216,7 @@ def test_descent_finds_the_map_between_gaussians():
 
 def test_nothing_flows_through_the_conjugate_points():
   """Danskin: the target's and the starts' own gradients are held."""
-  loss = lambda target, source: transport.semi_dual(
+  loss = lambda target, source: transport_maps.semi_dual(
     curved.potential, source, target, num_steps=2
   )
   source, target = jnp.float32(SOURCE), jnp.float32(TARGET)
@@ -231,7 +231,9 @@ class Variants(chex.TestCase):
   def test_values_of_a_batch(self):
     clouds = jnp.float32(SOURCE).reshape(3, 3, DIM)
     others = jnp.float32(TARGET[:4]).reshape(2, 2, DIM)
-    semi = lambda x, y: transport.semi_dual(curved.potential, x, y, num_steps=8)
+    semi = lambda x, y: transport_maps.semi_dual(
+      curved.potential, x, y, num_steps=8
+    )
     many = self.variant(jax.vmap(semi))
     found = many(clouds[:2], others)
     assert found.shape == (2,) and found.dtype == jnp.float32
@@ -249,7 +251,9 @@ class Variants(chex.TestCase):
 
 
 def test_one_trace_and_vmap_is_a_loop():
-  solve = functools.partial(transport.conjugate_point, double_well, num_steps=2)
+  solve = functools.partial(
+    transport_maps.conjugate_point, double_well, num_steps=2
+  )
   from_zero = lambda y: solve(y, 0 * y)
   expect.a_loop(from_zero, jnp.float32(TARGET), rtol=1e-4, atol=1e-5)
 
@@ -260,7 +264,7 @@ def test_bad_input():
   def refuses(said, function, *args, num_steps=1):
     expect.error(f"^{said}", function, *args, num_steps=num_steps)
 
-  point, dual = transport.conjugate_point, transport.semi_dual
+  point, dual = transport_maps.conjugate_point, transport_maps.semi_dual
   for function, one in ((point, x), (dual, x[None])):
     refuses("potential: expected a scalar", function, jnp.sin, one, one)
     for number in (0, -1):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import costs, paths
-from jaxgen.losses import clouds, flow_matching, transport, wasserstein
+from jaxgen.losses import clouds, flow_matching, transport_maps, wasserstein
 from tests import expect
 
 
@@ -21,7 +21,7 @@ def by_hand():
   key, other = jax.random.split(jax.random.key(0))
   half = lambda x, y: costs.square(x, y) / 2
   drawn = ramp, lambda x, z: x + z, x, jnp.array([0.0, 1.0])
-  mover = lambda cost, diversity: transport.weak_mover(
+  mover = lambda cost, diversity: transport_maps.weak_mover(
     *drawn, cost=cost, diversity=diversity
   )
   return dict(
@@ -77,14 +77,14 @@ def test_values_by_hand():
 def test_one_step_of_newton_ends_in_a_quadratic_bowl():
   scales, y = jnp.array([0.5, 4.0]), jnp.array([1.0, -2.0])
   bowl = lambda x: jnp.sum(scales * x**2) / 2
-  point = lambda y: transport.conjugate_point(bowl, y, 3 * y, num_steps=1)
+  point = lambda y: transport_maps.conjugate_point(bowl, y, 3 * y, num_steps=1)
   np.testing.assert_allclose(jax.jit(point)(y), [2.0, -0.5], rtol=1e-5)
 
 
 def test_one_step_of_newton_takes_the_best_of_its_lengths():
   """Toward the minimum of sqrt(1 + x^2), which Newton overshoots from 1 on."""
   bowl = lambda x: jnp.sqrt(1 + jnp.sum(x**2))
-  point = lambda x: transport.conjugate_point(bowl, 0 * x, x, num_steps=1)
+  point = lambda x: transport_maps.conjugate_point(bowl, 0 * x, x, num_steps=1)
   ends = {
     0.5: -0.125,  # all of Newton's -x (1 + x^2)
     1.2: 1.2 - 2.928 / 2,
@@ -99,7 +99,7 @@ def test_one_step_of_newton_takes_the_best_of_its_lengths():
 def test_where_newton_would_climb_the_gradient_goes_down():
   """x^4 / 4 - x^2 / 2 curves down at .1, where its slope is -.099."""
   well = lambda x: jnp.sum(x**4) / 4 - jnp.sum(x**2) / 2
-  point = lambda x: transport.conjugate_point(well, 0 * x, x, num_steps=1)
+  point = lambda x: transport_maps.conjugate_point(well, 0 * x, x, num_steps=1)
   found = jax.jit(point)(jnp.array([0.1]))
   np.testing.assert_allclose(found, [0.199], rtol=1e-5)
 
@@ -107,8 +107,10 @@ def test_where_newton_would_climb_the_gradient_goes_down():
 def test_a_cycle_weight_of_less_than_one():
   f = lambda x: jnp.sum(x**2)  # T(x) = 2 x, back the same: y -> 4 y
   x, y = jnp.array([1.0, 2.0]), jnp.array([0.5, 0.0])
-  call = lambda weight: transport.non_minimax(f, f, x, y, cycle_weight=weight)
-  cycle = transport.cycle(jax.grad(f), jax.grad(f), y)
+  call = lambda weight: transport_maps.non_minimax(
+    f, f, x, y, cycle_weight=weight
+  )
+  cycle = transport_maps.cycle(jax.grad(f), jax.grad(f), y)
   np.testing.assert_allclose(cycle, 9 * 0.25, rtol=1e-6)
   # f(x) - f(2 y), and .5 |4 y - y|^2.
   np.testing.assert_allclose(call(0.5), 5 - 1 + 0.5 * 2.25, rtol=1e-6)

@@ -7,7 +7,7 @@ import optax
 import pytest
 from scipy import special
 
-from jaxgen.data import transport as pairs
+from jaxgen.data import transport_pairs as pairs
 from jaxgen.losses import wasserstein
 from jaxgen.models import lipschitz
 from tests.models import slopes

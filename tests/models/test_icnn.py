@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.data import transport as pairs
+from jaxgen.data import transport_pairs as pairs
 from jaxgen.models import icnn
 from tests import trees
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgen import costs, fields, paths, samplers
-from jaxgen.data import transport
+from jaxgen.data import transport_pairs
 from tests.truth import recursion
 
 MEAN = np.array([1.0, -2.0, 0.5], np.float32)
@@ -48,7 +48,7 @@ def _frozen():
 
 
 def _ray():
-  pair = transport.funnels(jax.random.key(2), 3, 4)
+  pair = transport_pairs.funnels(jax.random.key(2), 3, 4)
   end, start = jax.jit(pair.sample)(jax.random.key(5))
   times = costs.distance(start, end) * jnp.linspace(0.0, 1.0, 5)
   return fields.from_critic(pair.potential), start, times, end
