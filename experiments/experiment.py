@@ -110,7 +110,7 @@ class Experiment(NamedTuple):
     decode: (params, extras, latent, label) -> example, or None.
     between: (latent, latent, weight []) -> interpolated latent.
     field: (params, extras, label) -> fields.Field, or None.
-    vectors: what is needed to draw the field, for points on the plane.
+    vectors: what is needed to plot the field, for points on the plane.
     pictures: ((file name, (path, Trained) -> None), ...), in addition to the
       common ones.
     sheet: (path, Trained) -> None, the picture during training; None draws the

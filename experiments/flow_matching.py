@@ -167,7 +167,7 @@ def experiment(config: Config) -> Experiment:
   source = datasets.load_source(config, data)
   model = flows.make(config, data, source)
   times = np.asarray(model.times)
-  draw = lambda path, found: figures.straightness(path, found.states, times)
+  plot = lambda path, found: figures.straightness(path, found.states, times)
   learns_from = {} if config.reflow is None else {"reflow": config.reflow}
   return diffusion.experiment_of(
     config,
@@ -175,7 +175,7 @@ def experiment(config: Config) -> Experiment:
     model,
     make_loss(config, model, data.num_classes),
     functools.partial(make_batches, config, data, source),
-    pictures=(("straightness.png", draw),),
+    pictures=(("straightness.png", plot),),
     learns_from=learns_from,
   )
 

@@ -191,8 +191,8 @@ def experiment(config: Config) -> Experiment:
   )
   pictures: tuple = ()
   if data.mixture is not None:
-    draw = functools.partial(_modes, model, data.mixture)
-    pictures = (("modes.png", draw),)
+    plot = functools.partial(_modes, model, data.mixture)
+    pictures = (("modes.png", plot),)
   turns = make_turns(config, model)
   return Experiment(
     config,
@@ -290,7 +290,7 @@ def _views(config, model, params, key, examples, labels):
 def _modes(model, mixture, path, found):
   params = found.players["discriminator"]
   critic_fn = lambda x: model.discriminator.apply(params, x)
-  modes.draw(path, critic_fn, found.samples, mixture)
+  modes.plot(path, critic_fn, found.samples, mixture)
 
 
 def _check(config, data):

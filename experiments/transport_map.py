@@ -289,12 +289,12 @@ def _pictures(data, game, times):
     potential = game.potential
     if potential is not None:
       potential = potential(found.params[game.player])
-    displacements.draw(path, starts, ends, data.real[0], potential)
+    displacements.plot(path, starts, ends, data.real[0], potential)
 
   if len(data.shape) == 3:
     return (("trajectory.png", strip),)
-  drawn = dict(trajectory=panels, paths=paths, map=arrows)
-  return tuple((f"{name}.png", draw) for name, draw in drawn.items())
+  plots = dict(trajectory=panels, paths=paths, map=arrows)
+  return tuple((f"{name}.png", plot) for name, plot in plots.items())
 
 
 def _check(config, data):

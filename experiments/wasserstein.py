@@ -116,7 +116,7 @@ def experiment(config: Config) -> Experiment:
     cone_scales=config.cone_scales,
   )
   found = held_out(data, other)
-  draw = lambda path, now: potential.draw(path, critic.of(now.players), found)
+  plot = lambda path, now: potential.plot(path, critic.of(now.players), found)
 
   def batches(keys):
     first, second = (data.unlabelled, keys[0]), (other.unlabelled, keys[1])
@@ -132,8 +132,8 @@ def experiment(config: Config) -> Experiment:
     batches,
     sampled=(),
     keys=_split,
-    pictures=(("potential.png", draw),),
-    sheet=draw,
+    pictures=(("potential.png", plot),),
+    sheet=plot,
     measure=functools.partial(measure, config, critic, found, recipe.bound),
   )
 

@@ -97,8 +97,8 @@ def finish(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   names = []
   if ex.sample is not None:
     names += sheets.common(run_dir, ex, found)
-  for name, draw in ex.pictures:
-    draw(run_dir / name, found)
+  for name, plot in ex.pictures:
+    plot(run_dir / name, found)
     names.append(name)
   if ex.measure is not None:
     record, text = ex.measure(found)

@@ -13,7 +13,7 @@ plt = figures.plt
 NUM_ARROWS = 300
 
 
-def draw(
+def plot(
   path: pathlib.Path,
   starts: np.ndarray,
   ends: np.ndarray,

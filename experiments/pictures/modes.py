@@ -24,7 +24,7 @@ def shares(points: np.ndarray, mixture: Any) -> np.ndarray:
   return counts / len(points)
 
 
-def draw(path: Any, critic_fn: Any, points: np.ndarray, mixture: Any) -> None:
+def plot(path: Any, critic_fn: Any, points: np.ndarray, mixture: Any) -> None:
   """Draws the share of each mode, and the discriminator with its gradient.
 
   Args:

@@ -47,7 +47,7 @@ def rays(critic_fn: Callable, found: HeldOut, number: int) -> np.ndarray:
   return np.asarray(jax.jit(jax.vmap(one))(start, lengths))
 
 
-def draw(path: pathlib.Path, critic_fn: Callable, found: HeldOut) -> None:
+def plot(path: pathlib.Path, critic_fn: Callable, found: HeldOut) -> None:
   """Draws the critic and its rays on the plane, or trajectories of images."""
   shape = found.data.shape[1:]
   if len(shape) == 3:

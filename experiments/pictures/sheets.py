@@ -69,7 +69,7 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   names.append("paths.png")
   if ex.vectors is not None:
     field = ex.field(found.params, found.extras, None)
-    vectors.draw(run_dir / "fields.png", field, ex.vectors, ex.times, states)
+    vectors.plot(run_dir / "fields.png", field, ex.vectors, ex.times, states)
     names.append("fields.png")
   return names
 

@@ -19,7 +19,7 @@ SPREADS = (
 NUM_ARROWS = 17  # per side
 
 
-def draw(
+def plot(
   path: pathlib.Path,
   field: fields.Field,
   how: Vectors,
@@ -34,7 +34,7 @@ def draw(
   Args:
     path: the file.
     field: the trained model.
-    how: the estimate to draw and, if known, the exact field.
+    how: the estimate to plot and, if known, the exact field.
     shown: name and marks of the times.
     states: states of samples at how.times, [N, T, 2].
   """

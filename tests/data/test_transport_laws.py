@@ -1,4 +1,4 @@
-"""Anchors, heights, slopes and rays of transport pairs against NumPy float64."""
+"""Heights, slopes and rays of transport pairs against NumPy float64."""
 
 import jax
 import jax.numpy as jnp
