@@ -41,9 +41,9 @@ def draw_lines(seed: int, number: int) -> list[dict]:
   lines = []
   shares = TABLES["shares"]
   for script, share in shares.items():
-    draw, kinds = random.Random(f"{seed} {script}"), types(script)
+    rng, kinds = random.Random(f"{seed} {script}"), types(script)
     num = max(2, round(share * number / sum(shares.values())))
-    found = _lines(script, kinds, draw, num)
+    found = _lines(script, kinds, rng, num)
     seen = collections.Counter(flag for line in found for flag in line["flags"])
     rare = [name for name in kinds if seen[name] < 3]
     if rare and number >= 200:
@@ -65,7 +65,7 @@ def types(script: str) -> dict[str, Any]:
   return found
 
 
-def _lines(script, kinds, draw, number):
+def _lines(script, kinds, rng, number):
   """Every other line is right; the others are wrong in one of three ways."""
   seen: dict = collections.Counter()
   broken: dict = collections.Counter()
@@ -74,17 +74,17 @@ def _lines(script, kinds, draw, number):
     for base in TABLES["bases"][script]
   ]
   joint, lines = list(TABLES["together"][script]), []
-  draw.shuffle(joint)
+  rng.shuffle(joint)
   for i in range(number):
     base, right, wrong = bases[i // 2 % len(bases)]
     if i % 2 == 0:
-      line = _right(draw, base, right, seen, 12)
+      line = _right(rng, base, right, seen, 12)
     elif i % 6 == 5 and joint:
       line = _joint(script, joint.pop())
     elif i % 16 == 3:
-      line = _typo(draw, base, right, kinds, seen)
+      line = _typo(rng, base, right, kinds, seen)
     else:
-      line = _wrong(draw, base, right, wrong, seen, broken)
+      line = _wrong(rng, base, right, wrong, seen, broken)
     seen.update(list(line["flags"]))
     lines.append(line)
   return lines
@@ -112,34 +112,34 @@ def _literals(kind):
   return [name for part in literals for name in typing.get_args(part)]
 
 
-def _right(draw, base, right, seen, most):
+def _right(rng, base, right, seen, most):
   """All flags of base["always"], and those of the others that are rarest."""
   always, usable = base["always"].split(), list(right)
-  draw.shuffle(usable)
+  rng.shuffle(usable)
   usable.sort(key=lambda name: (name not in always, seen[name]))
-  chosen = usable[: len(always) + draw.randint(most // 2, most)]
-  flags = {name: draw.choice(right[name]) for name in chosen}
+  chosen = usable[: len(always) + rng.randint(most // 2, most)]
+  flags = {name: rng.choice(right[name]) for name in chosen}
   return _line(base["words"], flags, True, [])
 
 
-def _wrong(draw, base, right, wrong, seen, broken):
+def _wrong(rng, base, right, wrong, seen, broken):
   """A right line in which the value of one flag is changed to a wrong one."""
   breakable = list(wrong)
-  draw.shuffle(breakable)
+  rng.shuffle(breakable)
   name = min(breakable, key=lambda name: broken[name])
   broken[name] += 1
-  line = _right(draw, base, right, seen, 3)
-  flags = line["flags"] | {name: draw.choice(wrong[name])}
+  line = _right(rng, base, right, seen, 3)
+  flags = line["flags"] | {name: rng.choice(wrong[name])}
   return _line(base["words"], flags, False, [_flag(name)])
 
 
-def _typo(draw, base, right, kinds, seen):
+def _typo(rng, base, right, kinds, seen):
   """A right line with a flag, a preset or a run that does not exist."""
-  flags = _right(draw, base, right, seen, 2)["flags"]
-  if draw.random() < 0.3:
+  flags = _right(rng, base, right, seen, 2)["flags"]
+  if rng.random() < 0.3:
     words = f"{base['words']}x"
     return _line(words, flags, False, [words])
-  name = draw.choice([name for name in kinds if len(name) > 4])
+  name = rng.choice([name for name in kinds if len(name) > 4])
   odd = _flag(name[:-3] + name[-2:])
   line = _line(base["words"], flags, False, [odd])
   return line | {"words": [*line["words"], odd, "1"]}

@@ -203,24 +203,24 @@ class Runs:
     shutil.rmtree(run_dir, ignore_errors=True)
     return dict(how=how, ends=ends, differing=wrong)
 
-  def struck(self, draw, number, in_save):
+  def struck(self, rng, number, in_save):
     """A run that a signal ends at one random moment or at two, resumed."""
     kill, run_dir = number == signal.SIGKILL, self.directory / "struck"
-    twice = kill and draw.random() < 0.3
+    twice = kill and rng.random() < 0.3
     ends = []
     while not ends:  # again if the run was over before that moment
       shutil.rmtree(run_dir, ignore_errors=True)
       process = self.begin(run_dir)
       wait_for(process, (run_dir / "metrics.jsonl").exists)
-      time.sleep(draw.uniform(0, self.training))
+      time.sleep(rng.uniform(0, self.training))
       ends += end(process, run_dir, number, in_save=kill and in_save)
     if twice:  # at any moment, that of the start included
       process = self.begin(run_dir)
-      time.sleep(draw.uniform(0, self.starting + self.training))
+      time.sleep(rng.uniform(0, self.starting + self.training))
       ends += end(process, run_dir, number)
     return self.compared(run_dir, signal.Signals(number).name, ends)
 
-  def filled(self, draw):
+  def filled(self, rng):
     """A run whose disk is filled at a random moment, resumed with room."""
     run_dir, code = self.directory / "disk", 0
     with small_disk(run_dir) as mounted:
@@ -228,7 +228,7 @@ class Runs:
         shutil.rmtree(run_dir, ignore_errors=True)
         process = self.begin(run_dir)
         wait_for(process, completed(run_dir))
-        time.sleep(draw.uniform(0, self.training / 2))
+        time.sleep(rng.uniform(0, self.training / 2))
         how = fill(process, run_dir if mounted else None)
         code = process.wait()
         (run_dir / "ballast").unlink(missing_ok=True)
@@ -239,13 +239,13 @@ class Runs:
 
 def run(args) -> dict:
   """Ends, resumes and compares."""
-  begun, draw = time.monotonic(), random.Random(args.seed)
+  begun, rng = time.monotonic(), random.Random(args.seed)
   with tempfile.TemporaryDirectory() as directory:
     case = Runs(pathlib.Path(directory))
     cases = [dict(how="nothing", ends=[], differing=case.unbroken())]
     for number in [signal.SIGKILL] * args.kills + [signal.SIGTERM] * 3:
-      cases.append(case.struck(draw, number, in_save=len(cases) % 2 == 0))
-    cases.append(case.filled(draw))
+      cases.append(case.struck(rng, number, in_save=len(cases) % 2 == 0))
+    cases.append(case.filled(rng))
   return dict(
     machine=runner.machine(),
     flags=DIGITS,

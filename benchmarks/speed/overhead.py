@@ -168,7 +168,7 @@ def temporaries():
 
 
 def run(args) -> dict:
-  """Measures."""
+  """Measures the ratios and the memory."""
   rows = [
     sampling("U-Net", 1.02, args.repeats),
     sampling("MLP", 1.0, 5 * args.repeats),

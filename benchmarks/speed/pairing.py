@@ -185,7 +185,7 @@ def losses(repeats):
 
 
 def run(args) -> dict:
-  """Measures."""
+  """Measures pairings and losses."""
   return dict(
     machine=f"{runner.machine()}, SciPy {scipy.__version__}",
     goal=GOAL,

@@ -122,7 +122,7 @@ def measure(dim: int, size: int, rounds: int, peer: bool) -> list[dict]:
 
 
 def critic_speed(args) -> dict:
-  """Measures."""
+  """Measures all sizes of critics."""
   torch = timing.version("torch")
   if torch is None:
     print("torch is not installed: left out", file=sys.stderr)
@@ -168,7 +168,7 @@ class Parts(NamedTuple):
 
 
 def parts(config) -> Parts:
-  """Those of a configuration of experiments.edm; nothing is computed."""
+  """The parts of a configuration of experiments.edm; computes nothing."""
   data = trained.datasets.load(config)
   config, method, turns = trained.prepare(config, data)
 
