@@ -39,12 +39,7 @@ def size_faults(source, most=299):
 
 
 def class_faults(source, groups=()):
-  """Classes that inherit from another than a plain shape of data.
-
-  Args:
-    source: of a file.
-    groups: names of dataclasses that may be inherited, as groups of settings.
-  """
+  """Classes with other bases than BASES and groups, names of dataclasses."""
   allowed = BASES | {*groups}
   return [
     f"line {node.lineno}: {node.name}({ast.unparse(base)})"

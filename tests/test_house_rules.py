@@ -37,11 +37,8 @@ def layer_of(file):
 def import_faults(source, layer, name=""):
   """Imports within experiments/ that the layer may not have.
 
-  Args:
-    source: of a file.
-    layer: of LAYERS.
-    name: of the file; only lib/scripts.py imports scripts by their names, and
-      evaluate.py a function of the user's.
+  Only lib/scripts.py imports scripts by their names, and evaluate.py a function
+  of the user's.
   """
   faults, allowed = [], LAYERS[layer]
   for full, line, _ in rules.imports(ast.parse(source)):

@@ -247,8 +247,16 @@ def encoding_gan(config, data):
   )
 
 
-FAMILIES = vae, autoregressive, flow, quantised
-FAMILIES += two_stages, flow_map, latents, encoding_gan
+FAMILIES = (
+  vae,
+  autoregressive,
+  flow,
+  quantised,
+  two_stages,
+  flow_map,
+  latents,
+  encoding_gan,
+)
 
 
 def experiment(config):

@@ -83,25 +83,20 @@ def test_the_digits_setting_has_the_stated_size():
   assert sum(a.size for a in jax.tree.leaves(params)) == 241_089
 
 
-@pytest.mark.parametrize(
-  "skips, expected",
-  [
-    (
-      "add",
-      "conv_in 1 1; down_0_0 1 1; halve_0 1 2; down_1_0 2 2; halve_1 2 3; "
-      "middle_0 3 3; middle_1 3 3; double_1 3 2; up_1_0 2 2; double_0 2 1; "
-      "up_0_0 1 1; conv_out 1 1",
-    ),
-    (
-      "concat",
-      "conv_in 1 1; down_0_0 1 1; halve_0 1 1; down_1_0 1 2; halve_1 2 2; "
-      "down_2_0 2 3; middle_0 3 3; middle_1 3 3; up_2_0 6 3; up_2_1 5 3; "
-      "double_1 3 3; up_1_0 5 2; up_1_1 3 2; double_0 2 2; up_0_0 3 1; "
-      "up_0_1 2 1; conv_out 1 1",
-    ),
-  ],
-)
-def test_channels_in_and_out_of_every_layer_of_three_levels(skips, expected):
+# {skips: channels in and out of every layer, in units of the width}.
+CHANNELS = {
+  "add": """conv_in 1 1; down_0_0 1 1; halve_0 1 2; down_1_0 2 2; halve_1 2 3;
+    middle_0 3 3; middle_1 3 3; double_1 3 2; up_1_0 2 2; double_0 2 1;
+    up_0_0 1 1; conv_out 1 1""",
+  "concat": """conv_in 1 1; down_0_0 1 1; halve_0 1 1; down_1_0 1 2;
+    halve_1 2 2; down_2_0 2 3; middle_0 3 3; middle_1 3 3; up_2_0 6 3;
+    up_2_1 5 3; double_1 3 3; up_1_0 5 2; up_1_1 3 2; double_0 2 2; up_0_0 3 1;
+    up_0_1 2 1; conv_out 1 1""",
+}
+
+
+@pytest.mark.parametrize("skips", CHANNELS)
+def test_channels_of_every_layer_of_three_levels(skips):
   net = unet.UNet(width=8, multipliers=(1, 2, 3), skips=skips)
   zeros = jnp.zeros((8, 8, 8))
   layers = jax.eval_shape(net.init, jax.random.key(0), zeros, 0.0)["params"]
@@ -111,7 +106,7 @@ def test_channels_in_and_out_of_every_layer_of_three_levels(skips, expected):
     for name, layer in layers.items()
     if not name.startswith(("time", "norm"))
   }
-  rows = (row.split() for row in expected.split("; "))
+  rows = (row.split() for row in CHANNELS[skips].split(";"))
   assert found == {name: [int(a), int(b)] for name, a, b in rows}
 
 

@@ -1,1 +1,0 @@
-"""What jaxgen does, measured: `python -m benchmarks` lists the benchmarks."""
