@@ -139,6 +139,8 @@ def prepare(place: pathlib.Path) -> None:
   points = np.random.default_rng(0).normal(size=(400, 2))
   np.savez(files / "points.npz", points=points)
   (files / "damaged.npz").write_bytes(b"PK damaged")
+  for script in ("edm", "flow_matching", "gan"):  # for --script
+    shutil.copy2(runner.ROOT / "experiments" / f"{script}.py", files)
   for name, text in command_draws.TRAINED.items():
     script, *words = text.split()
     words += ["--run-dir", str(runs / name)]
