@@ -96,6 +96,10 @@ def test_costs_of_any_unit(size):
     np.testing.assert_allclose(found.value, size * (one.value - 2), rtol=1e-9)
     assert solve(0 * cost, a, b).value == 0
   assert not one.plan[2].any() and not one.plan[:, 3].any()
+  wide = size * np.array([[1e-20, 1.0], [1.0, 2.0]])
+  for solve in (duality.primal, duality.dual):
+    found = solve(wide, np.full(2, 0.5), np.full(2, 0.5))
+    np.testing.assert_allclose(found.value, size, rtol=1e-9)
 
 
 @pytest.mark.parametrize("solve", [duality.primal, duality.dual])
