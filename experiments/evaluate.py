@@ -177,7 +177,7 @@ def write(
   records[split] = record
   runs.write_text(path, json.dumps(records, indent=2) + "\n")
   title = (
-    f"{run_dir}: {record['draws']} sets of {record['number']} samples, {split}"
+    f"{run_dir}: {record['draws']} x {record['number']} samples, {split}"
     f" data, {record['calls']} network calls per sample"
   )
   metrics.results(run_dir / "results.png", found, title)

@@ -103,4 +103,4 @@ def test_bad_costs_are_refused():
   nan, low = np.ones((2, 3, 3))
   nan[1, 2], low[1, 2] = np.nan, -np.inf
   for bad in (nan, low, np.array([[np.inf, 1.0], [np.inf, 2.0]])):
-    expect.error("^cost: expected a permutation of", couplings.assign, bad)
+    expect.error("^cost: expected a permutation with", couplings.assign, bad)

@@ -186,7 +186,7 @@ def test_settings_beyond_their_edges():
   expect.error("dim: expected at least 1", transport_pairs.shifted, 0)
   expect.error("num_funnels: expected at least 1", funnels, _key(), 2, 0)
   pair = transport_pairs.gaussians(_key(), 2)
-  expect.error("got a map", transport_pairs.swapped, pair)
+  expect.error("got one for W2", transport_pairs.swapped, pair)
 
 
 def test_a_ray_meets_a_funnel_where_both_are_equal():

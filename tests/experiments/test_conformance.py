@@ -153,7 +153,8 @@ def test_commands_work_or_say_why_not(
     values = [row["samples"] for row in found["metrics"].values()]
     measured = [value for value in values if value is not None]
     assert measured and np.isfinite(measured).all()
-    assert f"{found['calls']} network calls each" in capsys.readouterr().out
+    calls = f"{found['calls']} network calls per sample"
+    assert calls in capsys.readouterr().out
     return
   stored = np.load(directory / "found.npz")
   examples = stored["samples" if command == "sample" else "decoded"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import edm
+from experiments import edm, wasserstein
 from experiments.lib import datasets
 from jaxgen.data import digits, images, photos
 from tests import expect
@@ -45,7 +45,8 @@ def test_a_configuration_says_all_of_its_data(monkeypatch):
   config = edm.Config(run_dir="", data="photos", **given)
   datasets.load(config)
   assert seen == {"name": "photos", "option": "data"} | given
-  datasets.load(config, "other", "digits")  # flip is of `data` alone
+  config = wasserstein.Config(run_dir="", other="digits", **given)
+  datasets.load(config, "other")  # flip is of `data` alone
   known = {"name": "digits", "option": "other"}
   assert seen == known | given | {"flip": False}
 
@@ -169,11 +170,13 @@ def test_a_set_draws_from_what_is_held_out(kind, tmp_path):
 
 
 def test_a_distribution_draws_fresh_samples():
-  for data in (load("gaussian"), load("moons"), datasets.noise((2,))):
+  normal = np.random.default_rng(0).normal(size=(4000, 2))
+  gaussian, moons = load("gaussian"), load("moons")
+  sets = [(data, data.split("test")[0]) for data in (gaussian, moons)]
+  for data, truth in [*sets, (datasets.noise((2,)), normal)]:
     keys = jax.random.split(jax.random.key(0), 4000)
     found = np.asarray(jax.vmap(data.draw)(keys))
     assert len(np.unique(found, axis=0)) == 4000
-    truth = data.split("test")[0]
     error = 5 * data.std * np.sqrt(1 / len(found) + 1 / len(truth))
     np.testing.assert_allclose(found.mean(0), truth.mean(0), atol=2 * error)
     np.testing.assert_allclose(found.std(0), truth.std(0), atol=2 * error)

@@ -187,7 +187,7 @@ def test_images_without_two_classes_need_features(relabel):
   wide = r"features: expected \[300, K\]"
   expect.error(wide, of, data, "test", features=lambda x: x)
   few = data._replace(split=lambda name: (_split(name)[0][:5], None))
-  said = "more than 5 examples, got 5 of test"
+  said = "more than 5 examples, got 5 in test"
   expect.error(said, of, few, "test", features=means)
   ref = quality.reference(data, "test", features=means)
   assert ref.train_features.shape == (300, 4) and ref.predict is None

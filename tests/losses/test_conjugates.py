@@ -270,7 +270,7 @@ def test_bad_input():
     for number in (0, -1):
       said, args = "num_steps: expected at least 1", (double_well, one, one)
       refuses(said, function, *args, num_steps=number)
-  refuses("y, start: expected points of one dim", point, double_well, x, x[:1])
+  refuses("y, start: expected points of the same", point, double_well, x, x[:1])
   shapes = [((2, 3), (2, 2)), ((0, 3), (2, 3)), ((2, 3), (0, 3))]
   for shape in (*shapes, ((2, 3, 3), (2, 3, 3))):
     clouds = map(jnp.ones, shape)

@@ -30,7 +30,7 @@ def shapes_of(net, shape, *args):
   return found[0].shape, jax.tree.map(jnp.shape, found[1]["params"])
 
 
-WIDTHS = "^features: expected (widths|one width at least, each) >= 1"
+WIDTHS = "^features: expected (widths|at least one width, each) >= 1"
 
 
 def test_widths_of_perceptrons():
@@ -122,7 +122,7 @@ def test_cones_need_points_of_one_dimension():
   empty = [((3, 0), (3, 0)), ((0, 2), (3, 2)), ((3, 2), (0, 2))]
   for high, low in (*ranks, *empty, ((3, 2), (3, 4))):
     points = jnp.ones(high), jnp.ones(low)
-    said = r"^low: expected points .L, D. of high's"
+    said = r"^low: expected points .L, D. of the same"
     expect.error(said, lipschitz.init_cones, *points)
   found = lipschitz.init_cones(jnp.ones((1, 1)), jnp.ones((2, 1)))
   assert (len(found.high), len(found.low)) == (1, 2)
