@@ -19,6 +19,7 @@ from jaxgen.models import (
   mlp,
   potentials,
   unbatched,
+  unet,
 )
 from tests import expect
 
@@ -145,3 +146,29 @@ def test_normalisations_of_small_inputs_are_held_by_their_epsilons():
   params = {"params": {"scale": zeros + 1, "bias": zeros}}
   found = layers.GroupNorm(1).apply(params, math.sqrt(1e-5) * signs)
   np.testing.assert_allclose(found[0], half, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "net, shape, time",
+  [
+    (mlp.MLP((4,)), (2,), (0.5,)),
+    (unet.UNet(4, num_groups=2, attention=(4,)), (8, 8, 1), (0.5,)),
+    (dit.DiT(8, depth=1, num_heads=1), (8, 8, 1), (0.5,)),
+    (gan.Generator((2,), (4,)), (3,), ()),
+    (gan.Discriminator((4,)), (2,), ()),
+    (icnn.ICNN((4, 4)), (2,), ()),
+    (potentials.Potential((4,)), (2,), ()),
+    (potentials.Map((4,)), (2,), ()),
+    (lipschitz.Network((4,)), (2,), ()),
+  ],
+  ids=lambda value: type(value).__name__,
+)
+def test_biases_start_at_zero_and_gains_at_one(net, shape, time):
+  params = jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape), *time)
+  found = set()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    for name, start in (("bias", 0), ("scale", 1)):
+      if path[-1].key.split("_")[0] == name:
+        found.add(name)
+        assert (leaf == start).all(), jax.tree_util.keystr(path)
+  assert "bias" in found
