@@ -139,8 +139,6 @@ def prepare(place: pathlib.Path) -> None:
   points = np.random.default_rng(0).normal(size=(400, 2))
   np.savez(files / "points.npz", points=points)
   (files / "damaged.npz").write_bytes(b"PK damaged")
-  for script in ("edm", "flow_matching", "gan"):  # for --script
-    shutil.copy2(runner.ROOT / "experiments" / f"{script}.py", files)
   for name, text in command_draws.TRAINED.items():
     script, *words = text.split()
     words += ["--run-dir", str(runs / name)]
@@ -154,10 +152,13 @@ def judge(place: pathlib.Path, line: dict, number: int, plain: bool) -> dict:
   where, files = place / str(number), place / "files"
   shutil.rmtree(where, ignore_errors=True)
   own = shutil.copytree(place / "trained", where / "trained")
-  full = lambda words: [
-    word.replace("TRAINED", str(own)).replace("FILES", str(files))
-    for word in words
-  ]
+  places = dict(TRAINED=own, FILES=files, SCRIPTS=runner.ROOT / "experiments")
+
+  def full(words):
+    for name, directory in places.items():
+      words = [word.replace(name, str(directory)) for word in words]
+    return words
+
   script, words = line["script"], full(line["words"])
   before = contents(own, files)
   found = _run(fork, script, words, where / "forked")
