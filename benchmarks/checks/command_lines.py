@@ -12,7 +12,7 @@ script is in at least three lines. A line passes under these conditions:
   right  exit code 0
   wrong  exit code 2, nothing written, and a message of one line (or tyro's
          box) that names a flag of the line
-  both   no traceback
+  both   no traceback and no warning of Python
 
 A line runs in a fork of a process that has imported the libraries but has not
 started JAX's backend. The first --plain lines of each kind run as commands too,
@@ -106,6 +106,8 @@ def faults_of(line: dict, found: dict, same: bool) -> list[str]:
   faults = []
   if "Traceback (most recent call last)" in text:
     faults.append("a traceback")
+  if "Warning: " in text:
+    faults.append("a warning of Python")
   if found["code"] != (0 if line["right"] else 2):
     faults.append(f"exit code {found['code']}")
   if line["right"]:
@@ -173,6 +175,7 @@ def judge(place: pathlib.Path, line: dict, number: int, plain: bool) -> dict:
     case["as_command"] = found["code"] == again["code"] and alike
   shutil.rmtree(where)
   case["said"] = case["said"][-2000:].replace(f"{place}/", "")
+  case["said"] = case["said"].replace(f"{runner.ROOT}/", "")
   return case
 
 

@@ -37,7 +37,8 @@ def plot(path: Any, critic_fn: Any, points: np.ndarray, mixture: Any) -> None:
   figure, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.8), layout="constrained", width_ratios=(1.25, 1)
   )
-  limit = 1.35 * np.abs(mixture.means).max()
+  # Positive for one Gaussian at 0 too.
+  limit = max(1.35 * np.abs(mixture.means).max(), 4 * np.max(mixture.stds))
   side = np.linspace(-limit, limit, 121, dtype=np.float32)
   grid = np.stack(np.meshgrid(side, side), -1)
   values = jax.jit(jax.vmap(jax.vmap(critic_fn)))(grid)

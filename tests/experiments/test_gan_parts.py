@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import gan
-from experiments.lib import choices
+from experiments.lib import choices, datasets
+from experiments.pictures import figures, modes
 from experiments.recipes import adversarial
 from jaxgen.training import state, step
 from tests import trees
@@ -160,3 +161,14 @@ def test_presets_can_be():
   for _, config in gan.PRESETS.values():
     ex, batch_fn, start = game(dataclasses.replace(config, width=8))
     jax.eval_shape(step.make_train_step(ex.turns), start, batch_fn(0))
+
+
+@pytest.mark.parametrize("data, half", [("ring", 2.7), ("gaussian", 4.0)])
+def test_modes_are_plotted_in_a_window_around_them(data, half, monkeypatch):
+  """Of one Gaussian at 0 too, whose means span no window."""
+  kept = []
+  monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
+  mixture = datasets.load(dataclasses.replace(RING, data=data)).mixture
+  modes.plot(None, lambda x: jnp.sum(x), np.zeros((3, 2)), mixture)
+  limits = kept[0].axes[0].get_xlim() + kept[0].axes[0].get_ylim()
+  np.testing.assert_allclose(limits, 2 * (-half, half), rtol=1e-6)
