@@ -112,6 +112,13 @@ def test_results_are_what_their_records_make():
       )
 
 
+def test_records_name_no_place_of_a_machine():
+  place = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|work|Users|private)/")
+  for record in (ROOT / "docs/results").glob("*.json"):
+    text = record.read_text().replace("\\n", "\n")
+    assert not place.search(text), record.name
+
+
 def test_a_page_takes_the_parts_of_its_record_and_no_others():
   text = "One <!-- a -->1<!-- end -->.\n\n<!-- b -->\n| x |\n<!-- end -->\n"
   filled = pages.fill("name", text, dict(a="2", b=["| y |", "| z |"]))
