@@ -108,7 +108,6 @@ def make_train_step(
       from the step: batches do not match the players, and at trace time the
       loss is not a real scalar, metrics are not scalars, or the structure,
       shapes or dtypes of extras change.
-      structure, shapes or dtypes change.
   """
   _check_turns(turns)
   programs = [_program(turns, i, shardings) for i in range(len(turns))]
