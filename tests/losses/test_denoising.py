@@ -35,9 +35,7 @@ predict = lambda x_t, t: x_t * jnp.cos(t)
 
 
 class Variants(chex.TestCase):
-  @chex.variants(
-    with_jit=True, without_jit=True, with_device=True, without_device=True
-  )
+  @chex.all_variants(with_pmap=False)
   @parameterized.parameters((), (3,), (2, 2, 1))
   def test_value(self, *shape):
     data, noise = arrays(*shape)

@@ -59,9 +59,7 @@ def _batch(name, size):
 class Variants(chex.TestCase):
   """A solver is the same function with and without jit and device."""
 
-  @chex.variants(
-    with_jit=True, without_jit=True, with_device=True, without_device=True
-  )
+  @chex.all_variants(with_pmap=False)
   @parameterized.parameters(*FEW)
   def test_integrate(self, name):
     # The key is made inside: chex's devices take arrays only.
