@@ -11,6 +11,7 @@ from experiments import edm
 from experiments.lib import datasets, samples
 from experiments.recipes import diffusion
 from tests import expect
+from tests.models import twins
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -52,10 +53,7 @@ def test_a_model_of_one_path_samples_the_same_on_another():
   data = datasets.load_data("eight_gaussians")
   config = dataclasses.replace(CONFIG, sigma_data=4.0)
   start = diffusion.make(config, data).init(jax.random.key(0))
-  leaves, tree = jax.tree.flatten(start)
-  rng = np.random.default_rng(0)
-  draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]
-  params = jax.tree.unflatten(tree, draws)
+  params = twins.randomise(start)
 
   own, moved = sampled(None, 400), sampled("linear", 400)
   assert np.std(own) > 1
