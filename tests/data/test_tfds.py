@@ -3,7 +3,6 @@
 import io
 import shutil
 import socket
-import subprocess
 import sys
 
 import jax
@@ -13,7 +12,7 @@ import tensorflow_datasets as testbed
 from PIL import Image
 
 from jaxgen.data import digits, loaders, tfds
-from tests import expect
+from tests import expect, processes
 from tests.data.test_files import whole
 
 SPLITS = ("train", "validation", "test")
@@ -170,9 +169,7 @@ for name in ("digits", "pictures"):
 assert "tensorflow" not in sys.modules
 print("read")
 """
-  done = subprocess.run(
-    [sys.executable, "-c", code, str(data_dir)], capture_output=True, text=True
-  )
+  done = processes.python("-c", code, data_dir)
   assert (done.stdout, done.stderr) == ("read\n", "")
 
 

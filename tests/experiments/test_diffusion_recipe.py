@@ -1,8 +1,6 @@
 """recipes.diffusion, and that a script needs no command line."""
 
 import dataclasses
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -10,7 +8,7 @@ import numpy as np
 from experiments import edm
 from experiments.lib import datasets, samples
 from experiments.recipes import diffusion
-from tests import expect
+from tests import expect, processes
 from tests.models import twins
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
@@ -21,9 +19,7 @@ def test_run_is_importable_without_the_command_line():
     "import sys; sys.modules['tyro'] = None; from experiments import edm, "
     "sample; edm.run, sample.run, edm.Config(run_dir='nowhere')"
   )
-  result = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True
-  )
+  result = processes.python("-c", code)
   assert (result.returncode, result.stdout) == (0, ""), result.stderr
 
 

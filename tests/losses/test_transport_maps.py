@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import parameterized
-from scipy import linalg
 
 from jaxgen import costs
 from jaxgen.losses import transport_maps, wasserstein
+from jaxgen.metrics import frechet
 from tests import expect
 from tests.losses.test_score_matching import cubature
+from tests.metrics.test_frechet import by_scipy
 
 DIM = 3
 RNG = np.random.default_rng(0)
@@ -33,14 +34,6 @@ half = lambda x, y: costs.square(x, y) / 2
 def quadratic(matrix, source, target):
   """x -> <x - m, M (x - m)> / 2 + <x, n>, whose gradient maps m to n."""
   return lambda x: (x - source) @ matrix @ (x - source) / 2 + x @ target
-
-
-def bures():
-  """W2^2 of the two Gaussians, without the map."""
-  root = linalg.sqrtm(FIRST)
-  cross = linalg.sqrtm(root @ SECOND @ root).real
-  apart = ((MEAN - SHIFTED) ** 2).sum()
-  return apart + np.trace(FIRST) + np.trace(SECOND) - 2 * np.trace(cross)
 
 
 def play(params, cost, potential):
@@ -65,8 +58,10 @@ GAMES = dict(  # cost, f of the potential's parameters
 
 
 def truth(name):
-  squares = np.trace(FIRST) + MEAN @ MEAN + np.trace(SECOND) + SHIFTED @ SHIFTED
-  return (bures() - (squares if name == "inner" else 0)) / 2
+  """Half of W2^2, by SciPy; for the inner product less both mean squares."""
+  laws = frechet.Gaussian(MEAN, FIRST), frechet.Gaussian(SHIFTED, SECOND)
+  squares = sum(np.trace(law.covariance) + law.mean @ law.mean for law in laws)
+  return (by_scipy(*laws) - (squares if name == "inner" else 0)) / 2
 
 
 @pytest.mark.parametrize("name", GAMES)
