@@ -1,8 +1,8 @@
-"""Every path and every prediction, for tests that go through them all."""
+"""Every path, prediction and weight, for tests that go through them all."""
 
 import pytest
 
-from jaxgen import paths, predictions
+from jaxgen import levels, paths, predictions
 
 SD = 0.5
 PATHS = {
@@ -21,3 +21,15 @@ ROWS = {
   "edm": predictions.edm(SD),
 }
 by_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+
+
+def weights(path):
+  """Every weight of levels, on the squared error of the data."""
+  return (
+    levels.uniform_weight,
+    levels.edm_weight(path, SD),
+    levels.min_snr_weight(path),
+    levels.sigmoid_weight(path),
+    levels.elbo_weight(path, levels.uniform_density(path)),
+    levels.elbo_weight(path, levels.logit_normal_density(path)),
+  )

@@ -2,8 +2,16 @@
 
 import ast
 
+import pytest
+
 BUILDER = "tfds.core.GeneratorBasedBuilder"
 BASES = {"NamedTuple", "Protocol", "nn.Module", "Exception", BUILDER}
+
+
+def every_file(folder):
+  """Parametrizes a test by the Python files below a folder."""
+  name = lambda file: str(file.relative_to(folder))
+  return pytest.mark.parametrize("file", sorted(folder.rglob("*.py")), ids=name)
 
 
 def imports(node, inside=False):

@@ -60,11 +60,7 @@ def import_faults(source, layer, name=""):
   return faults
 
 
-@pytest.mark.parametrize(
-  "file",
-  sorted(EXPERIMENTS.rglob("*.py")),
-  ids=lambda f: str(f.relative_to(EXPERIMENTS)),
-)
+@rules.every_file(EXPERIMENTS)
 def test_source_of_experiments(file):
   source, layer = file.read_text(), layer_of(file)
   name = str(file.relative_to(EXPERIMENTS))
@@ -76,11 +72,7 @@ def test_source_of_experiments(file):
   assert rules.class_faults(source, groups) == []
 
 
-@pytest.mark.parametrize(
-  "file",
-  sorted(BENCHMARKS.rglob("*.py")),
-  ids=lambda f: str(f.relative_to(BENCHMARKS)),
-)
+@rules.every_file(BENCHMARKS)
 def test_source_of_benchmarks(file):
   source = file.read_text()
   assert rules.size_faults(source) == [] and rules.class_faults(source) == []

@@ -19,7 +19,6 @@ import jaxgen
 from tests import rules
 
 ROOT = pathlib.Path(jaxgen.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
 
 MATHEMATICS = frozenset(
   "paths predictions levels costs couplings bijectors quantizers estimators"
@@ -135,7 +134,7 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+@rules.every_file(ROOT)
 def test_source(file, check):
   assert CHECKS[check](file) == []
 
@@ -150,7 +149,7 @@ def live_state(module):
   ]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+@rules.every_file(ROOT)
 def test_imported_module_holds_no_state(file):
   parts = file.relative_to(ROOT.parent).with_suffix("").parts
   name = ".".join(parts).removesuffix(".__init__")

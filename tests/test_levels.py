@@ -10,7 +10,7 @@ from scipy import stats
 
 from jaxgen import levels, paths, predictions
 from jaxgen.losses import denoising
-from tests import expect
+from tests import cases, expect
 from tests.cases import by_path
 
 LOW, HIGH = 0.002, 80.0
@@ -189,15 +189,9 @@ def test_weights_are_the_published_ones(path):
 @by_path
 def test_weights_are_finite_in_float32(path):
   densities = (levels.uniform_density(path), levels.logit_normal_density(path))
-  weights = (
-    levels.uniform_weight,
-    levels.edm_weight(path, 0.5),
-    levels.min_snr_weight(path),
-    levels.sigmoid_weight(path),
-    *(levels.elbo_weight(path, density) for density in densities),
-  )
+  every = (*cases.weights(path), *densities)
   t = path.time(jnp.geomspace(LOW, HIGH, 200))
-  for value in jax.jit(lambda t: [w(t) for w in (*weights, *densities)])(t):
+  for value in jax.jit(lambda t: [fn(t) for fn in every])(t):
     assert value.dtype == jnp.float32
     assert np.all(np.isfinite(value)) and np.all(value > 0)
 

@@ -48,7 +48,9 @@ def test_faults_are_found(source):
   assert not list(faults("np.load(path, allow_pickle=False)"))
 
 
-class _Trap:
+class Trap:
+  """Unpickling it makes a file."""
+
   def __init__(self, path):
     self.path = path
 
@@ -57,7 +59,7 @@ class _Trap:
 
 
 def test_a_planted_archive_is_refused(tmp_path):
-  trap = np.array([_Trap(tmp_path / "sprung")], object)
+  trap = np.array([Trap(tmp_path / "sprung")], object)
   np.savez(tmp_path / "planted.npz", images=trap, labels=trap)
   np.save(tmp_path / "planted.npy", trap)
   for name in ("planted.npz", "planted.npy"):

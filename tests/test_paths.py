@@ -11,45 +11,26 @@ import pytest
 
 from jaxgen import paths
 from tests import expect, trees
+from tests.cases import PATHS
+from tests.truth import mixture
 
 RATIOS = np.geomspace(0.002, 80.0, 101)
 
 
-def edm(t):
-  return np.ones_like(t), t, np.zeros_like(t), np.ones_like(t), 0 * t, 2 * t
+def slope(t):
+  """-alpha' / alpha of the cosine path."""
+  turn = np.pi / 2 / 1.008
+  return turn * np.tan(turn * (t + 0.008))
 
 
-def vp(t, low=0.1, high=20.0):
-  beta = low + t * (high - low)
-  alpha = np.exp(-(low * t + (high - low) * t**2 / 2) / 2)
-  sigma = np.sqrt((1 - alpha) * (1 + alpha))
-  rates = -beta / 2 * alpha, beta / 2 * alpha**2 / sigma
-  return alpha, sigma, *rates, -beta / 2, beta
-
-
-def cosine(t, offset=0.008):
-  scale = np.pi / 2 / (1 + offset)
-  u, top = scale * (t + offset), np.cos(scale * offset)
-  alpha = np.cos(u) / top
-  sigma = np.sqrt((1 - alpha) * (1 + alpha))
-  alpha_rate, tangent = -scale * np.sin(u) / top, scale * np.tan(u)
-  rates = alpha_rate, -alpha * alpha_rate / sigma
-  return alpha, sigma, *rates, -tangent, 2 * tangent
-
-
-def linear(t):
-  one = np.ones_like(t)
-  return 1 - t, t, -one, one, -1 / (1 - t), 2 * t / (1 - t)
-
-
-def trigonometric(t):
-  sine, cosine, tangent = np.sin(t), np.cos(t), np.tan(t)
-  return cosine, sine, -sine, cosine, -tangent, 2 * tangent
-
-
-BY_HAND = {f.__name__: f for f in (edm, vp, cosine, linear, trigonometric)}
-PATHS = {name: getattr(paths, name)() for name in BY_HAND}
-by_name = pytest.mark.parametrize("name", BY_HAND)
+SDES = {  # drift and diffusion by hand; tests/truth/mixture.py has the scales
+  "edm": lambda t: (0 * t, 2 * t),
+  "vp": lambda t: (-(0.1 + 19.9 * t) / 2, 0.1 + 19.9 * t),
+  "cosine": lambda t: (-slope(t), 2 * slope(t)),
+  "linear": lambda t: (-1 / (1 - t), 2 * t / (1 - t)),
+  "trigonometric": lambda t: (-np.tan(t), 2 * np.tan(t)),
+}
+by_name = pytest.mark.parametrize("name", PATHS)
 
 
 @by_name
@@ -68,8 +49,9 @@ def test_time_is_the_inverse_of_ratio(name):
   np.testing.assert_allclose(log_ratio, np.log(RATIOS), atol=1e-10)
   assert np.all(np.diff(t) > 0)
   # The inverse of the formulas by hand, not only of the code's own ratio.
-  alpha, sigma, *_ = BY_HAND[name](np.asarray(t))
-  np.testing.assert_allclose(sigma / alpha, RATIOS, rtol=1e-9)
+  by_hand, t = mixture.scales(name), np.asarray(t)
+  ratio = by_hand.sigma(t) / by_hand.alpha(t)
+  np.testing.assert_allclose(ratio, RATIOS, rtol=1e-9)
 
 
 @by_name
@@ -81,7 +63,9 @@ def test_scales_rates_drift_and_diffusion_match_their_closed_forms(name):
     t = path.time(jnp.asarray(RATIOS))
     values = jax.jit(lambda t: (*scales(t), *sde(t)))(t)
   # 1 - alpha loses digits by hand at small t, not in the code: 1e-9.
-  for value, truth in zip(values, BY_HAND[name](np.asarray(t)), strict=True):
+  t = np.asarray(t)
+  truths = *(scale(t) for scale in mixture.scales(name)[:4]), *SDES[name](t)
+  for value, truth in zip(values, truths, strict=True):
     np.testing.assert_allclose(value, truth, rtol=1e-9, atol=1e-14)
 
 
@@ -167,13 +151,13 @@ def test_other_constants_give_other_paths():
   assert paths.edm(0.01, 10.0) is paths.edm(0.01, 10.0)
   assert paths.edm(0.01, 10.0) is not paths.edm()
   with jax.enable_x64(True):
-    t = jnp.array([0.1, 0.6])
+    t = np.array([0.1, 0.6])
     for path, truth in (
-      (paths.vp(0.2, 10.0), vp(t, 0.2, 10.0)),
-      (paths.cosine(0.02), cosine(t, 0.02)),
+      (paths.vp(0.2, 10.0), mixture.vp(0.2, 10.0)),
+      (paths.cosine(0.02), mixture.cosine(0.02)),
     ):
-      np.testing.assert_allclose(path.alpha(t), truth[0], rtol=1e-12)
-      np.testing.assert_allclose(path.sigma(t), truth[1], rtol=1e-12)
+      np.testing.assert_allclose(path.alpha(t), truth.alpha(t), rtol=1e-12)
+      np.testing.assert_allclose(path.sigma(t), truth.sigma(t), rtol=1e-12)
       np.testing.assert_allclose(path.time(path.ratio(t)), t, rtol=1e-12)
 
 

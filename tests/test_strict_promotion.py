@@ -19,6 +19,7 @@ from jaxgen import (
 )
 from jaxgen.data import oracles, toy
 from jaxgen.losses import denoising, flow_matching, score_matching
+from tests import cases
 from tests.cases import ROWS, by_path
 
 X, T = jnp.ones(6), jnp.array([0.1, 0.3])
@@ -45,15 +46,8 @@ def _strictly(function):
 
 @by_path
 def test_paths_levels_and_losses(path):
-  weights = (
-    levels.uniform_weight,
-    levels.edm_weight(path, 0.5),
-    levels.min_snr_weight(path),
-    levels.sigmoid_weight(path),
-    levels.elbo_weight(path, levels.uniform_density(path)),
-    levels.elbo_weight(path, levels.logit_normal_density(path)),
-    levels.elbo_weight(path, levels.logit_normal_density(path, 0, 0.5, 9, 70)),
-  )
+  tail = levels.logit_normal_density(path, 0, 0.5, 9, 70)
+  weights = (*cases.weights(path), levels.elbo_weight(path, tail))
   still = lambda x, t: x
 
   def run(key):

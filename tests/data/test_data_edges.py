@@ -5,6 +5,7 @@ import pytest
 
 from jaxgen.data import files, images, loaders
 from tests import expect
+from tests.data.test_files import whole
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -15,17 +16,13 @@ def load_points(tmp_path, **arrays):
   return files.load_points(path)
 
 
-def rows(source):
-  return source.read(np.arange(source.size))
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16, np.uint8])
 def test_points_are_read_and_cut(tmp_path, dtype):
   points = np.arange(60).reshape(20, 3).astype(dtype)
   found = load_points(tmp_path, points=points)
   sizes = {name: source.size for name, source in found.items()}
   assert sizes == dict(train=16, validation=2, test=2)
-  parts = [rows(found[name]) for name in sizes]
+  parts = [whole(found[name]) for name in sizes]
   assert all(part.dtype == np.float32 for part in parts)
   together = np.concatenate(parts)
   np.testing.assert_array_equal(together[np.argsort(together[:, 0])], points)
@@ -35,7 +32,7 @@ def test_points_may_be_as_large_as_a_float32(tmp_path):
   points = np.full((4, 1), 0.5)
   points[2:, 0] = LARGEST, -LARGEST
   found = load_points(tmp_path, points=points)
-  everything = np.concatenate([rows(source) for source in found.values()])
+  everything = np.concatenate([whole(source) for source in found.values()])
   ends = np.float32([-LARGEST, 0.5, 0.5, LARGEST])
   np.testing.assert_array_equal(np.sort(everything, 0)[:, 0], ends)
 

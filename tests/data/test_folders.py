@@ -4,13 +4,10 @@ from PIL import Image
 
 from jaxgen.data import folders
 from tests import expect
+from tests.data.test_files import whole
 
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (40, 5, 4, 3)).astype(np.uint8)
-
-
-def whole(source):
-  return source.read(np.arange(source.size))
 
 
 def write(path, pixels, **settings):

@@ -1,6 +1,4 @@
 import gc
-import subprocess
-import sys
 import threading
 
 import jax
@@ -8,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.data import loaders
-from tests import expect
+from tests import expect, processes
 
 
 def stream(key, size, batch_size, num_steps):
@@ -211,9 +209,7 @@ ahead = loaders.prefetch(lambda step: np.full(1000, step), depth=8)
 print(float(ahead(0)[0] + ahead(1)[0]))
 raise SystemExit(3)
 """
-  done = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
-  )
+  done = processes.python("-c", code, timeout=300)
   assert (done.returncode, done.stdout, done.stderr) == (3, "1.0\n", "")
 
 

@@ -8,8 +8,8 @@ from scipy import integrate, special, stats
 from jaxgen import paths
 from jaxgen.data import oracles
 from tests import expect
+from tests.cases import by_path
 
-PATHS = (paths.edm, paths.vp, paths.cosine, paths.linear, paths.trigonometric)
 RATIOS = (0.002, 0.05, 1.0, 7.0, 80.0)
 
 
@@ -51,11 +51,11 @@ def draw(mixture, path, ratio, seed):
   return jnp.asarray(path.alpha(t) * data + path.sigma(t) * noise), t
 
 
-@pytest.mark.parametrize("make_path", PATHS)
-def test_one_dimension_against_quadrature(make_path):
+@by_path
+def test_one_dimension_against_quadrature(path):
   """The posterior's normaliser and means by integrating over the data."""
   with jax.enable_x64(True):
-    path, mixture = make_path(), line()
+    mixture = line()
     estimate = jax.jit(mixture.field(path))
     for ratio in (0.05, 0.6, 9.0):
       x, t = draw(mixture, path, ratio, seed=3)
@@ -79,10 +79,10 @@ def test_one_dimension_against_quadrature(make_path):
       np.testing.assert_allclose(found, truth, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("make_path", PATHS)
-def test_density_and_score_against_scipy(make_path):
+@by_path
+def test_density_and_score_against_scipy(path):
   with jax.enable_x64(True):
-    path, mixture = make_path(), three()
+    mixture = three()
     log_prob = lambda x, t: mixture.log_prob(path, x, t)
     ours = jax.jit(lambda x, t: (log_prob(x, t), mixture.score(path, x, t)))
     slope = jax.jit(jax.grad(log_prob))
@@ -100,10 +100,9 @@ def test_density_and_score_against_scipy(make_path):
       np.testing.assert_allclose(score, slope(x, t), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("make_path", PATHS)
-def test_full_covariance_against_linear_algebra(make_path):
+@by_path
+def test_full_covariance_against_linear_algebra(path):
   with jax.enable_x64(True):
-    path = make_path()
     mean, covariance = skewed()
     one = oracles.gaussian(mean, covariance)
     estimate = jax.jit(one.field(path))
@@ -122,10 +121,10 @@ def test_full_covariance_against_linear_algebra(make_path):
       np.testing.assert_allclose(got.data, truth, rtol=1e-6)
 
 
-@pytest.mark.parametrize("make_path", PATHS)
-def test_float32_at_both_ends(make_path):
+@by_path
+def test_float32_at_both_ends(path):
   """Against float64 at the same x and t, for noise ratios .002 to 80."""
-  path, mixture = make_path(), three()
+  mixture = three()
   mean, covariance = skewed()
   cases = []
   for law, dim in ((mixture, 2), (None, 3)):
@@ -155,10 +154,9 @@ def test_float32_at_both_ends(make_path):
       assert np.max(np.abs(value - exact)) < 3e-6 * scale, name
 
 
-@pytest.mark.parametrize("make_path", PATHS)
-def test_flow_map_against_dop853(make_path):
+@by_path
+def test_flow_map_against_dop853(path):
   with jax.enable_x64(True):
-    path = make_path()
     one = oracles.gaussian(*skewed())
     velocity = jax.jit(lambda t, x: one.velocity(path, x, t))
     flow = jax.jit(lambda x, s, t: one.flow_map(path, x, s, t))

@@ -3,7 +3,6 @@
 import io
 import shutil
 import socket
-import subprocess
 import sys
 
 import jax
@@ -13,6 +12,8 @@ import tensorflow_datasets as testbed
 from PIL import Image
 
 from jaxgen.data import digits, loaders, tfds
+from tests import expect, processes
+from tests.data.test_files import whole
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,10 +23,6 @@ def data_dir(tmp_path_factory):
   directory = tmp_path_factory.mktemp("prepared")
   tfds.prepare_digits(directory)
   return directory
-
-
-def whole(source):
-  return source.read(np.arange(source.size))
 
 
 def prepare(data_dir, name, image, splits):
@@ -116,9 +113,8 @@ def test_png_keeps_its_levels_and_train_is_cut(
 
 def test_hidden_labels_are_refused_where_they_are_asked_for(data_dir, pictures):
   sources, _ = tfds.load("pictures", data_dir)
-  expected = r"tfds:pictures: test: labels: expected 0 to 3, got -1 to -1"
-  with pytest.raises(ValueError, match=expected):
-    sources["test"].read(np.arange(1))
+  said = r"tfds:pictures: test: labels: expected 0 to 3, got -1 to -1"
+  expect.error(said, sources["test"].read, np.arange(1))
 
 
 def test_images_of_several_sizes_are_refused(data_dir):
@@ -127,9 +123,8 @@ def test_images_of_several_sizes_are_refused(data_dir):
   prepare(data_dir, "Mixed", image, {"train": pairs, "test": pairs[:1]})
   sources, _ = tfds.load("mixed", data_dir)
   expected = r"one size, got \[5, 4, 3\] and \[6, 4, 3\]; choose"
-  with pytest.raises(ValueError, match=expected) as caught:
-    whole(sources["train"])
-  assert "tfds:mixed: train" in str(caught.value)
+  said = expect.error(expected, whole, sources["train"])
+  assert "tfds:mixed: train" in said
 
 
 def test_what_cannot_be_decoded_is_one_line(data_dir):
@@ -147,10 +142,8 @@ def test_what_cannot_be_decoded_is_one_line(data_dir):
   prepare(data_dir, "Odd", image, splits)
   sources, _ = tfds.load("odd", data_dir)
   for part, message in messages.items():
-    with pytest.raises(ValueError, match=message) as caught:
-      whole(sources[part])
-    assert str(caught.value).startswith(f"tfds:odd: {part}: example 0")
-    assert "\n" not in str(caught.value) and "0x" not in str(caught.value)
+    said = expect.error(message, whole, sources[part])
+    assert said.startswith(f"tfds:odd: {part}: example 0") and "0x" not in said
 
 
 def test_damaged_files_are_one_line(data_dir, tmp_path):
@@ -158,16 +151,12 @@ def test_damaged_files_are_one_line(data_dir, tmp_path):
   (path,) = (tmp_path / "digits").rglob("*test.array_record*")
   path.write_bytes(path.read_bytes()[:-5])
   sources, _ = tfds.load("digits", tmp_path)
-  expected = (
-    r"digits: test: example 0 is not readable \(Invalid Riegeli/records"
-  )
-  with pytest.raises(ValueError, match=expected) as caught:
-    sources["test"].read(np.arange(1))
-  assert "\n" not in str(caught.value)
+  said = r"digits: test: example 0 is not readable \(Invalid Riegeli/records"
+  expect.error(said, sources["test"].read, np.arange(1))
   (path,) = (tmp_path / "digits").rglob("dataset_info.json")
   path.write_text('{"a')
-  with pytest.raises(ValueError, match=r"or damaged \(Failed to load JSON"):
-    tfds.load("digits", tmp_path)
+  said = r"or damaged \(Failed to load JSON"
+  expect.error(said, tfds.load, "digits", tmp_path)
 
 
 def test_tensorflow_is_never_imported(data_dir, pictures):
@@ -180,9 +169,7 @@ for name in ("digits", "pictures"):
 assert "tensorflow" not in sys.modules
 print("read")
 """
-  done = subprocess.run(
-    [sys.executable, "-c", code, str(data_dir)], capture_output=True, text=True
-  )
+  done = processes.python("-c", code, data_dir)
   assert (done.stdout, done.stderr) == ("read\n", "")
 
 
@@ -236,15 +223,6 @@ def test_what_is_not_there_is_one_line_at_once(
   assert capfd.readouterr() == ("", "")
 
 
-def edited(data_dir, tmp_path, before, after):
-  """A copy of the digits whose description says something else."""
-  shutil.copytree(data_dir / "digits", tmp_path / "digits")
-  path = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
-  text = path.read_text()
-  assert before in text
-  path.write_text(text.replace(before, after))
-
-
 def test_a_format_without_random_access_is_refused(data_dir, tmp_path):
   shutil.copytree(data_dir / "digits", tmp_path / "digits")
   for path in sorted((tmp_path / "digits" / "1.0.0").iterdir()):
@@ -252,14 +230,18 @@ def test_a_format_without_random_access_is_refused(data_dir, tmp_path):
       path.write_text(path.read_text().replace("array_record", "tfrecord"))
     else:
       path.rename(str(path).replace("array_record", "tfrecord"))
-  with pytest.raises(ValueError, match="no format with random access; once,"):
-    tfds.load("digits", tmp_path)
+  said = "no format with random access; once,"
+  expect.error(said, tfds.load, "digits", tmp_path)
 
 
 def test_a_set_without_train_is_refused(data_dir, tmp_path):
-  edited(data_dir, tmp_path, '"name": "train"', '"name": "training"')
-  with pytest.raises(ValueError, match="tfds:digits: Unknown split 'train'"):
-    tfds.load("digits", tmp_path)
+  shutil.copytree(data_dir / "digits", tmp_path / "digits")
+  path = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
+  before, text = '"name": "train"', path.read_text()
+  assert before in text
+  path.write_text(text.replace(before, '"name": "training"'))
+  said = "tfds:digits: Unknown split 'train'"
+  expect.error(said, tfds.load, "digits", tmp_path)
 
 
 def test_preparing_again_changes_nothing(data_dir):

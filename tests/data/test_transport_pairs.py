@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import linalg, stats
+from scipy import stats
 
 from jaxgen import couplings
 from jaxgen.data import transport_pairs
+from jaxgen.metrics import frechet
+from tests.metrics.test_frechet import by_scipy
 
 
 def _key():
@@ -112,14 +114,11 @@ def test_squares_move_along_the_gradient_of_a_convex_function(name):
 def test_gaussians_have_the_cost_of_bures():
   pair = transport_pairs.gaussians(_key(), 6)
   x, y = _draws(pair, 50_000)
-  first, second = np.cov(x.T), np.cov(y.T)
-  root = linalg.sqrtm(first)
-  cross = linalg.sqrtm(root @ second @ root)
-  bures = np.trace(first) + np.trace(second) - 2 * np.trace(cross.real)
+  laws = [frechet.Gaussian(np.zeros(6), np.cov(z.T)) for z in (x, y)]
   cost = jax.jit(jax.vmap(pair.cost))(x, y).mean()
-  np.testing.assert_allclose(cost, bures, rtol=0.01)
-  for covariance in (first, second):
-    stds = np.sqrt(linalg.eigvalsh(covariance))
+  np.testing.assert_allclose(cost, by_scipy(*laws), rtol=0.01)
+  for law in laws:
+    stds = np.sqrt(np.linalg.eigvalsh(law.covariance))
     np.testing.assert_allclose(stds, np.geomspace(0.5, 2, 6), rtol=0.02)
 
 

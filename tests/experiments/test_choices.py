@@ -11,6 +11,7 @@ from experiments.recipes import diffusion
 from jaxgen import paths
 from tests import expect
 from tests.experiments import scripts
+from tests.models import twins
 
 TINY = scripts.small("edm", "never written", data="moons", sigma_data=1.3)
 MOONS = datasets.load_data("moons")
@@ -42,10 +43,7 @@ def _config(change):
 
 def _params(model):
   """Neither zero nor symmetric, so that every gradient has something to do."""
-  leaves, tree = jax.tree.flatten(model.init(jax.random.key(0)))
-  rng = np.random.default_rng(0)
-  draws = [rng.normal(size=x.shape).astype(x.dtype) / 2 for x in leaves]
-  return jax.tree.unflatten(tree, draws)
+  return twins.randomise(model.init(jax.random.key(0)))
 
 
 @pytest.mark.parametrize(

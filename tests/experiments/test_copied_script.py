@@ -3,8 +3,6 @@
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from experiments import edm, encode, evaluate, sample
 from experiments.lib import run as runs
 from experiments.lib import scripts
+from tests import processes
 from tests.experiments import scripts as made_up
 
 ROOT = pathlib.Path(edm.__file__).parents[1]
@@ -34,10 +33,7 @@ def _copy(place):
 def _python(*arguments, first=ROOT):
   paths = os.pathsep.join(map(str, (first, ROOT)))
   env = os.environ | {"PYTHONPATH": paths}
-  command = [sys.executable, *map(str, arguments)]
-  done = subprocess.run(
-    command, capture_output=True, text=True, env=env, cwd=first
-  )
+  done = processes.python(*arguments, env=env, cwd=first)
   assert done.returncode == 0, done.stderr
   return done
 

@@ -19,10 +19,6 @@ TOY = (
 )
 
 
-def _steps(run_dir):
-  return checkpoint.steps(runs.checkpoints(run_dir))
-
-
 def test_killed_stopped_and_without_a_disk(tmp_path):
   cache, whole, run_dir = (tmp_path / n for n in ("cache", "whole", "run"))
   crashes.finish(TOY, whole, cache)
@@ -54,7 +50,7 @@ def test_killed_stopped_and_without_a_disk(tmp_path):
   assert "run the same command again" in crashes.last_line(run_dir)
   said = (tmp_path / "run.log").read_text()
   assert "Traceback" not in said and "ERROR" not in said
-  assert step < _steps(run_dir)[-1] < 200
+  assert step < checkpoint.steps(runs.checkpoints(run_dir))[-1] < 200
 
   crashes.finish(TOY, run_dir, cache)
   expected = crashes.contents(whole)

@@ -1,8 +1,6 @@
 """recipes.diffusion, and that a script needs no command line."""
 
 import dataclasses
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -10,7 +8,8 @@ import numpy as np
 from experiments import edm
 from experiments.lib import datasets, samples
 from experiments.recipes import diffusion
-from tests import expect
+from tests import expect, processes
+from tests.models import twins
 
 CONFIG = edm.Config(run_dir="", data="eight_gaussians", width=16, num_blocks=1)
 
@@ -20,9 +19,7 @@ def test_run_is_importable_without_the_command_line():
     "import sys; sys.modules['tyro'] = None; from experiments import edm, "
     "sample; edm.run, sample.run, edm.Config(run_dir='nowhere')"
   )
-  result = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True
-  )
+  result = processes.python("-c", code)
   assert (result.returncode, result.stdout) == (0, ""), result.stderr
 
 
@@ -52,10 +49,7 @@ def test_a_model_of_one_path_samples_the_same_on_another():
   data = datasets.load_data("eight_gaussians")
   config = dataclasses.replace(CONFIG, sigma_data=4.0)
   start = diffusion.make(config, data).init(jax.random.key(0))
-  leaves, tree = jax.tree.flatten(start)
-  rng = np.random.default_rng(0)
-  draws = [rng.normal(size=x.shape).astype("f") * 0.3 for x in leaves]
-  params = jax.tree.unflatten(tree, draws)
+  params = twins.randomise(start)
 
   own, moved = sampled(None, 400), sampled("linear", 400)
   assert np.std(own) > 1

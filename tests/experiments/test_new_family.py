@@ -2,26 +2,20 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
 
 from experiments import evaluate, sample
 from experiments.lib import averages, datasets, samples
+from tests import processes
 
 HOME = pathlib.Path(__file__).parents[2]
 
 
 def _run(folder, *words):
-  done = subprocess.run(
-    [sys.executable, *words],
-    cwd=folder,
-    env={"PYTHONPATH": str(HOME), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"},
-    capture_output=True,
-    text=True,
-  )
+  env = {"PYTHONPATH": str(HOME), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
+  done = processes.python(*words, cwd=folder, env=env)
   assert done.returncode == 0, done.stderr
   return done.stderr
 

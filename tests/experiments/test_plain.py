@@ -4,7 +4,6 @@ import ast
 import itertools
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from experiments import edm
 from experiments.lib import command_line
 from jaxgen.losses import denoising
+from tests import processes
 
 HOME = pathlib.Path(__file__).parents[2]
 FILES = sorted(HOME.glob("experiments/*.py"))
@@ -63,12 +63,7 @@ def test_help_names_every_setting_and_opens_no_device(name):
   )
   text = (HOME / f"experiments/{name}.py").read_text()
   preset = ["smoke"] * ("PRESETS" in text)
-  done = subprocess.run(
-    [sys.executable, "-c", program, *preset],
-    cwd=HOME,
-    capture_output=True,
-    text=True,
-  )
+  done = processes.python("-c", program, *preset, cwd=HOME)
   assert done.returncode == 0 and "no device" in done.stdout, done.stderr
   assert "usage" in done.stdout and "--" in done.stdout
 

@@ -10,6 +10,7 @@ from experiments.lib import checks, choices, datasets
 from experiments.recipes import diffusion
 from jaxgen import predictions
 from tests.experiments import scripts
+from tests.models import twins
 
 ENERGY = dict(energy=True, prediction="score", weight="noise")
 
@@ -25,11 +26,7 @@ def _model(config):
 
 
 def _params(model):
-  params = model.init(jax.random.key(0))
-  leaves, tree = jax.tree.flatten(params)
-  rng = np.random.default_rng(0)
-  values = [rng.normal(size=x.shape).astype(x.dtype) / 3 for x in leaves]
-  return jax.tree.unflatten(tree, values)
+  return twins.randomise(model.init(jax.random.key(0)))
 
 
 @pytest.mark.parametrize(

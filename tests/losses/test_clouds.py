@@ -52,15 +52,15 @@ def test_sinkhorn_between_gaussians_is_the_closed_form(epsilon):
     np.testing.assert_allclose(fitted, curvature, rtol=1e-6)
 
 
-def by_sinkhorn(cost, a, b, epsilon):
-  """(OT_epsilon, plan) by a thousand iterations in the log domain."""
+def by_sinkhorn(cost, a, b, epsilon, number=1000):
+  """(OT_epsilon, plan, potentials) by iterations in the log domain."""
   v = np.zeros(len(b))
-  for _ in range(1000):
+  for _ in range(number):
     u = -epsilon * special.logsumexp((v - cost) / epsilon + np.log(b), 1)
     v = -epsilon * special.logsumexp((u - cost.T) / epsilon + np.log(a), 1)
   plan = a[:, None] * b * np.exp((u[:, None] + v - cost) / epsilon)
   entropy = special.rel_entr(plan, np.outer(a, b)).sum()
-  return (plan * cost).sum() + epsilon * entropy, plan
+  return (plan * cost).sum() + epsilon * entropy, plan, (u, v)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_sinkhorn_of_clouds_is_numpys(name, cost):
     (np.full(7, 1 / 7), np.full(5, 0.2)),
     (stats.dirichlet(np.full(7, 3.0)).rvs(1, 0)[0], np.arange(1, 6) / 15),
   ):
-    truth, plan = by_sinkhorn(table, a, b, epsilon)
+    truth, plan, _ = by_sinkhorn(table, a, b, epsilon)
     with jax.enable_x64(True):
       weights = dict(a=jnp.asarray(a), b=jnp.asarray(b))
       if a[0] == 1 / 7:

@@ -9,7 +9,7 @@ from absl.testing import parameterized
 
 from jaxgen import levels, paths, predictions
 from jaxgen.losses import denoising
-from tests import expect
+from tests import cases, expect
 from tests.cases import ROWS, SD, by_path
 
 LINEAR = dict(
@@ -35,9 +35,7 @@ predict = lambda x_t, t: x_t * jnp.cos(t)
 
 
 class Variants(chex.TestCase):
-  @chex.variants(
-    with_jit=True, without_jit=True, with_device=True, without_device=True
-  )
+  @chex.all_variants(with_pmap=False)
   @parameterized.parameters((), (3,), (2, 2, 1))
   def test_value(self, *shape):
     data, noise = arrays(*shape)
@@ -79,14 +77,7 @@ def test_one_trace_and_vmap_is_a_loop():
 @by_path
 def test_values_and_gradients_are_finite_in_float32(path):
   """Every prediction and weight, noise ratios from .002 to 80."""
-  on_data = (
-    levels.uniform_weight,
-    levels.edm_weight(path, SD),
-    levels.min_snr_weight(path),
-    levels.elbo_weight(path, levels.logit_normal_density(path)),
-    levels.elbo_weight(path, levels.uniform_density(path)),
-  )
-  weights = [(weight, predictions.data) for weight in on_data]
+  weights = [(weight, predictions.data) for weight in cases.weights(path)]
   weights.append((levels.sigmoid_weight(path), predictions.noise))
   data, noise = map(jnp.asarray, arrays(5))
 

@@ -20,7 +20,6 @@ from tests.cases import PATHS, by_path
 BRIDGES = dict(
   constant=flow_matching.constant(0.4), brownian=flow_matching.brownian(0.7)
 )
-by_bridge = pytest.mark.parametrize("bridge", BRIDGES.values(), ids=BRIDGES)
 
 
 def arrays(*shape):
@@ -83,9 +82,7 @@ def both_losses(data, source, noise, t):
 
 
 class Variants(chex.TestCase):
-  @chex.variants(
-    with_jit=True, without_jit=True, with_device=True, without_device=True
-  )
+  @chex.all_variants(with_pmap=False)
   @parameterized.parameters((), (3,), (2, 2, 1))
   def test_values(self, *shape):
     data, source, noise = arrays(*shape)
@@ -219,7 +216,7 @@ DATA = (0.3, 0.7), (1.0, -0.8), (0.4, 0.6)  # weights, means, stds
 SOURCE = (0.6, 0.4), (-0.5, 1.5), (0.5, 0.3)
 
 
-@by_bridge
+@pytest.mark.parametrize("bridge", BRIDGES.values(), ids=BRIDGES)
 def test_minimisers_between_two_mixtures(bridge):
   """The bridge's noise is (x_t - mean) / gamma: quadrature over both ends."""
   x, t, nodes = 0.4, 0.35, np.linspace(-4, 4, 201)

@@ -122,7 +122,7 @@ def test_settings_beyond_their_edges():
   x = jnp.ones((4, 2))
   quadratic = wasserstein.quadratic, jnp.sum, x, 2 * x
   for bad in (0.0, -1.0, math.nan):
-    expect.error("scale: expected", *quadratic, bad)
+    expect.error("scale: expected a positive", *quadratic, bad)
     expect.error("bound: expected a", wasserstein.clip_weights, {}, bad)
 
 

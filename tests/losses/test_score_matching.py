@@ -92,46 +92,38 @@ def test_gradients_agree_in_expectation_with_the_closed_form():
   np.testing.assert_allclose(values["denoising"], truth, rtol=1e-9)
 
 
-def newton(loss, params):
-  """The minimum of a quadratic, by one step (least squares: it may be flat)."""
-  gradient, hessian = jax.jit(
-    lambda p: (jax.grad(loss)(p), jax.hessian(loss)(p))
-  )(params)
-  step = np.linalg.lstsq(hessian, gradient, rcond=1e-9)[0]
-  return np.asarray(params) - step
+def fitted(network, points):
+  """(W, b) of the score network(W, b) with the least implicit loss.
+
+  By one step of Newton's, in least squares: the quadratic may be flat.
+  """
+  unpack = lambda flat: (flat[DIM:].reshape(DIM, DIM), flat[:DIM])
+
+  def loss(flat):
+    one = lambda x: score_matching.implicit(network(*unpack(flat)), x)
+    return jax.vmap(one)(jnp.asarray(points)).mean()
+
+  with jax.enable_x64(True):
+    run = jax.jit(lambda p: (jax.grad(loss)(p), jax.hessian(loss)(p)))
+    gradient, hessian = run(jnp.zeros(DIM + DIM**2))
+  return unpack(-np.linalg.lstsq(hessian, gradient, rcond=1e-9)[0])
 
 
 def test_implicit_recovers_mean_and_covariance():
   points = MEAN + RNG.standard_normal((40, DIM)) @ ROOT.T
-
-  def loss(flat):
-    score_fn = linear((flat[DIM:].reshape(DIM, DIM), flat[:DIM]))
-    one = lambda x: score_matching.implicit(score_fn, x)
-    return jax.vmap(one)(jnp.asarray(points)).mean()
-
-  with jax.enable_x64(True):
-    found = newton(loss, jnp.zeros(DIM + DIM**2))
-  covariance = -np.linalg.inv(found[DIM:].reshape(DIM, DIM))
-  np.testing.assert_allclose(covariance @ found[:DIM], points.mean(0), 1e-8)
+  w, b = fitted(lambda *params: linear(params), points)
+  covariance = -np.linalg.inv(w)
+  np.testing.assert_allclose(covariance @ b, points.mean(0), 1e-8)
   np.testing.assert_allclose(covariance, np.cov(points.T, bias=True), 1e-8)
 
 
 def test_an_energy_network_recovers_the_precision():
   """Energy x^T S x / 2 - b x, S a symmetric part: its score is -S x + b."""
-  points = cubature(MEAN, COVARIANCE)
-
-  def loss(flat):
-    s, b = flat[DIM:].reshape(DIM, DIM), flat[:DIM]
-    energy = lambda x: x @ s @ x / 2 - b @ x
-    score_fn = score_matching.from_energy(energy)
-    one = lambda x: score_matching.implicit(score_fn, x)
-    return jax.vmap(one)(jnp.asarray(points)).mean()
-
-  with jax.enable_x64(True):
-    found = newton(loss, jnp.zeros(DIM + DIM**2))
-  s = found[DIM:].reshape(DIM, DIM)
+  energy = lambda s, b: lambda x: x @ s @ x / 2 - b @ x
+  network = lambda s, b: score_matching.from_energy(energy(s, b))
+  s, b = fitted(network, cubature(MEAN, COVARIANCE))
   np.testing.assert_allclose((s + s.T) / 2, PRECISION, 1e-8)
-  np.testing.assert_allclose(found[:DIM], PRECISION @ MEAN, 1e-8)
+  np.testing.assert_allclose(b, PRECISION @ MEAN, 1e-8)
 
 
 def test_energies_have_the_derivatives_of_finite_differences():
@@ -195,9 +187,7 @@ def arrays(*shape):
 
 
 class Variants(chex.TestCase):
-  @chex.variants(
-    with_jit=True, without_jit=True, with_device=True, without_device=True
-  )
+  @chex.all_variants(with_pmap=False)
   @parameterized.parameters((), (3,), (2, 2, 1))
   def test_values(self, *shape):
     x, u, score = arrays(*shape)

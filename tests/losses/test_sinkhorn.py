@@ -8,7 +8,12 @@ from scipy import optimize
 from scipy.spatial import distance
 
 from jaxgen.losses import clouds
-from tests.losses.test_clouds import draws, gaussian, of_gaussians
+from tests.losses.test_clouds import (
+  by_sinkhorn,
+  draws,
+  gaussian,
+  of_gaussians,
+)
 
 
 def pair(number, dim=2, offset=0.0):
@@ -55,29 +60,16 @@ def test_small_epsilon_is_the_transport_of_scipys_assignment(dtype):
   assert short.error > 0.1
 
 
-def log_domain(table, epsilon, number=4000):
-  """OT_epsilon of uniform weights by plain iteration in NumPy, converged."""
-  n, m = table.shape
-
-  def best(v, table):
-    least = (table - v).min(1)
-    inside = np.exp((v - table + least[:, None]) / epsilon).mean(1)
-    return least - epsilon * np.log(inside)
-
-  u, v = np.zeros(n), np.zeros(m)
-  for _ in range(number):
-    u = best(v, table)
-    v = best(u, table.T)
-  plan = np.exp((u[:, None] + v - table) / epsilon) / (n * m)
-  np.testing.assert_allclose(plan.sum(1), 1 / n, rtol=1e-5)
-  return u.mean() + v.mean()
-
-
 def test_a_small_epsilon_is_numpys():
   x, y, epsilon = draws(6, 2), 0.5 * draws(5, 2, seed=1) + 1, 0.06
-  between = lambda x, y: log_domain(
-    distance.cdist(x, y, "sqeuclidean"), epsilon
-  )
+
+  def between(x, y):
+    table = distance.cdist(x, y, "sqeuclidean")
+    a, b = (np.full(len(z), 1 / len(z)) for z in (x, y))
+    value, plan, _ = by_sinkhorn(table, a, b, epsilon, number=4000)
+    np.testing.assert_allclose(plan.sum(1), a, rtol=1e-5)  # converged
+    return value
+
   truth = between(x, y) - (between(x, x) + between(y, y)) / 2
   found = jax.jit(
     lambda x, y: clouds.sinkhorn_divergence(x, y, epsilon=epsilon)

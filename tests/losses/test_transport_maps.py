@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import parameterized
-from scipy import linalg
 
 from jaxgen import costs
 from jaxgen.losses import transport_maps, wasserstein
+from jaxgen.metrics import frechet
 from tests import expect
+from tests.losses.test_score_matching import cubature
+from tests.metrics.test_frechet import by_scipy
 
 DIM = 3
 RNG = np.random.default_rng(0)
@@ -29,32 +31,9 @@ INVERSE = np.linalg.inv(MATRIX)
 half = lambda x, y: costs.square(x, y) / 2
 
 
-def cubature(mean, covariance):
-  """Points whose mean is the expectation of any polynomial of degree 3."""
-  columns = np.sqrt(len(mean)) * np.linalg.cholesky(covariance).T
-  return jnp.asarray(mean + np.concatenate([columns, -columns]))
-
-
 def quadratic(matrix, source, target):
   """x -> <x - m, M (x - m)> / 2 + <x, n>, whose gradient maps m to n."""
   return lambda x: (x - source) @ matrix @ (x - source) / 2 + x @ target
-
-
-def saddle():
-  """(parameters of the map A, n; of the potential M, n) at the optimum."""
-  return {
-    "map": (jnp.asarray(MATRIX), jnp.asarray(SHIFTED)),
-    # grad phi_c(y) = T^-1 y, f = |y|^2 / 2 - phi_c.
-    "potential": (jnp.asarray(INVERSE), jnp.asarray(MEAN)),
-  }
-
-
-def bures():
-  """W2^2 of the two Gaussians, without the map."""
-  root = linalg.sqrtm(FIRST)
-  cross = linalg.sqrtm(root @ SECOND @ root).real
-  apart = ((MEAN - SHIFTED) ** 2).sum()
-  return apart + np.trace(FIRST) + np.trace(SECOND) - 2 * np.trace(cross)
 
 
 def play(params, cost, potential):
@@ -79,8 +58,10 @@ GAMES = dict(  # cost, f of the potential's parameters
 
 
 def truth(name):
-  squares = np.trace(FIRST) + MEAN @ MEAN + np.trace(SECOND) + SHIFTED @ SHIFTED
-  return (bures() - (squares if name == "inner" else 0)) / 2
+  """Half of W2^2, by SciPy; for the inner product less both mean squares."""
+  laws = frechet.Gaussian(MEAN, FIRST), frechet.Gaussian(SHIFTED, SECOND)
+  squares = sum(np.trace(law.covariance) + law.mean @ law.mean for law in laws)
+  return (by_scipy(*laws) - (squares if name == "inner" else 0)) / 2
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -94,7 +75,10 @@ def test_the_game_rests_at_the_optimal_map_and_potential(name):
     return losses(params), jax.jacrev(losses)(params)
 
   with jax.enable_x64(True):
-    best = saddle()
+    best = {  # A, n of the map; grad phi_c(y) = T^-1 y, f = |y|^2 / 2 - phi_c
+      "map": (jnp.asarray(MATRIX), jnp.asarray(SHIFTED)),
+      "potential": (jnp.asarray(INVERSE), jnp.asarray(MEAN)),
+    }
     (mover, dual, of_target), (by_mover, by_dual, _) = run(best)
     np.testing.assert_allclose(mover + of_target, truth(name), rtol=1e-10)
     np.testing.assert_allclose(dual, 0, atol=1e-10)

@@ -12,7 +12,8 @@ def _gaussian(seed, size, rank=None):
   return frechet.Gaussian(rng.normal(size=size), factor @ factor.T)
 
 
-def _by_scipy(a, b):
+def by_scipy(a, b):
+  """W2^2 of two Gaussians, each with a mean and a covariance."""
   mixed = linalg.sqrtm(a.covariance @ b.covariance).real
   widths = np.trace(a.covariance + b.covariance - 2 * mixed)
   return np.sum((a.mean - b.mean) ** 2) + widths
@@ -43,7 +44,7 @@ def test_covariances_that_commute():
 
 def test_any_covariances_against_scipy():
   a, b = _gaussian(1, 6), _gaussian(2, 6)
-  assert frechet.between(a, b) == pytest.approx(_by_scipy(a, b), rel=1e-9)
+  assert frechet.between(a, b) == pytest.approx(by_scipy(a, b), rel=1e-9)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 6])
@@ -79,7 +80,7 @@ def test_statistics_stored_in_float32_of_few_points(number, size):
   # Twice the scale: root commutes, F^2 = tr (2 A^1/2 - A^1/2)^2 = tr A.
   twice = frechet.Gaussian(a.mean, 4 * a.covariance)
   trace = np.trace(a.covariance)
-  between = _by_scipy(a, b)
+  between = by_scipy(a, b)
   for stored in (single, again):
     assert abs(frechet.between(stored(a), stored(a))) < 1e-6 * trace
     found = frechet.between(stored(a), stored(twice))

@@ -3,6 +3,7 @@ import pytest
 from scipy import spatial
 
 from jaxgen.metrics import neighbours
+from tests import expect
 
 
 def _by_loops(real, samples, k):
@@ -112,19 +113,15 @@ def test_copies_are_counted():
 
 def test_bad_input_is_refused():
   few, none = np.zeros((5, 2)), np.zeros((0, 2))
+  covered, nearest = neighbours.density_coverage, neighbours.nearest
   for k in (0, 5):
-    with pytest.raises(ValueError, match=f"k: expected 1 to 4, got {k}"):
-      neighbours.density_coverage(few, few, k)
-  with pytest.raises(ValueError, match="samples: expected at least 1"):
-    neighbours.density_coverage(few, none, 2)
-  with pytest.raises(ValueError, match="reference: expected at least 1"):
-    neighbours.nearest(few, none)
+    expect.error(f"k: expected 1 to 4, got {k}", covered, few, few, k)
+  expect.error("samples: expected at least 1", covered, few, none, 2)
+  expect.error("reference: expected at least 1", nearest, few, none)
   for bad in (np.nan, np.inf):
-    with pytest.raises(ValueError, match="reference: expected finite values"):
-      neighbours.nearest(few, np.append(few, [[bad, 0]], 0))
-    with pytest.raises(ValueError, match="reference: expected finite values"):
-      neighbours.nearest(np.append(few, [[bad, 0]], 0), few)
-  with pytest.raises(ValueError, match="levels: expected at least 2, got 1"):
-    neighbours.num_copies(few, few, levels=1)
-  with pytest.raises(ValueError, match="samples: expected shape"):
-    neighbours.num_copies(few, np.zeros((5, 3)))
+    unfit, said = np.append(few, [[bad, 0]], 0), "reference: expected finite v"
+    expect.error(said, nearest, few, unfit)
+    expect.error(said, nearest, unfit, few)
+  copies, said = neighbours.num_copies, "levels: expected at least 2, got 1"
+  expect.error(said, copies, few, few, levels=1)
+  expect.error("samples: expected shape", copies, few, np.zeros((5, 3)))

@@ -7,7 +7,8 @@ import pytest
 
 from jaxgen.data import transport_pairs as pairs
 from jaxgen.models import icnn
-from tests import trees
+from tests import expect, trees
+from tests.models import twins
 
 DIM = 3
 NET = icnn.ICNN((8, 6, 4), strength=0.1)
@@ -20,14 +21,8 @@ def params():
 
 @pytest.fixture(scope="module")
 def shaken(params):
-  """Noise on every parameter, as training leaves them without projection."""
-  leaves, tree = jax.tree.flatten(params)
-  draws = jax.random.split(jax.random.key(1), len(leaves))
-  noisy = [
-    p + jax.random.normal(key, p.shape)
-    for p, key in zip(leaves, draws, strict=True)
-  ]
-  return jax.tree.unflatten(tree, noisy)
+  """Parameters of any sign, as training leaves them without projection."""
+  return twins.randomise(params)
 
 
 def points(seed, num):
@@ -168,11 +163,11 @@ def test_jit_and_vmap_are_a_loop(params):
   ],
 )
 def test_bad_settings_are_one_line(settings, message):
-  with pytest.raises(ValueError, match=rf"^{message}"):
-    icnn.ICNN(**settings).init(jax.random.key(0), jnp.ones(2))
+  init, key = icnn.ICNN(**settings).init, jax.random.key(0)
+  expect.error(rf"^{message}", init, key, jnp.ones(2))
 
 
 @pytest.mark.parametrize("function", [icnn.nonnegative, icnn.negativity])
 def test_parameters_of_another_network_raise(function):
-  with pytest.raises(ValueError, match=r"^params: expected parameters of"):
-    function({"params": {"kernel": jnp.ones(2)}})
+  foreign = {"params": {"kernel": jnp.ones(2)}}
+  expect.error(r"^params: expected parameters of", function, foreign)

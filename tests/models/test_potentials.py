@@ -8,6 +8,7 @@ import pytest
 
 from jaxgen.models import potentials
 from tests import expect
+from tests.models import twins
 
 SILU, RELU = lambda h: h / (1 + np.exp(-h)), lambda h: np.maximum(h, 0)
 X = np.array([0.3, -2.0, 0.7], "float32")
@@ -18,14 +19,7 @@ NETS = (
 
 
 def shaken(net, x):
-  params = jax.jit(net.init)(jax.random.key(0), x)
-  leaves, tree = jax.tree.flatten(params)
-  draws = jax.random.split(jax.random.key(1), len(leaves))
-  noisy = [
-    p + jax.random.normal(key, p.shape)
-    for p, key in zip(leaves, draws, strict=True)
-  ]
-  return jax.tree.unflatten(tree, noisy)
+  return twins.randomise(jax.eval_shape(net.init, jax.random.key(0), x))
 
 
 def perceptron(params, h, smooth):

@@ -1,5 +1,6 @@
-"""The solvers that tests of all of them run through."""
+"""The solvers that tests of all of them run through; counts of evaluations."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxgen import fields, samplers
@@ -34,3 +35,17 @@ SOLVERS = {solver.name: solver for solver in MANY}
 DETERMINISTIC = set(list(SOLVERS)[:14])
 # One of each kind, for what is the driver's own.
 FEW = ("euler", "heun", "churn", "unipc(3)", "dpmpp_sde", "annealed")
+
+
+def counted(field):
+  """The field, and a list that grows by the time of each evaluation.
+
+  It is complete after jax.effects_barrier().
+  """
+  times = []
+
+  def estimate(x, t):
+    jax.debug.callback(lambda t: times.append(float(t)), t)
+    return field(x, t)
+
+  return fields.Field(estimate, field.path), times

@@ -10,6 +10,7 @@ import pytest
 
 from jaxgen import fields, samplers
 from tests import expect
+from tests.samplers import menu
 from tests.truth import mixture
 
 PATH = mixture.jaxgen_path("vp")
@@ -46,13 +47,7 @@ def test_reaches_scipys_flow_in_both_directions(solver):
 @functools.cache
 def _counted():
   """The jitted solve, and the times of its evaluations as they come."""
-  calls, exact = [], mixture.field(PATH)
-
-  def counted(x, t):
-    jax.debug.callback(lambda t: calls.append(float(t)), t)
-    return exact(x, t)
-
-  field = fields.Field(counted, PATH)
+  field, calls = menu.counted(mixture.field(PATH))
   return jax.jit(lambda x: _run(x, field=field)), calls
 
 

@@ -11,6 +11,7 @@ from absl.testing import parameterized
 
 from jaxgen import fields, paths, samplers
 from tests import expect
+from tests.samplers import menu
 from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
 from tests.truth import mixture
 
@@ -59,9 +60,7 @@ def _batch(name, size):
 class Variants(chex.TestCase):
   """A solver is the same function with and without jit and device."""
 
-  @chex.variants(
-    with_jit=True, without_jit=True, with_device=True, without_device=True
-  )
+  @chex.all_variants(with_pmap=False)
   @parameterized.parameters(*FEW)
   def test_integrate(self, name):
     # The key is made inside: chex's devices take arrays only.
@@ -128,19 +127,10 @@ def test_every_step_draws_its_own_noise():
 
 @every_solver
 def test_num_calls_is_the_number_of_evaluations(name):
-  field, calls = mixture.field(PATH), []
-
-  def counted(x, t):
-    jax.debug.callback(lambda t: calls.append(float(t)), t)
-    return field(x, t)
-
-  @jax.jit
-  def run(x, key):
-    return samplers.integrate(
-      SOLVERS[name], fields.Field(counted, PATH), x, jnp.asarray(_times()), key
-    )
-
-  run(X[0], jax.random.key(0)).block_until_ready()
+  field, calls = menu.counted(mixture.field(PATH))
+  run = functools.partial(samplers.integrate, SOLVERS[name], field)
+  end = jax.jit(run)(X[0], jnp.asarray(_times()), jax.random.key(0))
+  end.block_until_ready()
   jax.effects_barrier()
   assert len(calls) == SOLVERS[name].num_calls(5)
   ends = _times()

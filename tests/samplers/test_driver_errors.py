@@ -117,11 +117,7 @@ def test_times_must_decrease(solver, times):
   name = re.escape(solver.name)
   pattern = f"times: expected decreasing times, which {name} needs"
   expect.error(pattern, _run, solver=solver, times=times)
-
-  @jax.jit
-  def closed_over(x):
-    return _run(solver=solver, x=x, times=times)
-
+  closed_over = jax.jit(lambda x: _run(solver=solver, x=x, times=times))
   expect.error(pattern, closed_over, jnp.ones(2))
 
 

@@ -15,6 +15,7 @@ import pytest
 from jaxgen import fields, paths, samplers
 from jaxgen.samplers import fitting
 from tests import expect
+from tests.samplers import menu
 from tests.truth import mixture, recursion
 
 MEAN, STD = 0.8, 0.5
@@ -177,27 +178,21 @@ def test_beats_the_best_of_karras_on_particles_not_seen():
   assert nearest.max() < 1e-5  # of the candidates
 
 
-SOLVERS = [
-  "euler heun midpoint rk4 adams_bashforth(4) ddim dpm_solver_2s",
-  "dpm_solver_3s dpmpp_2s dpmpp_2m dpmpp_3m deis(3) unipc(2) unipc(3)",
-]
+EVERY = [menu.SOLVERS[name] for name in sorted(menu.DETERMINISTIC)]
+EVERY.append(samplers.adams_bashforth(4))
 
 
-@pytest.mark.parametrize("names", SOLVERS)
-def test_any_solver(names):
+@pytest.mark.parametrize("solver", EVERY, ids=lambda solver: solver.name)
+def test_any_solver(solver):
   """Traced, not run: fitted knows of no solver."""
-  x = jnp.ones((2, 2))
-  for name in names.split():
-    name, _, order = name.rstrip(")").partition("(")
-    solver = getattr(samplers, name)(*map(int, order))
 
-    def fit(x):
-      key = jax.random.key(0)
-      field = mixture.field(paths.linear())
-      settings = dict(num_candidates=2, num_refinements=0)
-      return samplers.grids.fitted(field, solver, x, 2, key, **settings)
+  def fit(x, key):
+    field = mixture.field(paths.linear())
+    settings = dict(num_candidates=2, num_refinements=0)
+    return samplers.grids.fitted(field, solver, x, 2, key, **settings)
 
-    assert jax.eval_shape(fit, x).shape == (3,)
+  x, key = jnp.ones((2, 2)), jax.random.key(0)
+  assert jax.eval_shape(fit, x, key).shape == (3,)
 
 
 def test_a_broken_field_gives_nan():

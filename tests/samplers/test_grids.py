@@ -4,7 +4,6 @@ The published schedules are written here as functions of their own time; their
 inverses, at the noise ratios of a grid, must be uniform.
 """
 
-import contextlib
 import math
 
 import jax
@@ -53,17 +52,13 @@ def _grid(name):
   return getattr(samplers.grids, name)
 
 
-def _precision(x64):
-  return jax.enable_x64(True) if x64 else contextlib.nullcontext()
-
-
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("path_name", mixture.NAMES)
 def test_ends_order_and_domain(path_name, x64):
   path = mixture.jaxgen_path(path_name)
   low, high = (mixture.time(path_name, ratio) for ratio in (0.002, 80.0))
   for name in GRIDS:
-    with _precision(x64):
+    with jax.enable_x64(x64):
       times = _grid(name)(path, 18)
       assert times.dtype == ("float64" if x64 else "float32")
       times = np.asarray(times)

@@ -11,6 +11,7 @@ import pytest
 
 from jaxgen import costs, fields, paths, samplers
 from jaxgen.data import transport_pairs
+from tests.samplers import menu
 from tests.truth import recursion
 
 MEAN = np.array([1.0, -2.0, 0.5], np.float32)
@@ -66,13 +67,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_one_driver_reaches_every_end_with_the_same_calls(name):
   field, start, times, end = CASES[name]()
-  calls = []
-
-  def counted(x, t):
-    jax.debug.callback(lambda: calls.append(1))
-    return field(x, t)
-
-  counting = fields.Field(counted, field.path)
+  counting, calls = menu.counted(field)
   for solver in (samplers.heun(), samplers.rk4()):
     calls.clear()
     run = functools.partial(samplers.integrate, solver, counting)

@@ -22,17 +22,16 @@ s = mixture.scales(NAME)
 times = np.array([mixture.time(NAME, ratio) for ratio in RATIOS])
 alpha, sigma = s.alpha(times), s.sigma(times)
 lam = -np.log(RATIOS)  # log(alpha / sigma), increasing
-N = len(times) - 1
+N, STEPS = len(times) - 1, np.diff(lam)
+
+
+_data = mixture.denoise
 
 
 def _scales(middle):
   """alpha and sigma at a log(alpha / sigma)."""
   t = mixture.time(NAME, np.exp(-middle))
   return s.alpha(t), s.sigma(t)
-
-
-def _data(x, a, b):
-  return mixture.denoise(x, a, b)
 
 
 def _noise(x, a, b):
@@ -48,8 +47,7 @@ def _equals(solver, expected, atol=1e-11):
 
 def test_dpm_solver_2s_is_algorithm_1():
   x = X
-  for i in range(N):
-    h = lam[i + 1] - lam[i]
+  for i, h in enumerate(STEPS):
     a, b = _scales(lam[i] + h / 2)
     eps = _noise(x, alpha[i], sigma[i])
     u = a / alpha[i] * x - b * np.expm1(h / 2) * eps
@@ -60,8 +58,7 @@ def test_dpm_solver_2s_is_algorithm_1():
 
 def test_dpm_solver_3s_is_algorithm_2():
   x, r1, r2 = X, 1 / 3, 2 / 3
-  for i in range(N):
-    h = lam[i + 1] - lam[i]
+  for i, h in enumerate(STEPS):
     (a1, b1), (a2, b2) = _scales(lam[i] + r1 * h), _scales(lam[i] + r2 * h)
     eps = _noise(x, alpha[i], sigma[i])
     u1 = a1 / alpha[i] * x - b1 * np.expm1(r1 * h) * eps
@@ -76,8 +73,7 @@ def test_dpm_solver_3s_is_algorithm_2():
 
 def test_dpmpp_2s_is_algorithm_1_of_dpm_solver_pp():
   x = X
-  for i in range(N):
-    h = lam[i + 1] - lam[i]
+  for i, h in enumerate(STEPS):
     a, b = _scales(lam[i] + h / 2)
     u = b / sigma[i] * x - a * np.expm1(-h / 2) * _data(x, alpha[i], sigma[i])
     d = _data(u, a, b)  # (1 - 1 / 2r) D_0 + 1 / 2r D_u, r = 1 / 2
@@ -88,8 +84,7 @@ def test_dpmpp_2s_is_algorithm_1_of_dpm_solver_pp():
 def _dpmpp_multistep(order):
   """Algorithm 2; with order 3 the third-order update of its section 4.2."""
   x, found = X, []
-  for i in range(N):
-    h = lam[i + 1] - lam[i]
+  for i, h in enumerate(STEPS):
     found.insert(0, _data(x, alpha[i], sigma[i]))
     gain = -alpha[i + 1] * np.expm1(-h)
     keep = sigma[i + 1] / sigma[i] * x
@@ -209,8 +204,7 @@ def test_dpmpp_2m_sde_is_eq_19():
   with jax.enable_x64(True):
     draws = mixture_runs.draws(N)
   x, before = X, None
-  for i in range(N):
-    h = lam[i + 1] - lam[i]
+  for i, h in enumerate(STEPS):
     data = _data(x, alpha[i], sigma[i])
     slope = 0 if before is None else (data - before) / (lam[i] - lam[i - 1]) * h
     x = sigma[i + 1] / sigma[i] * np.exp(-h) * x
@@ -224,8 +218,7 @@ def test_seeds_2_is_algorithm_2():
   with jax.enable_x64(True):
     first, second = mixture_runs.stage_draws(N)
   x = X
-  for i in range(N):
-    h = lam[i + 1] - lam[i]
+  for i, h in enumerate(STEPS):
     a, b = _scales(lam[i] + h / 2)
     eps = _noise(x, alpha[i], sigma[i])
     u = a / alpha[i] * x - 2 * b * np.expm1(h / 2) * eps

@@ -10,7 +10,7 @@ import pytest
 from jaxgen import fields, paths, samplers
 from jaxgen.samplers import fitting, grids
 from tests import expect
-from tests.samplers.menu import NORMAL
+from tests.samplers import menu
 
 GRIDS = ("karras", "log_snr", "uniform", "cosine", "sigmoid", "shifted")
 
@@ -126,24 +126,19 @@ def test_calls_of_the_solvers_of_a_stationary_density():
     samplers.annealed(3),
     samplers.predictor_corrector(samplers.ancestral(), 2),
   )
-  calls = []
-
-  def counted(n):
-    def estimate(x, t):
-      jax.debug.callback(lambda t: calls.append(n), t)
-      return NORMAL(x, t)._replace(data=0 * x)
-
-    return fields.Field(estimate, paths.edm())
+  estimate = lambda x, t: menu.NORMAL(x, t)._replace(data=0 * x)
+  field = fields.Field(estimate, paths.edm())
+  pairs = [(solver, *menu.counted(field)) for solver in solvers]
 
   @jax.jit
   def run(x, times):
     keys = jax.random.split(jax.random.key(0), len(solvers))
     return [
-      samplers.integrate(solver, counted(n), x, times, keys[n])
-      for n, solver in enumerate(solvers)
+      samplers.integrate(solver, field, x, times, key)
+      for (solver, field, _), key in zip(pairs, keys, strict=True)
     ]
 
   jax.block_until_ready(run(jnp.ones(1), jnp.array([2.0, 1.5, 1.0, 0.5])))
   jax.effects_barrier()
-  found = [calls.count(n) for n in range(len(solvers))]
+  found = [len(calls) for *_, calls in pairs]
   assert found == [solver.num_calls(3) for solver in solvers] == [4, 4, 9, 9]

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pathlib
 import pickle
 import re
 
@@ -16,6 +15,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxgen.training import checkpoint, ema, state, step
 from tests import expect, trees
+from tests.test_no_pickle import Trap
 
 
 def _turns():
@@ -185,16 +185,6 @@ def test_a_foreign_directory_is_refused(tmp_path):
   expect.error(said, checkpoint.restore, tmp_path / "other", _state())
 
 
-class _Trap:
-  """Unpickling it makes a file."""
-
-  def __init__(self, path):
-    self.path = path
-
-  def __reduce__(self):
-    return pathlib.Path.touch, (self.path,)
-
-
 def _damage(file, how, trap):
   whole = file.read_bytes()
   middle = 2 * len(whole) // 3
@@ -204,7 +194,7 @@ def _damage(file, how, trap):
   elif how == "cut":
     file.write_bytes(whole[:middle])
   elif how == "pickle":
-    file.write_bytes(pickle.dumps(_Trap(trap)))
+    file.write_bytes(pickle.dumps(Trap(trap)))
   else:
     file.unlink()
   return whole

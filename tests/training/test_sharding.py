@@ -1,8 +1,5 @@
 """Placement on eight simulated devices: what is where, and the same numbers."""
 
-import collections
-import re
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks.speed import steps
 from jaxgen.training import checkpoint, ema, sharding, state, step
 from tests import expect, trees
 
@@ -22,17 +20,6 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def mesh():
   return sharding.mesh(jax.devices()[:NUM])
-
-
-def collectives(text):
-  """{kind: number} in a compiled program's text."""
-  kinds = (
-    "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all"
-    "|collective-permute|collective-broadcast"
-  )
-  return dict(
-    collections.Counter(re.findall(rf"= .*? ({kinds})(?:-start)?\(", text))
-  )
 
 
 def test_a_mesh_is_of_all_devices_or_of_those_named():
@@ -231,7 +218,8 @@ def test_a_split_step_gathers_parameters_and_sums_gradients(mesh):
     places = sharding.shardings(now, mesh, rule)
     placed = jax.device_put(now, places, may_alias=False)
     program = step.make_train_step(_game()[:1], places)
-    seen[name] = collectives(program.lower(placed, batch).compile().as_text())
+    text = program.lower(placed, batch).compile().as_text()
+    seen[name] = steps.collectives(text)
   assert seen == {
     "replicated": {"all-reduce": 1},
     "full": {"all-gather": 1, "all-reduce": 1},

@@ -28,16 +28,10 @@ def _batch(step):
   return rng.normal(size=shape).astype("f"), rng.normal(size=8).astype("f")
 
 
-def _optimizer():
-  return optax.chain(
-    optax.clip_by_global_norm(1.0),
-    optax.adam(optax.cosine_decay_schedule(0.1, 10)),
-  )
-
-
 def test_one_player_equals_the_loop_written_by_hand():
-  optimizer, params = _optimizer(), _params()
-  mean = plain = params
+  adam = optax.adam(optax.cosine_decay_schedule(0.1, 10))
+  optimizer = optax.chain(optax.clip_by_global_norm(1.0), adam)
+  mean = plain = params = _params()
   opt_state, losses = optimizer.init(params), []
 
   @jax.jit

@@ -55,9 +55,9 @@ class Scales(NamedTuple):
   high: float = 1 - 1e-9
 
 
-def _vp():
-  beta = lambda t: 0.1 + 19.9 * t
-  alpha = lambda t: np.exp(-(0.1 * t + 19.9 * t**2 / 2) / 2)
+def vp(low=0.1, high=20.0):
+  beta = lambda t: low + (high - low) * t
+  alpha = lambda t: np.exp(-(low * t + (high - low) * t**2 / 2) / 2)
   sigma = lambda t: np.sqrt(1 - alpha(t) ** 2)
   return Scales(
     alpha,
@@ -67,10 +67,10 @@ def _vp():
   )
 
 
-def _cosine():
-  rate = math.pi / 2 / 1.008
-  u = lambda t: (t + 0.008) * rate
-  top = math.cos(0.008 * rate)
+def cosine(offset=0.008):
+  rate = math.pi / 2 / (1 + offset)
+  u = lambda t: (t + offset) * rate
+  top = math.cos(offset * rate)
   alpha = lambda t: np.cos(u(t)) / top
   sigma = lambda t: np.sqrt(1 - alpha(t) ** 2)
   alpha_rate = lambda t: -np.sin(u(t)) * rate / top
@@ -90,7 +90,7 @@ def scales(name):
   if name == "trigonometric":
     minus_sin, top = (lambda t: -np.sin(t)), math.pi / 2 - 1e-9
     return Scales(np.cos, np.sin, minus_sin, np.cos, 1e-9, top)
-  return {"vp": _vp, "cosine": _cosine}[name]()
+  return {"vp": vp, "cosine": cosine}[name]()
 
 
 def time(name, ratio):
