@@ -34,6 +34,8 @@ class Config(settings.Sampled):
 
   split: Literal["validation", "test"] = "validation"
   """Held-out split of the real data that samples are compared with."""
+  label: Literal["none"] | None = None
+  """none samples the null label; the default samples the held-out labels."""
   draws: int = 5
   """Number of sets of samples; a figure is the mean over the sets."""
   number: int | None = None
@@ -53,6 +55,8 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   _check(config)
   features = load_features(config.features)
   ex = samples.read(run_dir, config, config.script)
+  if config.label is not None:
+    ex = samples.unlabelled(ex)
   sample = samples.sampler(
     ex, step=config.step, average=config.average, chunk=config.chunk
   )

@@ -8,6 +8,7 @@ Writes NAME.png and NAME.npz (samples [N, *D], labels [N]) in the run directory.
 import dataclasses
 import pathlib
 import sys
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +28,9 @@ class Config(settings.Sampled):
   """Number of samples, at least 1."""
   seed: int = 0
   """Seed of the samples; sample i depends only on the seed and i."""
-  label: int | None = None
-  """Class of all samples, from 0; None cycles through the classes."""
+  label: int | Literal["none"] | None = None
+  """Class of all samples, from 0, or none for the null label; the default
+  cycles through the classes."""
   name: str = "drawn"
   """Name of the files, without a folder."""
 
@@ -40,6 +42,8 @@ def run(run_dir: str, config: Config) -> np.ndarray:
   checks.at_least(config, number=1, chunk=1)
   checks.bare_name(config.name)
   ex = samples.read(run_dir, config, config.script)
+  if config.label == "none":
+    ex = samples.unlabelled(ex)
   labels = pick_labels(config, ex.data.num_classes)
   sample = samples.sampler(ex, average=config.average, chunk=config.chunk)
   found = sample(jax.random.key(config.seed), labels, config.number)
@@ -49,6 +53,8 @@ def run(run_dir: str, config: Config) -> np.ndarray:
 
 def pick_labels(config: Config, num_classes: int) -> jax.Array | None:
   """Labels [N], or None if the model has no labels."""
+  if config.label == "none":
+    return None
   if not num_classes:
     if config.label is not None:
       raise ValueError("label: expected None for a model without labels")

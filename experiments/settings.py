@@ -148,6 +148,13 @@ class Sampling:
   """Number of sampling steps; the final denoising is one more network call."""
   sample_path: choices.PathName | None = None
   """Path to sample on; None is the path of training."""
+  guidance: float = 1.0
+  """Weight of guidance: null label + weight (label - null label); 1 is none."""
+  guidance_interval: tuple[float, float] | None = None
+  """Noise ratios, lowest and highest, that are guided; None guides all."""
+  guide: str | None = None
+  """Run directory of a weaker model that guidance uses in place of the null
+  label (autoguidance)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,9 +213,20 @@ class Sampled(Read):
   """Number of sampling steps; None is the run's number."""
   sample_path: choices.PathName | None = None
   """Path to sample on, which may differ from training; None is the run's."""
+  guidance: float | None = None
+  """Weight of guidance: null label + weight (label - null label); 1 is none;
+  None is the run's."""
+  guidance_interval: tuple[float, float] | None = None
+  """Noise ratios, lowest and highest, that are guided; None is the run's."""
+  guide: str | None = None
+  """Run directory of a weaker model that guidance uses in place of the null
+  label (autoguidance); None is the run's."""
 
 
 SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
+
+# Settings that runs of earlier versions lack, with the values that they had.
+LATER = dict(guidance=1.0, guidance_interval=None, guide=None)
 
 # Values that the presets of several scripts share.
 SMOKE = dict(

@@ -76,7 +76,8 @@ def known(config: Any) -> None:
     literals = [p for p in parts if typing.get_origin(p) is Literal]
     names = [name for part in literals for name in typing.get_args(part)]
     value = getattr(config, field.name)
-    if not names or value in names or (value is None and type(None) in parts):
+    others = tuple(part for part in parts if isinstance(part, type))
+    if not names or value in names or isinstance(value, others):
       continue
     raise ValueError(
       f"{field.name}: expected one of {', '.join(names)}, got {value!r}"

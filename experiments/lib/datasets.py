@@ -57,8 +57,8 @@ class Data(NamedTuple):
     levels: number of equally spaced stored values in [-1, 1]; None for points.
     distribution: the distribution, or None if it is not known.
     mixture: the distribution as a Gaussian mixture, or None.
-    classified: examples and labels for the metrics' classifier; None for the
-      training split if that has labels.
+    classified: () -> examples and labels for the metrics' classifier; None for
+      the training split if that has labels.
   """
 
   shape: tuple[int, ...]
@@ -72,7 +72,7 @@ class Data(NamedTuple):
   levels: int | None = None
   distribution: toy.Toy | None = None
   mixture: Any = None
-  classified: tuple[Any, Any] | None = None
+  classified: Callable | None = None
 
   def unlabelled(self, key: Any, number: int) -> Callable:
     """step -> examples [number, *D] without labels, on the host."""
@@ -141,7 +141,8 @@ def load_data(
     case ["digits", label] if label in tuple("0123456789"):
       load = functools.partial(_digits_of, int(label))
       of_class = image_data(_embedded(load), 0, levels=17, flip=flip)
-      return of_class._replace(classified=digits.load("train"))
+      whole = functools.partial(digits.load, "train")
+      return of_class._replace(classified=whole)
     case ["photos"]:
       found = _embedded(functools.partial(photos.load, size=image_size)), 2
     case ["tfds", place] if place:

@@ -94,7 +94,7 @@ def reference(
   rows = np.random.RandomState(0).permutation(len(held_out[0]))[:MAX_HELD_OUT]
   held_out = tuple(x if x is None else x[rows] for x in held_out)
   predict = None
-  classified = data.classified
+  classified = None if data.classified is None else data.classified()
   if classified is None and train[1] is not None:
     classified = train
   if classified is not None and len(np.unique(classified[1])) > 1:

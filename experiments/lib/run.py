@@ -22,6 +22,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from experiments import settings
 from experiments.lib import checks, scripts
 from experiments.lib.scripts import DIGEST, SCRIPT
 from jaxgen.training import checkpoint
@@ -118,7 +119,7 @@ def _require_same(path, wanted):
     wanted = {k: v for k, v in wanted.items() if k != READS}
   found, wanted = (
     {k: v for k, v in record.items() if k != DIGEST}
-    for record in (found, wanted)
+    for record in (_with_later(found, wanted), wanted)
   )
   differing = sorted(
     name
@@ -134,6 +135,12 @@ def _require_same(path, wanted):
       f"{path}: contains a run with another configuration ({changes});"
       " choose another directory"
     )
+
+
+def _with_later(found, names):
+  """A record with the settings that earlier versions did not have."""
+  later = {k: v for k, v in settings.LATER.items() if k in names}
+  return later | found
 
 
 def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
@@ -192,7 +199,8 @@ def require_unchanged(
   """Raises ValueError if a run that is read has changed since training."""
   known = record.get(READS, {})
   for name, found in now(reads).items():
-    if known.get(name, found) != found:
+    same = known.get(name, {}).get("run_dir") == found["run_dir"]
+    if same and known[name] != found:
       raise ValueError(
         f"{run_dir}: {name}: {found['run_dir']} has changed since this run was"
         f" trained (step {known[name]['step']}, now {found['step']})"
@@ -206,8 +214,9 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
     ValueError: the record's settings are not those of this version.
   """
   own = {SCRIPT, DIGEST, READS}
-  found = {k: v for k, v in record.items() if k not in own}
   names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
+  found = {k: v for k, v in record.items() if k not in own}
+  found = _with_later(found, names)
   if found.keys() != names:
     odd = ", ".join(sorted(found.keys() ^ names))
     raise ValueError(

@@ -1,5 +1,6 @@
 """Samples of a run, for commands, pictures and metrics."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from experiments import settings
 from experiments.experiment import Experiment
-from experiments.lib import averages, checks, scripts
+from experiments.lib import averages, checks, datasets, scripts
 from experiments.lib import run as runs
 from jaxgen.training import sharding
 
@@ -50,6 +51,33 @@ def read(
   ex = module.experiment(checks.replace(config, **wanted))
   runs.require_unchanged(run_dir, record, ex.reads)
   return ex
+
+
+def unlabelled(ex: Experiment) -> Experiment:
+  """The experiment, sampled with the null label and without its labels.
+
+  Raises:
+    ValueError: the model has not learned the null label.
+  """
+  if not getattr(ex.config, "label_dropout", 0):
+    raise ValueError(
+      "label: expected a class, as only a run on labelled data with"
+      " --label-dropout above 0 learns the null label, got none"
+    )
+  return ex._replace(data=without_labels(ex.data))
+
+
+def without_labels(data: datasets.Data) -> datasets.Data:
+  """The data of a model that ignores labels; the classifier keeps them."""
+  if not data.num_classes:
+    return data
+  read, real = data.split, (data.real[0], None)
+  return data._replace(
+    num_classes=0,
+    real=real,
+    split=lambda name: (read(name)[0], None),
+    classified=data.classified or functools.partial(read, "train"),
+  )
 
 
 def make_sampler(ex: Experiment) -> Callable:

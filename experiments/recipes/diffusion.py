@@ -5,7 +5,6 @@ benchmarks. `make` builds the parts from their names, `experiment_of` builds the
 Experiment from the parts.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,8 +20,10 @@ from experiments.lib import (
   datasets,
   latents,
   networks,
+  samples,
   training,
 )
+from experiments.recipes import guided, levels
 from jaxgen import fields, paths, predictions, samplers
 
 COUNTS = "num_steps batch_size sample_steps log_every save_every snapshot_every"
@@ -51,6 +52,7 @@ class Diffusion(NamedTuple):
     learned: name of the learned estimate, such as velocity or score.
     exact: the exact field on sample_path, or None if it is not known.
     between: (latent, latent, weight []) -> interpolated latent.
+    guide: (this record, params, label) -> the field that is sampled.
   """
 
   net: Any
@@ -73,6 +75,7 @@ class Diffusion(NamedTuple):
   learned: str
   exact: fields.Field | None
   between: Callable
+  guide: Callable
 
   def init(self, key: jax.Array) -> Any:
     """Initial parameters."""
@@ -86,7 +89,7 @@ class Diffusion(NamedTuple):
   def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
     """The states at all times [T, *D] and the data [*D], for one key."""
     start_key, solver_key = jax.random.split(key)
-    field = self.field(params, label)
+    field = self.guide(self, params, label)
     states = samplers.trajectory(
       self.solver, field, self.start(start_key), self.times, solver_key
     )
@@ -139,17 +142,17 @@ def make(config: Any, data: datasets.Data) -> Diffusion:
     ValueError: no such name, or invalid settings.
   """
   _check(config)
-  path = make_path(config, config.path, "path")
+  path = levels.make_path(config, config.path, "path")
   row = choices.lookup(choices.PREDICTIONS, config.prediction, "prediction")
   prediction = row(config.sigma_data)
   name = config.path if config.sample_path is None else config.sample_path
-  sample_path = make_path(config, name, "sample_path")
-  draw, weight = _draw_and_weight(config, path, prediction)
+  sample_path = levels.make_path(config, name, "sample_path")
+  draw, weight = levels.draw_and_weight(config, path, prediction)
   grid = choices.lookup(choices.GRIDS, config.grid, "grid")
   flag = "path" if config.sample_path is None else "sample_path"
-  ends = {name: f"{flag}, {name}" for name in _ends(config)}
+  ends = {name: f"{flag}, {name}" for name in levels.ends(config)}
   with checks.naming(config, num_steps="sample_steps", **ends):
-    times = grid(sample_path, config.sample_steps, **_ends(config))
+    times = grid(sample_path, config.sample_steps, **levels.ends(config))
   solver = choices.lookup(choices.SOLVERS, config.solver, "solver")
   solver = solver(config.churn)
   spread = predictions.input_scale(sample_path, times, config.sigma_data)
@@ -185,6 +188,7 @@ def make(config: Any, data: datasets.Data) -> Diffusion:
     learned="velocity",
     exact=None if mixture is None else mixture.field(sample_path),
     between=latents.spherical,
+    guide=guided.make(config, data),
   )
 
 
@@ -215,32 +219,28 @@ def experiment_of(
 
   # At the ends of a path the noise ratio may be 0 or infinite.
   ratios = np.asarray(model.sample_path.ratio(model.times)).clip(1e-9, 1e9)
+  shown = data if config.label_dropout < 1 else samples.without_labels(data)
   drawn = experiment.Vectors(
     model.learned, model.times, ratios, model.scale, model.exact
   )
   return experiment.Experiment(
     config,
-    data,
+    shown,
     players=lambda key: {"model": model.init(key)},
     turns=training.one_player(config, loss_fn),
     batches=for_model,
     sampled=("model",),
     sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
-    num_calls=model.num_calls,
+    num_calls=guided.num_calls(config, model),
     times=experiment.Times(*model.marks, model.scales),
     encode=lambda p, extras, *rest: model.encode(p["model"], *rest),
     decode=lambda p, extras, *rest: model.decode(p["model"], *rest),
     between=model.between,
     field=lambda p, extras, label: model.field(p["model"], label),
     vectors=drawn if len(data.shape) == 1 else None,
+    reads={} if config.guide is None else {"guide": config.guide},
     **more,
   )
-
-
-def make_path(config: Any, name: str, flag: str) -> paths.Path:
-  """The path with a name, for the noise ratios of the settings."""
-  constructor = choices.lookup(choices.PATHS, name, flag)
-  return constructor(config.ratio_min, config.ratio_max)
 
 
 def drop_labels(
@@ -254,27 +254,6 @@ def drop_labels(
     return labels
   drop = jax.random.bernoulli(key, config.label_dropout, labels.shape)
   return jnp.where(drop, num_classes, labels)
-
-
-def _ends(config):
-  return dict(ratio_min=config.ratio_min, ratio_max=config.ratio_max)
-
-
-def _draw_and_weight(config, path, prediction):
-  """The sampler of t, (key, shape) -> t, and the weight."""
-  draw = choices.lookup(choices.DRAWS, config.draw, "draw")
-  values = _ends(config)
-  ends = {name: f"path, {name}" for name in values}
-  if draw.settings:
-    values |= dict(mean=config.level_mean, std=config.level_std)
-  make_weight, owner = choices.lookup(choices.WEIGHTS, config.weight, "weight")
-  with checks.naming(config, mean="level_mean", std="level_std", **ends):
-    density = draw.density(path, **values)
-  weight = make_weight(path, config.sigma_data, density)
-  if owner is not None:
-    weight = predictions.reweight(weight, path, owner, prediction)
-  sample_t = functools.partial(draw.sample, path=path, **values)
-  return lambda key, shape: sample_t(key, shape=shape), weight
 
 
 def _check(config):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lib import choices, datasets, latents
-from experiments.recipes import diffusion
+from experiments.recipes import diffusion, levels
 from jaxgen import fields, samplers
 from jaxgen.data import interpolants
 from jaxgen.losses import flow_matching
@@ -31,7 +31,7 @@ def coupled(config):
 def make_bridge(config: Any) -> flow_matching.Bridge:
   """gamma, t -> []."""
   make = choices.lookup(choices.BRIDGES, config.bridge, "bridge")
-  path = diffusion.make_path(config, config.path, "path")
+  path = levels.make_path(config, config.path, "path")
   return make(config.bridge_std, path.t_max)
 
 
