@@ -20,7 +20,7 @@ arXiv:2303.08797; Cheng and Schwing 2025, arXiv:2503.10636.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
@@ -45,6 +45,8 @@ from jaxgen.training import state
 @dataclasses.dataclass(frozen=True)
 class Config(settings.Diffusion):
   """Settings of one run; config.json stores all of them."""
+
+  may_change: ClassVar = ("eps",)  # only samples depend on it
 
   source: str = "gaussian"
   """Source of the flow: gaussian, or any dataset of the same shape."""

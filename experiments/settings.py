@@ -20,6 +20,9 @@ class Run:
   """Directory of the run; the same settings resume it."""
   seed: int = 0
   """Seed of parameters, batches, noise and samples, from 0 to 2^32 - 1."""
+  start: str | None = None
+  """Run directory, or .safetensors file of `export`, whose weights training
+  starts from; None starts anew."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +201,9 @@ class Read:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampled(Read):
+class Resampled:
   """Sampling settings that may differ from the run's; None keeps the run's."""
 
-  chunk: int = 500
-  """Number of samples computed together, which limits the memory."""
   solver: choices.SolverName | None = None
   """Solver of the sampling ODE or SDE; None is the run's."""
   churn: float | None = None
@@ -223,10 +224,22 @@ class Sampled(Read):
   label (autoguidance); None is the run's."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Sampled(Resampled, Read):
+  """How `sample` and `evaluate` sample a run."""
+
+  chunk: int = 500
+  """Number of samples computed together, which limits the memory."""
+
+
 SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
+LOGGING = tuple(field.name for field in dataclasses.fields(Logging))
+# Settings that a resumed run may change, as the steps done do not depend on
+# them. A Config adds its own by a class variable, may_change.
+MAY_CHANGE = ("num_steps", "snapshot_every", *LOGGING, *SAMPLING)
 
 # Settings that runs of earlier versions lack, with the values that they had.
-LATER = dict(guidance=1.0, guidance_interval=None, guide=None)
+LATER = dict(guidance=1.0, guidance_interval=None, guide=None, start=None)
 
 # Values that the presets of several scripts share.
 SMOKE = dict(

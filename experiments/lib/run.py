@@ -7,9 +7,11 @@
   lock              locked by the process that trains
   *.png             pictures
 
-A directory belongs to one configuration: the same configuration resumes the
-run, another one is rejected. Only one process can use it at a time. A run that
-fails before it has recorded anything removes its directory. Only JSON and
+A directory belongs to one configuration, which resumes the run. Only the length
+of the run, its records and its sampling may then be other ones
+(settings.MAY_CHANGE); config.json lists such changes in its history. Any other
+configuration is rejected. Only one process can use a directory at a time. A run
+that fails before it has recorded anything removes its directory. Only JSON and
 arrays are read from it.
 """
 
@@ -19,6 +21,7 @@ import fcntl
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,7 +34,8 @@ CONFIG = "config.json"
 LOCK = "lock"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
-READS = "reads"  # in config.json, beside the settings and the script
+# In config.json, beside the settings and the script.
+READS, HISTORY = "reads", "history"
 
 
 @contextlib.contextmanager
@@ -68,7 +72,7 @@ def open_directory(
     if not str(run_dir):
       raise ValueError("expected a path, got ''")
     if not new:
-      _require_same(path, wanted)
+      _changes(path, config, wanted)
     path.mkdir(parents=True, exist_ok=True)
   with (path / LOCK).open("a") as file:  # closing it unlocks
     try:
@@ -80,10 +84,12 @@ def open_directory(
       ) from None
     if (path / CONFIG).exists():  # checked again, now that it is locked
       with checks.naming(config, "run_dir"):
-        _require_same(path, wanted)
+        changes = _changes(path, config, wanted)
+      if changes:
+        _write_changed(path, wanted, changes)
       scripts.warn_if_changed(path, read_config(path), wanted[DIGEST])
     else:
-      write_text(path / CONFIG, json.dumps(wanted, indent=2) + "\n")
+      write_text(path / CONFIG, _text(wanted))
     try:
       yield path
     except BaseException:
@@ -113,27 +119,64 @@ def _remove_unrecorded(path, absent):
         folder.rmdir()
 
 
-def _require_same(path, wanted):
-  found = read_config(path)
-  if READS not in found:
-    wanted = {k: v for k, v in wanted.items() if k != READS}
-  found, wanted = (
-    {k: v for k, v in record.items() if k != DIGEST}
-    for record in (_with_later(found, wanted), wanted)
-  )
-  differing = sorted(
-    name
-    for name in wanted.keys() | found.keys()
+def _changes(path, config, wanted):
+  """{setting: [old, new]} of settings that a resumed run may change.
+
+  Raises:
+    ValueError: others differ, or fewer steps are asked for than are done.
+  """
+  found = _with_later(read_config(path), wanted)
+  free = {*settings.MAY_CHANGE, *getattr(config, "may_change", ())}
+  differing = {
+    name: [found.get(name), wanted.get(name)]
+    for name in sorted(
+      (wanted.keys() | found.keys()) - {DIGEST, HISTORY, READS}
+    )
     if wanted.get(name) != found.get(name)
-  )
-  if differing:
-    changes = ", ".join(
-      f"{name} {found.get(name)!r} -> {wanted.get(name)!r}"
-      for name in differing
+  }
+  reads = [_lasting(record, free) for record in (found, wanted)]
+  if READS in found and reads[0] != reads[1]:
+    differing[READS] = reads
+  if fixed := {k: pair for k, pair in differing.items() if k not in free}:
+    said = ", ".join(
+      f"{k} {old!r} -> {new!r}" for k, (old, new) in fixed.items()
     )
     raise ValueError(
-      f"{path}: contains a run with another configuration ({changes});"
-      " choose another directory"
+      f"{path}: contains a run with another configuration ({said}); choose"
+      " another directory"
+    )
+  done = checkpoint.steps(checkpoints(path))
+  if "num_steps" in differing and done and wanted["num_steps"] < done[-1]:
+    raise ValueError(
+      f"num_steps: expected at least {done[-1]}, as {path} has trained as many,"
+      f" got {wanted['num_steps']}"
+    )
+  return differing
+
+
+def _lasting(record, free):
+  """The runs that are read throughout a run, not for samples or its start."""
+  reads = record.get(READS, {})
+  return {k: v for k, v in reads.items() if k not in {*free, "start"}}
+
+
+def _write_changed(path, wanted, changes):
+  """Records the changes in config.json, and prints them."""
+  done = checkpoint.steps(checkpoints(path))
+  step = done[-1] if done else 0
+  found = read_config(path)
+  history = [*found.get(HISTORY, []), dict(step=step, changes=changes)]
+  reads = found.get(READS, {}) | wanted.get(READS, {})
+  record = found | {name: wanted[name] for name in changes}
+  record |= {READS: reads} if reads else {}
+  write_text(path / CONFIG, _text(record | {HISTORY: history}))
+  said = ", ".join(f"{k} {old} -> {new}" for k, (old, new) in changes.items())
+  print(f"{path}: from step {step} on: {said}", file=sys.stderr)
+  if "num_steps" in changes and wanted.get("schedule") != "constant":
+    print(
+      f"{path}: what depends on num_steps, such as the learning rate, is from"
+      f" step {step} on that of a run of {wanted['num_steps']} steps",
+      file=sys.stderr,
     )
 
 
@@ -213,7 +256,7 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   Raises:
     ValueError: the record's settings are not those of this version.
   """
-  own = {SCRIPT, DIGEST, READS}
+  own = {SCRIPT, DIGEST, READS, HISTORY}
   names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
   found = {k: v for k, v in record.items() if k not in own}
   found = _with_later(found, names)
@@ -232,6 +275,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
   part = path.with_name(path.name + ".part")
   part.write_text(text)
   os.replace(part, path)
+
+
+def _text(record):
+  return json.dumps(record, indent=2) + "\n"
 
 
 def _record(config, script, reads):

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from experiments.experiment import Experiment, Trained
-from experiments.lib import averages, checks, choices, samples
+from experiments.lib import averages, checks, choices, samples, weights
 from experiments.lib import run as runs
 from experiments.pictures import figures, sheets
 from jaxgen.data import loaders
@@ -60,6 +60,12 @@ def run(script: str, ex: Experiment) -> state.State:
     keys.state, ex.players(keys.players), ex.turns, ex.extras(extras_key)
   )
   check(config, start, ex.turns)
+  warm, began = None, {}
+  new = not checkpoint.steps(runs.checkpoints(config.run_dir))
+  if new and config.start is not None:
+    with checks.naming(config, "start"):
+      warm = weights.start(config.start, jax.jit(start)())
+      began = {"start": weights.identity(config.start)}
   if ex.sample is not None:  # fails early if the solver does not fit the field
     now = jax.eval_shape(start)
     sampler = samples.make_sampler(ex)
@@ -84,9 +90,9 @@ def run(script: str, ex: Experiment) -> state.State:
     else:
       sheets.sheet(path, trained(now).samples, ex.data)
 
-  reads = runs.now({**ex.reads, **ex.learns_from})
+  reads = runs.now({**ex.reads, **ex.learns_from}) | began
   with runs.open_directory(config, script, reads) as run_dir:
-    now = train(run_dir, ex, start, batch_fn, save_sheet)
+    now = train(run_dir, ex, start, batch_fn, save_sheet, warm)
     names = finish(run_dir, ex, trained(now))
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
@@ -133,6 +139,7 @@ def train(
   start: Callable[[], state.State],
   batch_fn: Callable[[int], Any],
   save_sheet: Callable[[pathlib.Path, state.State], object],
+  warm: state.State | None = None,
 ) -> state.State:
   """Trains in a run directory, from its last checkpoint if it has one.
 
@@ -142,6 +149,7 @@ def train(
     start: () -> the state at step 0; it is traced.
     batch_fn: step -> {player: batch}, on the host.
     save_sheet: (run_dir, state) -> None, draws small pictures.
+    warm: the state at step 0 in place of start's; None is start's.
 
   Returns:
     The state at the last step. metrics.jsonl and curves.png are written.
@@ -159,6 +167,8 @@ def train(
   checkpoints = runs.checkpoints(run_dir)
   if checkpoint.steps(checkpoints):
     now = checkpoint.restore(checkpoints, now)
+  elif warm is not None:
+    now = jax.device_put(warm, places)
   _print_start(run_dir, now)
   done = int(now.step)
 

@@ -16,6 +16,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
@@ -80,7 +81,7 @@ def saver(
     written(lambda: write().result() if wait else write())
     there.add(step)
 
-  checkpointer = written(lambda: _open_to_write(path, keep))
+  checkpointer = written(lambda: storage.open_to_write(path, keep))
   try:
     with storage.quiet_log():  # for the thread that writes
       yield save
@@ -160,6 +161,29 @@ def restore_extras(
   return _restore_item("extras", directory, like, step)
 
 
+def stored(
+  directory: str | pathlib.Path, step: int | None = None
+) -> dict[str, dict[str, Any]]:
+  """All arrays of a checkpoint by their names, without knowing its structure.
+
+  Args:
+    directory: as given to saver.
+    step: the step to read; None for the latest.
+
+  Returns:
+    {"state", "ema" or "extras": {path in the item: array}}, such as
+    {"state": {"players/model/params/...": array, ...}, ...}.
+
+  Raises:
+    FileNotFoundError: there is no such checkpoint.
+    ValueError: it is damaged.
+  """
+  path, step = _find(directory, step)
+  items, _ = storage.attempt(lambda: _look(path, step), _damaged(path))
+  like = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+  return _load(directory, jax.tree.map(like, dict(items)), step)
+
+
 def digest(directory: str | pathlib.Path, step: int | None = None) -> str:
   """A hash of every leaf's checksum: equal for equal states alone.
 
@@ -196,21 +220,6 @@ def _items(state: State) -> dict[str, Any]:
     "extras": state.extras,
   }
   return {name: tree for name, tree in items.items() if tree}
-
-
-def _open_to_write(path, keep):
-  policies = ocp.training.preservation_policies
-  arrays = ocp.options.ArrayOptions
-  # Otherwise replicated arrays are sliced, by one compiled program per shape.
-  saving = arrays.Saving(use_replica_parallel=False)
-  with ocp.Context(array_options=arrays(saving=saving)):
-    return ocp.training.Checkpointer(
-      path,
-      preservation_policy=(
-        policies.PreserveAll() if keep is None else policies.LatestN(keep)
-      ),
-      cleanup_tmp_directories=True,  # left by a killed process
-    )
 
 
 def _unwritten(directory, reason):
@@ -270,7 +279,7 @@ def _load(directory, items, step):
   for name in _ITEMS if "state" in items else items:
     if not isinstance(stored.get(name, {}), Mapping):
       raise damaged("its own record is damaged")
-    _check(path, expected.get(name, {}), stored.get(name, {}))
+    leaves.require_same(path, expected.get(name, {}), stored.get(name, {}))
   loaded = storage.attempt(load, damaged)
   for name in items:
     sums = ((record or {}).get("crc32") or {}).get(name) or {}
@@ -278,18 +287,6 @@ def _load(directory, items, step):
       if crc != sums.get(leaf):
         raise damaged(f"{leaf} differs from its checksum")
   return loaded
-
-
-def _check(path, expected, stored):
-  """Raises if stored leaves have unexpected names, shapes or dtypes."""
-  advice = "start with the configuration it was saved with, or in a new place"
-  for name in sorted(expected.keys() | stored.keys()):
-    want = leaves.describe(expected.get(name))
-    have = leaves.describe(stored.get(name))
-    if want != have:
-      raise ValueError(
-        f"{path}: {name}: expected {want}, found {have}; {advice}"
-      )
 
 
 def _absolute(directory):

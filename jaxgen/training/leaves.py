@@ -48,6 +48,18 @@ def abstract(tree: PyTree) -> dict[str, jax.ShapeDtypeStruct]:
   return {name: one(leaf) for name, leaf in flatten(tree).items()}
 
 
+def require_same(path: Any, expected: dict, stored: dict) -> None:
+  """Raises ValueError if stored leaves differ in names, shapes or dtypes."""
+  advice = "start with the configuration it was saved with, or in a new place"
+  for name in sorted(expected.keys() | stored.keys()):
+    want = describe(expected.get(name))
+    have = describe(stored.get(name))
+    if want != have:
+      raise ValueError(
+        f"{path}: {name}: expected {want}, found {have}; {advice}"
+      )
+
+
 def describe(leaf: Any) -> str:
   """Dtype and shape, as one word: float32(4, 3)."""
   if leaf is None:

@@ -8,12 +8,33 @@ import contextlib
 import functools
 import gc
 import logging
+import pathlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from orbax.checkpoint import v1 as ocp
+
 T = TypeVar("T")
+
+
+def open_to_write(
+  path: pathlib.Path, keep: int | None
+) -> ocp.training.Checkpointer:
+  """Opens a directory of checkpoints that keeps the latest; None keeps all."""
+  policies = ocp.training.preservation_policies
+  arrays = ocp.options.ArrayOptions
+  # Otherwise replicated arrays are sliced, by one compiled program per shape.
+  saving = arrays.Saving(use_replica_parallel=False)
+  with ocp.Context(array_options=arrays(saving=saving)):
+    return ocp.training.Checkpointer(
+      path,
+      preservation_policy=(
+        policies.PreserveAll() if keep is None else policies.LatestN(keep)
+      ),
+      cleanup_tmp_directories=True,  # left by a killed process
+    )
 
 
 def attempt(call: Callable[[], T], to_error: Callable[[str], Exception]) -> T:
