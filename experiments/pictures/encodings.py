@@ -27,7 +27,7 @@ def images(path: pathlib.Path, found: Any, labels: np.ndarray | None) -> None:
   figure, (top, bottom) = plt.subplots(
     2,
     1,
-    figsize=(0.6 * columns + 1.6, 0.6 * sum(sizes) + 2.2),
+    figsize=(0.6 * columns + 1.6, 0.6 * sum(sizes) + 3),
     height_ratios=sizes,
     layout="constrained",
   )

@@ -137,11 +137,11 @@ def _over_steps(axis, name, steps, rows):
   mean = np.array([row["samples"] for row in rows])
   spread = np.array([row["spread"] or 0.0 for row in rows])
   axis.plot(steps, mean, "o-", markersize=3, label="samples")
-  band = dict(alpha=0.2, label="their standard deviation over sets")
+  band = dict(alpha=0.2, label="samples, std over sets")
   axis.fill_between(steps, mean - spread, mean + spread, **band)
   floor, goal = rows[-1]["floor"], rows[-1]["goal"]
   if isinstance(floor, list):
-    between = dict(color="C2", alpha=0.2, label="between sets of real data")
+    between = dict(color="C2", alpha=0.2, label="real, interval of sets")
     axis.axhspan(*floor, **between)
   else:
     axis.axhline(floor, color="C2", label="real, held out")
@@ -154,7 +154,7 @@ def _over_steps(axis, name, steps, rows):
     )
   axis.set(ylabel=NAMES[name], xscale="log", xlabel="training step")
   if name == "copies":
-    axis.set_ylim(0, max(1, 1.1 * mean.max()))
+    axis.set_ylim(-0.05, max(1, 1.1 * mean.max()))
   if name == "frechet" and mean.max() > 20 * mean.min():
     axis.set_yscale("log")
   few = steps[:: max(1, len(steps) // 3)]

@@ -41,12 +41,12 @@ def window(
   axis.set(aspect="equal", xlim=limits[0], ylim=limits[1])
   axis.set(xlabel="$x_1$", ylabel="$x_2$")
   inside = (limits[:, 0] <= shown) & (shown <= limits[:, 1])
-  outside = len(shown) - inside.reshape(len(shown), -1).all(1).sum()
+  outside = len(shown) - int(inside.reshape(len(shown), -1).all(1).sum())
   if outside:
     where = dict(transform=axis.transAxes, fontsize=8, zorder=5)
     box = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1.5)
-    lie = "lies" if outside == 1 else "lie"
-    note = f"{outside} of {len(shown)} {what} {lie} outside"
+    verb = ("lie" if shown.ndim == 2 else "lead") + "s" * (outside == 1)
+    note = f"{outside} of {len(shown)} {what} {verb} outside"
     axis.text(0.02, 0.02, note, bbox=box, **where)
 
 
@@ -85,7 +85,7 @@ def trajectory(
     window(axis, limits, points)
     axis.set_title(title, fontsize=9)
     axis.label_outer()
-  figure.suptitle(f"States by {name}", fontsize=10)
+  figure.suptitle(f"by {name}", fontsize=10)
   figures.save(figure, path)
 
 

@@ -92,7 +92,7 @@ def chain(
     frames, marks = frames[:, :-1], marks[:-1]
   frames = np.concatenate([frames, samples[:, None]], 1)
   scaled = not np.all(times.scales == 1)
-  name = times.name + " (scaled to the data's spread)" * scaled
+  name = times.name + " (states scaled to the data's spread)" * scaled
   return frames, name, [*marks, "sample"]
 
 

@@ -215,7 +215,7 @@ def test_rays_that_leave_the_axes_are_counted(drawn):
   found = potential.HeldOut(x, x, (x, x), lengths)
   potential.plot(None, lambda x: x[0], found)
   (axis,) = _panels(drawn[0])
-  assert _notes(axis) == ["5 of 40 rays lie outside"]
+  assert _notes(axis) == ["5 of 40 rays lead outside"]
   _assert_named(drawn[0])
 
 
@@ -275,7 +275,7 @@ def test_a_chain_shows_no_state_twice():
   times = times._replace(scales=np.array([2.0, 3.0, 4.0]))
   frames, name, columns = sheets.chain(times, states, states[:, 0])
   assert columns == ["1", "0.5", "0", "sample"]
-  assert name == "t (scaled to the data's spread)"
+  assert name == "t (states scaled to the data's spread)"
   scaled = states * np.array([2.0, 3.0, 4.0])[:, None]
   np.testing.assert_allclose(frames[:, :3], scaled)
   np.testing.assert_array_equal(frames[:, 3], states[:, 0])
