@@ -1,5 +1,6 @@
-"""Pictures of points on the plane: axes that hide no point unsaid, samples and
-trajectories.
+"""Pictures of samples and trajectories on the plane.
+
+Points outside the axes are counted in a note.
 """
 
 import pathlib
