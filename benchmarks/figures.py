@@ -59,8 +59,13 @@ def trajectories(found: dict[str, np.ndarray]) -> None:
       axis.plot(*true.T, color="0.8", lw=3, zorder=1)
       axis.plot(*own.T, marker=marker, color=color, markersize=2.5, lw=1)
       axis.plot(*own[-1], "o", color=color, markersize=5, zorder=3)
-    axis.set(aspect="equal", xticks=[], yticks=[], title=title)
-    axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2))
+    limits = np.array([[-2.2, 2.2]] * 2)
+    trained.planes.window(axis, limits, states, "trajectories")
+    axis.set(xticks=[], yticks=[], title=title)
+    axis.label_outer()
+  axes[-1].plot([], color="0.8", lw=3, label="exact flow")
+  axes[-1].plot([], "o-", color="0.3", markersize=2.5, lw=1, label="sampler")
+  axes[-1].legend(loc="upper right", fontsize=8)
   trained.figures.save(figure, IMAGES / "trajectories.png")
 
 
@@ -131,7 +136,7 @@ def value_panel(axis, below, above, value):
     label = f"{len(values):,} feasible {name}"
     axis.hist(values, edges, color=color, alpha=0.85, lw=0, label=label)
   axis.axvline(value, color=INK, lw=2)
-  axis.set(xlim=(low, high), yticks=[])
+  axis.set(xlim=(low, high), yticks=[], ylabel="number")
   axis.set_xlabel(f"value; both optima: {value:.9f}")
   axis.legend(frameon=False)
   axis.spines[["top", "left", "right"]].set_visible(False)
@@ -157,7 +162,7 @@ def duality(name, points, solved, others) -> None:
   plan_panel(axes["plan"], x, y, a, b, plan, pairs)
   price_panel(axes["price"], x, y, cost, u, v, pairs)
   for panel in ("plan", "price"):
-    axes[panel].set(xticks=[], yticks=[])
+    axes[panel].set(xticks=[], yticks=[], xlabel="$x_1$", ylabel="$x_2$")
     axes[panel].set_aspect("equal", adjustable="datalim")
     axes[panel].margins(0.12)
     axes[panel].spines[:].set_color("#cccccc")
@@ -178,15 +183,21 @@ def one_layer(rows: list[dict], states: list[np.ndarray]) -> None:
   """A panel a field: every particle's way, and where it ends."""
   figure, axes = plt.subplots(1, 5, figsize=(17, 4.05), layout="constrained")
   for axis, row, found in zip(axes, rows, states, strict=True):
-    limit = 1.2 * np.abs(found[:, -1]).max()
-    for way in found[:150]:
-      axis.plot(*way.T, color="C0", linewidth=0.6, alpha=0.5)
-    axis.scatter(*found[:, 0].T, s=4, color="0.5", linewidths=0)
-    axis.scatter(*found[:, -1].T, s=6, color="C3", linewidths=0, zorder=3)
-    axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+    for n, way in enumerate(found[:150]):
+      label = "_" * (n > 0) + "trajectory"
+      axis.plot(*way.T, color="C0", linewidth=0.6, alpha=0.5, label=label)
+    start, end = dict(s=4, color="0.5"), dict(s=6, color="C3", zorder=3)
+    axis.scatter(*found[:, 0].T, linewidths=0, label="start", **start)
+    axis.scatter(*found[:, -1].T, linewidths=0, label="end", **end)
+    limits = trained.planes.square(found[:, -1])
+    trained.planes.window(axis, limits, found, "trajectories")
     axis.set(xticks=[], yticks=[])
+    axis.label_outer()
     calls = f"{row['calls']} call{'s' if row['calls'] > 1 else ''}"
     axis.set_title(f"{row['name']}\n{row['solver']}, {calls}", fontsize=11)
+  handles, names = axes[0].get_legend_handles_labels()
+  legend = dict(loc="outside lower center", ncols=3, markerscale=3)
+  figure.legend(handles, names, frameon=False, **legend)
   trained.figures.save(figure, IMAGES / "one_layer.png")
 
 
@@ -212,6 +223,8 @@ def unified(found: dict, paths, predictions, solvers: dict) -> None:
     axis.set_xticks(range(len(predictions)), predictions)
     axis.set_yticks(range(len(paths)), paths)
     axis.set_title(f"{solver}, {solvers[solver]} steps")
+    axis.set(xlabel="prediction", ylabel="path")
+    axis.label_outer()
   bar = figure.colorbar(shown, ax=axes, extend="max")
   bar.set_label(f"Frechet distance (real: {floor:.2f})")
   trained.figures.save(figure, IMAGES / "unified.png")

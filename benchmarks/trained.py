@@ -26,7 +26,7 @@ from experiments.lib import (  # noqa: F401
   samples,
   training,
 )
-from experiments.pictures import figures, metrics, modes  # noqa: F401
+from experiments.pictures import figures, metrics, modes, planes  # noqa: F401
 from experiments.recipes import (  # noqa: F401
   critics,
   diffusion,

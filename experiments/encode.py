@@ -10,14 +10,21 @@ divided by alpha again, without a denoising step. The latent is the state at
 t_max divided by sigma, so that standard noise has the same scale. A model with
 labels gets the label of the example.
 
+Each interpolation leads from an example to its partner, the next held-out
+example with the same label (any label, for data without labels; the first
+follows the last). So all its points are on the flow of one label: between
+examples of two classes, the picture would jump where the label changes, and
+show nothing of the latents. A class with one held-out example has no other
+partner than that example itself.
+
 In float32, the defaults recover each of the 180 held-out digits of the demo's
 run to 2e-4 (--number 180), and half the steps to 6e-3. unipc_3 recovers them to
 3e-3 with 64 steps, and to 3e-4 with 96 steps, at three quarters of the
 defaults' cost.
 
-Writes NAME.npz (examples, latents, decoded [N, *D], interpolations
-[N - 1, M, *D] from each example to the next, labels [N]) and NAME.png in the
-run directory.
+Writes NAME.npz (examples, partners, latents, decoded [N, *D], interpolations
+[N, M, *D] from each example to its partner, labels [N]) and NAME.png in the run
+directory.
 
 Reference: Song et al. 2021, arXiv:2011.13456, section 4.3 and appendix D;
 Song et al. 2021, arXiv:2010.02502, section 5.3 (the interpolation).
@@ -37,7 +44,7 @@ import numpy as np
 from experiments import settings
 from experiments.experiment import Experiment
 from experiments.lib import averages, checks, choices, command_line, samples
-from experiments.pictures import figures
+from experiments.pictures import encodings
 from jaxgen.training import sharding
 
 
@@ -70,13 +77,15 @@ class Encoded(NamedTuple):
 
   Attributes:
     examples: [N, *D].
+    partners: the next held-out example with the label of each, [N, *D].
     latents: states at t_max in units of its noise, [N, *D].
     decoded: examples decoded from the latents, [N, *D].
-    interpolations: decoded from interpolated latents of each example and the
-      next, ends included, [N - 1, M, *D].
+    interpolations: decoded from interpolated latents of each example and its
+      partner, ends included, [N, M, *D].
   """
 
   examples: np.ndarray
+  partners: np.ndarray
   latents: np.ndarray
   decoded: np.ndarray
   interpolations: np.ndarray
@@ -90,14 +99,18 @@ def run(run_dir: str, config: Config) -> Encoded:
   with checks.naming(config, sample_steps="steps"):
     ex = samples.read(run_dir, asked, config.script, **DEFAULTS)
   encode, decode = make_coders(ex)
-  examples, labels = _held_out(ex.data, config.number)
+  examples, partners, labels = _held_out(ex.data, config.number)
   trained = averages.load(ex, average=config.average)
-  latents = encode(trained, examples, labels)
+  latents, others = (encode(trained, x, labels) for x in (examples, partners))
+  steps = jnp.linspace(0, 1, config.between)
+  line = jax.vmap(ex.between, (None, None, 0))
+  between = jax.jit(jax.vmap(line, (0, 0, None), 1))(latents, others, steps)
   found = Encoded(
     examples,
+    partners,
     np.asarray(latents),
     np.asarray(decode(trained, latents, labels)),
-    _interpolate(decode, trained, latents, labels, config.between, ex.between),
+    np.stack([decode(trained, x, labels) for x in between], 1),
   )
   write(pathlib.Path(run_dir) / config.name, found, labels)
   return found
@@ -128,11 +141,9 @@ def write(path: pathlib.Path, found: Encoded, labels) -> None:
   np.savez(f"{path}.npz", **found._asdict(), **known)
   picture = pathlib.Path(f"{path}.png")
   if found.examples.ndim == 4:
-    columns = found.interpolations.shape[1]
-    rows = [_rows(x, columns) for x in (found.examples, found.decoded)]
-    figures.save_sheet(picture, np.concatenate([*rows, found.interpolations]))
+    encodings.images(picture, found, known.get("labels"))
   else:
-    _points(picture, found)
+    encodings.points(picture, found)
   error = found.decoded - found.examples
   print(
     f"{path}.png {path}.npz: {len(error)} examples, decoding error"
@@ -142,54 +153,21 @@ def write(path: pathlib.Path, found: Encoded, labels) -> None:
 
 
 def _held_out(data, number):
+  """(examples [N, *D], their partners [N, *D], labels [N] or None)."""
   examples, labels = data.real
   if number > len(examples):
     raise ValueError(
       f"number: expected at most {len(examples)}, the number of held-out"
       f" examples, got {number}"
     )
-  if not data.num_classes:
-    return np.asarray(examples[:number]), None
-  return np.asarray(examples[:number]), jnp.asarray(labels[:number])
-
-
-def _interpolate(decode, trained, latents, labels, num, line):
-  """Interpolates between neighbours; each point has the nearer one's label."""
-  weights = jnp.linspace(0, 1, num)
-  between = jax.jit(jax.vmap(line, (None, None, 0)))
-
-  def of_pair(i):
-    pair = None
-    if labels is not None:
-      pair = jnp.where(weights < 0.5, labels[i], labels[i + 1])
-    states = between(latents[i], latents[i + 1], weights)
-    return np.asarray(decode(trained, states, pair))
-
-  return np.stack([of_pair(i) for i in range(len(latents) - 1)])
-
-
-def _rows(images, columns):
-  """[N, H, W, K] as [R, columns, H, W, K]; missing images are white."""
-  white = np.ones((-len(images) % columns, *images.shape[1:]))
-  whole = np.concatenate([images, white])
-  return whole.reshape(-1, columns, *images.shape[1:])
-
-
-def _points(path, found):
-  """Draws the latents, the examples, the decoded points and interpolations."""
-  figure, (left, right) = figures.plt.subplots(
-    1, 2, figsize=(9, 4.6), layout="constrained"
-  )
-  # Points with the same colour belong together: it is the latent's angle.
-  shown = dict(c=np.arctan2(*found.latents.T), cmap="twilight_shifted", s=24)
-  left.scatter(*found.latents.T, **shown)
-  left.set(title="latents", aspect="equal")
-  for line in found.interpolations:
-    right.plot(*line.T, color="0.8", linewidth=0.8, zorder=0)
-  right.scatter(*found.examples.T, **shown)
-  right.scatter(*found.decoded.T, c="black", s=12, marker="x", linewidths=0.6)
-  right.set(title="examples, decoded (x) and between", aspect="equal")
-  figures.save(figure, path)
+  labels = np.asarray(labels) if data.num_classes else None
+  partners = np.roll(np.arange(len(examples)), -1)
+  for label in () if labels is None else np.unique(labels[:number]):
+    mine = np.flatnonzero(labels == label)
+    partners[mine] = np.roll(mine, -1)
+  examples = np.asarray(examples)
+  pairs = examples[:number], examples[partners[:number]]
+  return *pairs, None if labels is None else jnp.asarray(labels[:number])
 
 
 def _check(config):

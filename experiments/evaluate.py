@@ -180,12 +180,13 @@ def write(
   records = records if isinstance(records, dict) else {}
   records[split] = record
   runs.write_text(path, json.dumps(records, indent=2) + "\n")
+  sets = "1 set" if record["draws"] == 1 else f"{record['draws']} sets"
   title = (
-    f"{run_dir}: {record['draws']} x {record['number']} samples, {split}"
-    f" data, {record['calls']} network calls per sample"
+    f"{sets} of {record['number']} samples, {split} data,"
+    f" {record['calls']} network calls per sample"
   )
   metrics.results(run_dir / "results.png", found, title)
-  print(f"{title}\n{table(record)}")
+  print(f"{run_dir}: {title}\n{table(record)}")
   print(f"{path} {run_dir / 'results.png'}", file=sys.stderr)
 
 

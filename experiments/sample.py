@@ -17,7 +17,7 @@ import numpy as np
 from experiments import settings
 from experiments.lib import checks, command_line, samples
 from experiments.lib.datasets import Data
-from experiments.pictures import figures
+from experiments.pictures import figures, planes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def write(path: pathlib.Path, found, labels, data: Data) -> None:
   if len(data.shape) == 3:
     figures.save_sheet(picture, figures.in_rows(found))
   else:
-    figures.point_samples(picture, found, data.real[0])
+    planes.samples(picture, found, data.real[0])
   print(f"{path}.png {path}.npz: {len(found)} samples", file=sys.stderr)
 
 

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import settings
-from experiments.experiment import Experiment, Trained
+from experiments.experiment import Experiment, Times, Trained
 from experiments.lib import (
   averages,
   checks,
@@ -40,7 +40,7 @@ from experiments.lib import (
   datasets,
   training,
 )
-from experiments.pictures import displacements, figures
+from experiments.pictures import displacements
 from experiments.recipes import maps
 from jaxgen import fields, samplers
 from jaxgen.metrics import transport
@@ -164,6 +164,9 @@ def experiment(config: Config) -> Experiment:
       (data.unlabelled, data_key),
     )
 
+  pictures: tuple = ()
+  if len(data.shape) == 1:
+    pictures = (("map.png", functools.partial(_draw_map, data, game)),)
   return Experiment(
     config,
     data,
@@ -172,7 +175,8 @@ def experiment(config: Config) -> Experiment:
     batches=batches,
     sampled=(game.player,),
     sample=sample,
-    pictures=_pictures(data, game, np.asarray(times)),
+    times=Times("t", np.asarray(times), np.ones(NUM_TIMES)),
+    pictures=pictures,
     measure=functools.partial(measure, config, game, source, data),
   )
 
@@ -267,34 +271,12 @@ def run(config: Config) -> state.State:
   return training.run(__file__, experiment(config))
 
 
-def _pictures(data, game, times):
-  """Pictures of the displacements over time; for points also of the map."""
-  marks = list(times[:-1])
-
-  def strip(path, found):
-    # Held-out examples may be sampled repeatedly: each is shown in one row.
-    flat = found.states[:, 0].reshape(len(found.states), -1)
-    rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])[:10]
-    figures.image_trajectory(path, found.states[rows], "t", marks)
-
-  def panels(path, found):
-    few = found.states[:, ::2].swapaxes(0, 1)
-    figures.point_trajectory(path, few, "t", marks[::2])
-
-  def paths(path, found):
-    figures.point_paths(path, found.states, "t", marks)
-
-  def arrows(path, found):
-    starts, ends = found.states[:, 0], found.states[:, -1]
-    potential = game.potential
-    if potential is not None:
-      potential = potential(found.params[game.player])
-    displacements.plot(path, starts, ends, data.real[0], potential)
-
-  if len(data.shape) == 3:
-    return (("trajectory.png", strip),)
-  plots = dict(trajectory=panels, paths=paths, map=arrows)
-  return tuple((f"{name}.png", plot) for name, plot in plots.items())
+def _draw_map(data, game, path, found):
+  starts, ends = found.states[:, 0], found.states[:, -1]
+  potential = game.potential
+  if potential is not None:
+    potential = potential(found.params[game.player])
+  displacements.plot(path, starts, ends, data.real[0], potential)
 
 
 def _check(config, data):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.pictures import figures
+from experiments.pictures import figures, planes
 
 plt = figures.plt
 NUM_ARROWS = 300
@@ -33,14 +33,15 @@ def plot(
     real: points of the data, [M, 2].
     potential: phi, [2] -> [], or None.
   """
-  limit = 1.05 * np.abs(np.concatenate([starts, ends, real])).max()
+  real = real[: len(ends)]
+  limits = planes.square(np.concatenate([starts, ends, real]))
   figure, (left, right) = plt.subplots(
-    1, 2, figsize=(10.4, 5.7), sharex=True, sharey=True, layout="constrained"
+    1, 2, figsize=(11.6, 5.4), sharex=True, sharey=True, layout="constrained"
   )
-  title = "x to T(x)"
   if potential is not None:
-    _contours(left, potential, starts, limit)
-    title += r", uphill of $\phi(x) - |x|^2 / 2$"
+    drawn = _contours(left, potential, starts, limits)
+    name = r"$\phi(x) - |x|^2 / 2$, which T(x) - x ascends"
+    figure.colorbar(drawn, ax=left, label=name, format="%.3g")
   few = slice(NUM_ARROWS)
   moved = ends[few] - starts[few]
   left.quiver(
@@ -52,25 +53,33 @@ def plot(
     scale=1,
     width=0.0025,
     alpha=0.6,
+    label="displacement to T(x)",
   )
-  left.scatter(*starts[few].T, s=5, color="0.15", linewidths=0, zorder=3)
-  right.scatter(*real[: len(ends)].T, s=6, color="0.72", lw=0, label="real")
+  source = dict(color="0.15", linewidths=0, label="source x")
+  left.scatter(*starts[few].T, s=5, zorder=3, **source)
+  right.scatter(*real.T, s=6, color="0.72", lw=0, label="real, held out")
   right.scatter(*ends.T, s=4, color="C3", lw=0, alpha=0.7, label="T(x)")
-  right.legend(markerscale=3, frameon=False, loc="upper right")
-  for axis, name in ((left, title), (right, "T(x) on real data")):
-    axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  title = f"{len(moved)} of {len(starts)} displacements"
+  shown = np.concatenate([ends, real])
+  for axis, name, points in (
+    (left, title, np.stack([starts[few], ends[few]], 1)),
+    (right, "mapped points on real data", shown),
+  ):
+    planes.window(axis, limits, points)
+    axis.legend(markerscale=3, fontsize=9, loc="upper right")
     axis.set_title(name, fontsize=11)
+    axis.label_outer()
   figures.save(figure, path)
 
 
-def _contours(axis, potential, starts, limit):
-  """Contours of phi(x) - |x|^2 / 2, equally spaced over its source values."""
+def _contours(axis, potential, starts, limits):
+  """Draws phi(x) - |x|^2 / 2, in equal steps over its values on the source."""
   level = jax.jit(jax.vmap(lambda x: potential(x) - jnp.vdot(x, x) / 2))
-  side = np.linspace(-limit, limit, 161, dtype=np.float32)
-  grid = np.stack(np.meshgrid(side, side), -1)
+  sides = np.linspace(*limits.T, 161, dtype=np.float32).T
+  grid = np.stack(np.meshgrid(*sides), -1)
   values = np.asarray(level(grid.reshape(-1, 2))).reshape(grid.shape[:2])
   own = np.asarray(level(starts))
   levels = np.linspace(own.min(), own.max(), 14)
   kind = dict(levels=levels, cmap="Blues", zorder=0)
-  axis.contourf(side, side, values, alpha=0.35, **kind)
-  axis.contour(side, side, values, linewidths=0.6, alpha=0.7, **kind)
+  axis.contour(*sides, values, linewidths=0.6, alpha=0.7, **kind)
+  return axis.contourf(*sides, values, alpha=0.35, **kind)

@@ -1,4 +1,4 @@
-"""Pictures of a run: samples, trajectories from noise to data, and curves."""
+"""Pictures of a run: images, trajectories of images, and curves."""
 
 import pathlib
 from typing import Any
@@ -56,111 +56,65 @@ def image_samples(
   step = samples.shape[2] + _GAP
   size = np.array([whole.shape[1], whole.shape[0]]) / step * 0.6
   figure, axis = plt.subplots(
-    figsize=(size[0] + 0.3, size[1] + 0.4), layout="constrained"
+    figsize=(size[0] + 0.5, size[1] + 0.4), layout="constrained"
   )
-  axis.imshow(whole, interpolation="nearest")
+  show_rows(axis, whole, step, labels)
   for start, part, title in (
     (0, left, "samples"),
     (left.shape[1] + aisle, right, "real, held out"),
   ):
     axis.text(start + part.shape[1] / 2, -step / 8, title, ha="center")
-  rows = (np.arange(len(samples)) + 0.5) * step - 1
-  axis.set_yticks(rows if labels else [], labels)
-  axis.set_xticks([])
-  axis.tick_params(length=0)
-  axis.spines[:].set_visible(False)
   save(figure, path)
 
 
+def show_rows(
+  axis: plt.Axes, pixels: np.ndarray, step: int, labels: list[str] | None
+) -> None:
+  """Shows a sheet whose rows, of `step` pixels, are of the classes `labels`."""
+  axis.imshow(pixels, interpolation="nearest")
+  axis.set_xticks([])
+  rows = (np.arange(len(labels or [])) + 0.5) * step - 1
+  axis.set_yticks(rows, labels)
+  axis.set_ylabel("class" if labels else "")
+  axis.tick_params(length=0, labelsize=9)
+  axis.spines[:].set_visible(False)
+
+
 def image_trajectory(
-  path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
+  path: pathlib.Path,
+  frames: np.ndarray,
+  name: str,
+  columns: list[str],
+  labels: list[str] | None = None,
 ) -> None:
   """Draws trajectories [R, T, H, W, K], one per row, with data at the right.
 
   Args:
     path: the file.
     frames: states, scaled to be visible; the last is the final denoising.
-    name: name of the marks, such as "noise ratio".
-    marks: value at each frame except the last.
+    name: name of the columns' values, such as "noise ratio".
+    columns: value of each column, and the name of the last.
+    labels: class of each row, or None.
   """
-  rows, columns, _, width, _ = frames.shape
+  rows, number, height, width, _ = frames.shape
   figure, axis = plt.subplots(
-    figsize=(0.62 * columns, 0.6 * rows + 0.6), layout="constrained"
+    figsize=(0.62 * number + 0.4, 0.6 * rows + 0.6), layout="constrained"
   )
-  axis.imshow(sheet(frames), interpolation="nearest")
-  axis.set_yticks([])
-  names = [f"{mark:.2g}" for mark in marks] + ["data"]
-  axis.set_xticks((np.arange(columns) + 0.5) * (width + _GAP) - 1, names)
+  show_rows(axis, sheet(frames), height + _GAP, labels)
+  axis.set_xticks((np.arange(number) + 0.5) * (width + _GAP) - 1, columns)
   axis.set_xlabel(name)
-  axis.tick_params(length=0, labelsize=9)
-  axis.spines[:].set_visible(False)
+  if labels is None:
+    axis.set_ylabel("one trajectory per row")
   save(figure, path)
 
 
-def point_samples(
-  path: pathlib.Path, samples: np.ndarray, real: np.ndarray
-) -> None:
-  """Draws points [N, 2] and real points, side by side on the same axes."""
-  figure, axes = plt.subplots(
-    1, 2, figsize=(9, 4.9), sharex=True, sharey=True, layout="constrained"
-  )
-  limit, real = 1.15 * np.abs(real).max(), real[: len(samples)]
-  for axis, points, title in zip(
-    axes, (samples, real), ("samples", "real"), strict=True
-  ):
-    axis.scatter(*points.T, s=3, alpha=0.4, linewidths=0)
-    axis.set(
-      title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit)
-    )
-  save(figure, path)
-
-
-def point_trajectory(
-  path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
-) -> None:
-  """Draws a panel of points for each of [T, N, 2], each on its own scale."""
-  columns = len(frames)
-  figure, axes = plt.subplots(
-    1, columns, figsize=(2.1 * columns, 2.5), layout="constrained"
-  )
-  names = [f"{name} {mark:.2g}" for mark in marks] + ["data"]
-  for axis, points, name in zip(axes, frames, names, strict=True):
-    axis.scatter(*points.T, s=2, alpha=0.4, linewidths=0)
-    limit = 1.15 * np.quantile(np.abs(points), 0.995)
-    axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-    axis.set_title(name, fontsize=9)
-    axis.set_xticks([])
-    axis.set_yticks([])
-  save(figure, path)
-
-
-def point_paths(
-  path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
-) -> None:
-  """Draws trajectories [N, T, 2], coloured by time.
-
-  Args:
-    path: the file.
-    frames: states, scaled to be visible, and the data last.
-    name: name of the marks.
-    marks: value at each state except the last.
-  """
-  figure, axis = plt.subplots(figsize=(5.6, 4.9), layout="constrained")
-  shown = frames[:200]
-  colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, shown.shape[1] - 1))
-  for n in range(shown.shape[1] - 1):
-    ends = shown[:, n : n + 2].transpose(2, 1, 0)
-    axis.plot(*ends, color=colors[n], linewidth=0.7, alpha=0.7)
-  axis.scatter(*shown[:, 0].T, s=5, color=colors[0], linewidths=0)
-  axis.scatter(*shown[:, -1].T, s=7, color="C3", linewidths=0, zorder=3)
-  limit = 1.1 * np.abs(shown).max()
-  axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-  bar = plt.cm.ScalarMappable(cmap="viridis", norm=plt.Normalize(0, 1 / 0.95))
-  bar = figure.colorbar(bar, ax=axis, boundaries=np.linspace(0, 1, 65))
-  at = np.linspace(0, len(marks) - 1, 5).round().astype(int)
-  bar.set_ticks(at / (len(marks) - 1), labels=[f"{marks[i]:.2g}" for i in at])
-  bar.set_label(f"{name}, data in red")
-  save(figure, path)
+def distinct(marks: np.ndarray | list[float]) -> list[str]:
+  """Numbers as text, with as many digits as different numbers need."""
+  for digits in range(2, 10):
+    texts = [f"{mark:.{digits}g}" for mark in marks]
+    if len(set(texts)) == len(set(marks)):
+      break
+  return texts
 
 
 def straightness(
@@ -181,11 +135,12 @@ def straightness(
   figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
   axis.plot((times[1:] + times[:-1]) / 2, apart / length)
   axis.set(xlabel="t, data at 0", ylim=(0, None))
-  axis.set_ylabel("|velocity - line's|^2 / |line's|^2")
+  axis.set_ylabel("mean of $|v - u|^2$ over mean of $|u|^2$")
   axis.set_title(
+    "velocity v of the samples, u of the straight line between the ends\n"
     f"energy {transport.energy(states, times):.4g}, excess over straight"
     f" {transport.straightness(states, times):.3g}",
-    fontsize=10,
+    fontsize=9,
   )
   save(figure, path)
 
@@ -218,7 +173,7 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
 def _loss(axis, steps, loss):
   window = max(1, len(loss) // 20)
   axis.plot(steps, loss, color="0.75", linewidth=1, label="one batch")
-  if len(loss) > 2 * window:
+  if window > 1:
     smooth = np.convolve(loss, np.ones(window) / window, "valid")
     axis.plot(
       steps[window - 1 :], smooth, color="C0", label=f"mean of {window}"
@@ -228,7 +183,7 @@ def _loss(axis, steps, loss):
 
 
 def save(figure: plt.Figure, path: pathlib.Path) -> None:
-  """Writes the figure and closes it."""
+  """Writes the figure, with all that is drawn, and closes it."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path, dpi=150)
+  figure.savefig(path, dpi=150, bbox_inches="tight")
   plt.close(figure)

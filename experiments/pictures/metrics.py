@@ -31,17 +31,28 @@ def results(path: pathlib.Path, found: quality.Result, title: str) -> None:
   shown = [name for name in PANELS if rows[name]["samples"] is not None]
   images = found.pairs.ndim == 5
   figure = plt.figure(figsize=(11, 5.4), layout="constrained")
-  figure.suptitle(f"{title} (green: real data, shaded: goal)")
-  top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+  figure.suptitle(title)
+  top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
   for axis, name in zip(top.subplots(1, len(shown)), shown, strict=True):
     _metric(axis, name, rows[name], found.draws)
-  left, right = bottom.subplots(1, 2, width_ratios=(1, 1.2))
-  _distances(left, found.nearest)
+  _legend(top, top.axes)
   if images:
+    left, right = bottom.subplots(1, 2, width_ratios=(1, 1.2))
+    _distances(left, found.nearest)
     _pairs(right, found.pairs)
   else:
-    right.set_axis_off()
+    _distances(bottom.subplots(), found.nearest)
   figures.save(figure, path)
+
+
+def _legend(figure, axes):
+  """Draws one legend of all axes above them, each name once."""
+  found = {}
+  for axis in axes:
+    handles, names = axis.get_legend_handles_labels()
+    found = dict(zip(names, handles, strict=True)) | found
+  how = dict(loc="outside upper center", ncols=len(found), frameon=False)
+  figure.legend(found.values(), found, **how)
 
 
 def _metric(axis, name, row, draws):
@@ -49,24 +60,23 @@ def _metric(axis, name, row, draws):
   low, high = row["goal"]
   if low is not None or high is not None:
     bottom = -1e9 if low is None else low
-    axis.axhspan(bottom, 1e9 if high is None else high, color="C2", alpha=0.12)
+    goal = dict(color="C2", alpha=0.12, label="goal")
+    axis.axhspan(bottom, 1e9 if high is None else high, **goal)
   if not isinstance(row["floor"], list):
-    axis.axhline(row["floor"], color="C2", linewidth=1)
+    axis.axhline(row["floor"], color="C2", linewidth=1, label="real, held out")
   values = []
   for place, kind in enumerate(("samples", "Gaussian")):
     points = [v for v in draws[kind][name] if v is not None]
-    axis.scatter(
-      [place] * len(points), points, s=16, color=COLORS[kind], alpha=0.6
-    )
+    color = dict(color=COLORS[kind])
+    axis.scatter([place] * len(points), points, s=16, alpha=0.6, **color)
     if points:
-      axis.plot(
-        [place - 0.2, place + 0.2], [np.mean(points)] * 2, color=COLORS[kind]
-      )
+      axis.plot([place - 0.2, place + 0.2], [np.mean(points)] * 2, **color)
     values += points
   values += list(np.ravel(row["floor"]))
   margin = 0.08 * (max(values) - min(values)) + 1e-6
   axis.set(
-    title=NAMES[name],
+    xlabel="dots: sets, line: mean",
+    ylabel=NAMES[name],
     xlim=(-0.6, 1.6),
     ylim=(min(values) - margin, max(values) + margin),
   )
@@ -94,10 +104,9 @@ def _pairs(axis, pairs):
   axis.imshow(figures.sheet(pairs.swapaxes(0, 1)), interpolation="nearest")
   height = pairs.shape[2]
   axis.set_yticks([height / 2, 1.5 * height + 1], ["sample", "training"])
-  axis.set_xticks([])
+  axis.set(xticks=[], xlabel="pairs, the closest of all sets")
   axis.tick_params(length=0)
   axis.spines[:].set_visible(False)
-  axis.set_title("the closest pairs of all sets")
 
 
 def over_training(
@@ -119,8 +128,7 @@ def over_training(
   for axis, name in zip(axes.flat, shown, strict=False):
     axis.set_axis_on()
     _over_steps(axis, name, steps, [record[name] for record in records])
-  handles, names = axes.flat[0].get_legend_handles_labels()
-  figure.legend(handles, names, loc="outside upper center", ncols=4)
+  _legend(figure, axes.flat)
   figures.save(figure, path)
 
 
@@ -129,10 +137,12 @@ def _over_steps(axis, name, steps, rows):
   mean = np.array([row["samples"] for row in rows])
   spread = np.array([row["spread"] or 0.0 for row in rows])
   axis.plot(steps, mean, "o-", markersize=3, label="samples")
-  axis.fill_between(steps, mean - spread, mean + spread, alpha=0.2)
+  band = dict(alpha=0.2, label="samples, std over sets")
+  axis.fill_between(steps, mean - spread, mean + spread, **band)
   floor, goal = rows[-1]["floor"], rows[-1]["goal"]
   if isinstance(floor, list):
-    axis.axhspan(*floor, color="C2", alpha=0.2)
+    between = dict(color="C2", alpha=0.2, label="real, interval of sets")
+    axis.axhspan(*floor, **between)
   else:
     axis.axhline(floor, color="C2", label="real, held out")
     for bound in goal:
@@ -142,7 +152,9 @@ def _over_steps(axis, name, steps, rows):
     axis.axhline(
       rows[-1]["gaussian"], color="C1", linestyle=":", label="Gaussian"
     )
-  axis.set(title=NAMES[name], xscale="log", xlabel="training step")
+  axis.set(ylabel=NAMES[name], xscale="log", xlabel="training step")
+  if name == "copies":
+    axis.set_ylim(-0.05, max(1, 1.1 * mean.max()))
   if name == "frechet" and mean.max() > 20 * mean.min():
     axis.set_yscale("log")
   few = steps[:: max(1, len(steps) // 3)]

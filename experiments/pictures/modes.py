@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.pictures import figures
+from experiments.pictures import figures, planes
 
 plt = figures.plt
 
@@ -46,13 +46,17 @@ def plot(path: Any, critic_fn: Any, points: np.ndarray, mixture: Any) -> None:
   figure.colorbar(filled, ax=left, label="discriminator")
   arrows = jax.jit(jax.vmap(jax.vmap(jax.grad(critic_fn))))(grid[6::12, 6::12])
   at = side[6::12]
-  left.quiver(at, at, arrows[..., 0], arrows[..., 1], color="0.35", width=0.003)
+  slope = dict(color="0.35", width=0.003, label="discriminator's gradient")
+  left.quiver(at, at, arrows[..., 0], arrows[..., 1], **slope)
   left.scatter(*points.T, s=3, color="C1", linewidths=0, label="generated")
-  left.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-  left.legend(loc="upper right", fontsize=8)
-  right.bar(np.arange(len(found)), found, color="C1")
-  for n, weight in enumerate(np.asarray(mixture.weights)):
-    right.hlines(weight, n - 0.4, n + 0.4, color="0.2")
-  right.set(xlabel="mode", ylabel="share within 3 std; line: its weight")
+  planes.window(left, np.array([[-limit, limit]] * 2), points)
+  left.legend(loc="upper right", fontsize=8, markerscale=3)
+  modes = np.arange(len(found))
+  right.bar(modes, found, color="C1", label="generated")
+  weights, wide = np.asarray(mixture.weights), (modes - 0.4, modes + 0.4)
+  right.hlines(weights, *wide, color="0.2", label="weight of the mode")
+  right.set_ylim(0, 1.2 * max(found.max(), weights.max()))
+  right.legend(loc="upper right", ncols=2, fontsize=8)
+  right.set(xlabel="mode", ylabel="share of the points within 3 std")
   right.set_title(f"{found.sum():.3f} of {len(points)} within 3 std of a mode")
   figures.save(figure, path)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.pictures import figures
+from experiments.pictures import figures, planes
 from jaxgen import fields, samplers
 
 plt = figures.plt
@@ -53,8 +53,9 @@ def plot(path: pathlib.Path, critic_fn: Callable, found: HeldOut) -> None:
   if len(shape) == 3:
     states = rays(critic_fn, found, 10)
     frames = np.concatenate([states, found.pairs[0][:10, None]], 1)
-    marks = list(np.linspace(0, 1, NUM_FRAMES))
-    figures.image_trajectory(path, frames, "share of the way; partner", marks)
+    columns = figures.distinct(np.linspace(0, 1, NUM_FRAMES))
+    name = "share of the way along the ray; at the right, the paired example"
+    figures.image_trajectory(path, frames, name, [*columns, "data"])
   elif shape == (2,):
     _contours(path, critic_fn, found)
   else:
@@ -63,20 +64,19 @@ def plot(path: pathlib.Path, critic_fn: Callable, found: HeldOut) -> None:
 
 def _contours(path, critic_fn, found):
   states = rays(critic_fn, found, NUM_RAYS)
-  points = np.concatenate(found.pairs)
-  limit = 1.15 * np.abs(points).max()
-  side = np.linspace(-limit, limit, 121, dtype=np.float32)
-  grid = np.stack(np.meshgrid(side, side), -1)
+  limits = planes.square(np.concatenate(found.pairs))
+  sides = np.linspace(*limits.T, 121, dtype=np.float32).T
+  grid = np.stack(np.meshgrid(*sides), -1)
   values = jax.jit(jax.vmap(jax.vmap(critic_fn)))(grid)
   figure, axis = plt.subplots(figsize=(6.6, 5.6), layout="constrained")
-  filled = axis.contourf(side, side, values, 24, cmap="Blues")
+  filled = axis.contourf(*sides, values, 24, cmap="Blues")
   figure.colorbar(filled, ax=axis, label="critic f, high on data")
   for way in states:
     axis.plot(*way.T, color="C1", linewidth=0.8, alpha=0.8)
-  axis.scatter(*states[:, 0].T, s=6, color="C1", label="other, and its rays")
+  axis.scatter(*states[:, 0].T, s=6, color="C1", label="other, with its rays")
   data = found.pairs[0][:600]
   axis.scatter(*data.T, s=5, color="C3", linewidths=0, label="data")
-  axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+  planes.window(axis, limits, states, "rays")
   axis.legend(loc="upper right", fontsize=8)
   figures.save(figure, path)
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.experiment import Experiment, Trained
+from experiments.experiment import Experiment, Times, Trained
 from experiments.lib.datasets import Data
-from experiments.pictures import figures, vectors
+from experiments.pictures import figures, planes, vectors
 
 NUM_CLASSES = 20  # largest number of classes shown
 NUM_COLUMNS = 12  # samples of each class
@@ -38,7 +38,7 @@ def sheet(path: pathlib.Path, samples: np.ndarray, data: Data) -> None:
   if len(data.shape) == 3:
     figures.save_sheet(path, samples.reshape(-1, NUM_COLUMNS, *data.shape))
   else:
-    figures.point_samples(path, samples, data.real[0])
+    planes.samples(path, samples, data.real[0])
 
 
 def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
@@ -54,18 +54,22 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   if len(data.shape) == 3:
     image_samples(run_dir, samples, data)
   else:
-    figures.point_samples(run_dir / "samples.png", samples, data.real[0])
+    planes.samples(run_dir / "samples.png", samples, data.real[0])
   if states is None or ex.times is None:
     return names
+  frames, name, columns = chain(ex.times, states, samples)
   names.append("trajectory.png")
-  if len(data.shape) == 3:
-    _image_trajectory(run_dir, ex, found)
-    return names
-  frames, *marks = _frames(ex.times, states, samples, 6)
   path = run_dir / "trajectory.png"
-  figures.point_trajectory(path, frames.swapaxes(0, 1), *marks)
-  whole, *marks = _frames(ex.times, states, samples, states.shape[1])
-  figures.point_paths(run_dir / "paths.png", whole, *marks)
+  if len(data.shape) == 3:
+    rows = _rows(data, frames)
+    at = by_change(frames[rows], 12)
+    few = name, [columns[i] for i in at], _names(data, len(rows))
+    figures.image_trajectory(path, frames[rows][:, at], *few)
+    return names
+  at = by_change(frames, 7)
+  few = frames[:, at].swapaxes(0, 1), name, [columns[i] for i in at]
+  planes.trajectory(path, *few)
+  planes.paths(run_dir / "paths.png", frames, name, columns)
   names.append("paths.png")
   if ex.vectors is not None:
     field = ex.field(found.params, found.extras, None)
@@ -74,17 +78,52 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   return names
 
 
-def _frames(times, states, samples, number):
-  """(frames, name of the times, marks of all frames but the last).
+def chain(
+  times: Times, states: np.ndarray, samples: np.ndarray
+) -> tuple[np.ndarray, str, list[str]]:
+  """(frames [N, T, *D], name of the times, name of each frame).
 
-  Frames [N, T, *D] are some of the states, scaled to be visible, and at last
-  the samples.
+  Frames are the states, scaled to be visible, and at last the samples. A last
+  state that is the sample itself appears once.
   """
-  marks = np.asarray(times.marks)
-  at = np.unique(np.linspace(0, len(marks) - 1, number).round()).astype(int)
-  scales = times.scales[at].reshape(-1, *(1,) * (states.ndim - 2))
-  frames = np.concatenate([states[:, at] * scales, samples[:, None]], 1)
-  return frames, times.name, list(marks[at])
+  marks = figures.distinct(times.marks)
+  frames = states * times.scales.reshape(-1, *(1,) * (states.ndim - 2))
+  if np.array_equal(states[:, -1], samples):
+    frames, marks = frames[:, :-1], marks[:-1]
+  frames = np.concatenate([frames, samples[:, None]], 1)
+  scaled = not np.all(times.scales == 1)
+  name = times.name + " (states scaled to the data's spread)" * scaled
+  return frames, name, [*marks, "sample"]
+
+
+def by_change(frames: np.ndarray, number: int) -> list[int]:
+  """Positions of frames [N, T, *D] between which the change is as equal as
+  possible.
+
+  From the first to the last frame, they minimise sum_k (c[i_{k+1}] - c[i_k])^2,
+  where c is the cumulative root mean square change of the frames.
+
+  Args:
+    frames: the frames.
+    number: number of positions, at least 2; at most T are returned.
+  """
+  flat = np.asarray(frames, np.float64).reshape(*frames.shape[:2], -1)
+  with np.errstate(invalid="ignore", over="ignore"):
+    moved = np.sqrt((np.diff(flat, axis=1) ** 2).mean((0, 2)))
+  moved = np.where(np.isfinite(moved), moved, 0)
+  # Frames that are equal are spread evenly; a change of 0 would be arbitrary.
+  moved += 1e-6 * moved.sum() or 1
+  c = np.concatenate([[0], np.cumsum(moved)])
+  cost = np.where(c > c[:, None], (c - c[:, None]) ** 2, np.inf)
+  best, previous = cost[0], []
+  for _ in range(min(number, len(c)) - 2):
+    total = best[:, None] + cost
+    previous.append(total.argmin(0))
+    best = total.min(0)
+  found = [len(c) - 1]
+  for came_from in reversed(previous):
+    found.append(int(came_from[found[-1]]))
+  return [0, *reversed(found)]
 
 
 def image_samples(
@@ -100,11 +139,14 @@ def image_samples(
   )
 
 
-def _image_trajectory(run_dir, ex, found):
-  frames, *marks = _frames(ex.times, found.states, found.samples, 11)
-  every = max(1, len(frames) // 10)
-  path = run_dir / "trajectory.png"
-  figures.image_trajectory(path, frames[::every][:10], *marks)
+def _rows(data, frames):
+  """Rows of a picture of trajectories, at most 10: the first of each class, or
+  the first with different starts, as held-out examples may be drawn repeatedly.
+  """
+  if data.num_classes:
+    return np.arange(0, len(frames), NUM_COLUMNS)[:10]
+  starts = frames[:, 0].reshape(len(frames), -1)
+  return np.sort(np.unique(starts, axis=0, return_index=True)[1])[:10]
 
 
 def _real(data, rows):

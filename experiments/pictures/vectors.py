@@ -3,10 +3,11 @@
 import pathlib
 
 import jax
+import matplotlib
 import numpy as np
 
 from experiments.experiment import Times, Vectors
-from experiments.pictures import figures
+from experiments.pictures import figures, planes
 from jaxgen import fields
 
 plt = figures.plt
@@ -17,6 +18,11 @@ SPREADS = (
   0.1,
 )  # noise ratios of the pictures, in units of the data's standard deviation
 NUM_ARROWS = 17  # per side
+NUM_POINTS = 512
+UNITS = {
+  "velocity": "|velocity|, in units of the data per unit of t",
+  "score": "|score|, per unit of the data",
+}
 
 
 def plot(
@@ -26,9 +32,12 @@ def plot(
   shown: Times,
   states: np.ndarray,
 ) -> None:
-  """Draws the learned estimate at three times, and the exact one if known.
+  """Draws the learned estimate at up to three times, and the exact one if
+  known.
 
-  The captions give the relative error over the states,
+  Arrows of one length point where samples go: along the score, or along the
+  velocity in the direction in which the times run. Their colours are the norms,
+  on one scale. Titles give the relative error over the states,
   sqrt(E|f - f*|^2 / E|f*|^2).
 
   Args:
@@ -39,43 +48,72 @@ def plot(
     states: states of samples at how.times, [N, T, 2].
   """
   aims = np.array(SPREADS) * how.scale
-  at = [int(np.abs(np.log(how.ratios / aim)).argmin()) for aim in aims]
-  rows = {f"learned {how.name}": field}
+  at = sorted({int(np.abs(np.log(how.ratios / aim)).argmin()) for aim in aims})
+  points = [states[:NUM_POINTS, n] for n in at]
+  limits = [planes.square(seen, outer=0.005) for seen in points]
+  grids = [_grid(limit) for limit in limits]
+  places = [np.concatenate(pair) for pair in zip(points, grids, strict=True)]
+  models = {"learned": field}
   if how.exact is not None:
-    rows[f"exact {how.name}"] = how.exact
+    models["exact"] = how.exact
+  found = [_estimates(f, how, at, places) for f in models.values()]
   figure, axes = plt.subplots(
-    len(rows), 3, figsize=(10.5, 3.7 * len(rows)), layout="constrained"
+    len(found),
+    len(at),
+    figsize=(3.5 * len(at) + 1, 3.4 * len(found) + 0.5),
+    squeeze=False,
+    layout="constrained",
   )
-  axes = np.reshape(axes, (len(rows), 3))
-  points = [states[:512, n] for n in at]
-  limits = [1.15 * float(np.quantile(np.abs(p), 0.99)) for p in points]
-  found = []
-  for field, name, of_row in zip(rows.values(), rows, axes, strict=True):
-    estimate = jax.jit(
-      jax.vmap(lambda x, t: getattr(field(x, t), how.name), (0, None))
-    )
-    found.append([])
-    for n, seen, limit, axis in zip(at, points, limits, of_row, strict=True):
-      grid = limit * _unit_grid()
-      arrows = estimate(np.concatenate([seen, grid]), how.times[n])
-      found[-1].append(np.asarray(arrows[: len(seen)], np.float64))
-      _arrows(axis, seen, grid, np.asarray(arrows[len(seen) :]), limit)
-      title = f"{name}, {shown.name} {shown.marks[n]:.2g}"
+  colors = _scale(np.stack(found)[:, :, len(points[0]) :])
+  forward = how.name == "score" or how.times[-1] > how.times[0]
+  times = figures.distinct(shown.marks)
+  for kind, values, of_row in zip(models, found, axes, strict=True):
+    for n, axis in enumerate(of_row):
+      axis.scatter(*points[n].T, s=2, color="0.75", linewidths=0)
+      arrows = values[n][len(points[n]) :]
+      drawn = _arrows(axis, grids[n], arrows if forward else -arrows, colors)
+      planes.window(axis, limits[n], points[n])
+      title = f"{kind} {how.name}, {shown.name} {times[at[n]]}"
+      if kind == "learned" and how.exact is not None:
+        parts = (f[n][: len(points[n])] for f in found)
+        title += f"\nrelative error {_error(*parts):.3f}"
       axis.set_title(title, fontsize=10)
-  if len(found) == 2:
-    for ours, truth, axis in zip(*found, axes[0], strict=True):
-      error = np.sqrt(((ours - truth) ** 2).sum() / (truth**2).sum())
-      axis.set_xlabel(f"relative error {error:.3f}")
+  figure.suptitle("Arrows point where samples go. Grey: samples at that time.")
+  bar = dict(label=UNITS[how.name], extend="both", aspect=30)
+  figure.colorbar(drawn, ax=axes, **bar)
   figures.save(figure, path)
 
 
-def _unit_grid():
-  side = np.linspace(-1, 1, NUM_ARROWS, dtype=np.float32)
-  return np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+def _estimates(field, how, at, places):
+  """The estimate at the places [M, 2] of each time, [T, M, 2] in float64."""
+  one = lambda x, t: getattr(field(x, t), how.name)
+  many = jax.jit(jax.vmap(one, (0, None)))
+  values = [many(x, how.times[n]) for x, n in zip(places, at, strict=True)]
+  return np.asarray(values, np.float64)
 
 
-def _arrows(axis, points, grid, arrows, limit):
-  axis.scatter(*points.T, s=2, color="0.8", linewidths=0)
-  length = np.linalg.norm(arrows, axis=1)
-  axis.quiver(*grid.T, *arrows.T, length, cmap="viridis", pivot="mid")
-  axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+def _error(ours, truth):
+  return np.sqrt(((ours - truth) ** 2).sum() / (truth**2).sum())
+
+
+def _grid(limits):
+  sides = np.linspace(*limits.T, NUM_ARROWS, dtype=np.float32)
+  return np.stack(np.meshgrid(*sides.T), -1).reshape(-1, 2)
+
+
+def _scale(arrows):
+  """The scale of colours: logarithmic, as norms of scores differ by much."""
+  norms = np.linalg.norm(arrows, axis=-1)
+  low, high = np.quantile(norms[np.isfinite(norms)], (0.01, 0.99))
+  high = high or 1.0  # of a field of zeros
+  return matplotlib.colors.LogNorm(max(low, high / 1000) * 0.99, high)
+
+
+def _arrows(axis, grid, arrows, colors):
+  """Draws the directions of arrows [N, 2] at the points of a grid."""
+  norms = np.linalg.norm(arrows, axis=1)
+  units = arrows / np.maximum(norms, 1e-30)[:, None]
+  how = dict(norm=colors, cmap="viridis", pivot="mid", scale=NUM_ARROWS * 1.15)
+  return axis.quiver(
+    *grid.T, *units.T, norms, width=0.005, scale_units="width", **how
+  )

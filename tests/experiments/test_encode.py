@@ -1,6 +1,7 @@
 """experiments.encode: round trips, latents and labels against closed forms."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 from experiments import edm, encode
 from experiments.lib import averages, choices, datasets, latents
 from experiments.lib import run as runs
+from experiments.pictures import figures
 from experiments.recipes import diffusion
 from jaxgen import fields, paths, predictions, samplers
 from tests import expect
@@ -100,9 +102,11 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
   np.testing.assert_allclose(found.latents, latents, rtol=1e-4)
   np.testing.assert_allclose(found.decoded, found.examples, rtol=1e-4)
   between = [
-    [_slerp(latents[i], latents[i + 1], j / 4) / scale for j in range(5)]
-    for i in range(4)
+    [_slerp(a, b, j / 4) / scale for j in range(5)]
+    for a, b in zip(latents, scale * found.partners, strict=True)
   ]
+  held = datasets.load(config).real[0]
+  np.testing.assert_array_equal(found.partners, held[1:6])
   expect.close(found.interpolations, np.array(between), rtol=1e-3, atol=1e-3)
   error = np.abs(found.decoded - found.examples)
   line = capsys.readouterr().err.splitlines()[-1]
@@ -115,31 +119,55 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
   assert matplotlib.image.imread(tmp_path / "encoded.png").std() > 0.03
 
 
-def test_images_come_back(images):
-  found = _run(images, number=4, between=5)
+def test_images_come_back(images, monkeypatch):
+  kept = []
+  monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
+  found = _run(images, number=7, between=5)
   np.testing.assert_allclose(found.decoded, found.examples, atol=1e-3)
-  ends = np.stack([found.decoded[:-1], found.decoded[1:]], 1)
-  np.testing.assert_allclose(found.interpolations[:, [0, -1]], ends, atol=1e-4)
+  ends = np.stack([found.decoded, found.partners], 1)
+  between = found.interpolations[:, [0, -1]]
+  np.testing.assert_allclose(between, ends, atol=1e-3)
   data = datasets.load_data("digits")
-  np.testing.assert_array_equal(found.examples, data.real[0][:4])
+  np.testing.assert_array_equal(found.examples, data.real[0][:7])
   stored = np.load(images / "encoded.npz")
-  np.testing.assert_array_equal(stored["labels"], data.real[1][:4])
-  picture = matplotlib.image.imread(images / "encoded.png")[..., 0]
-  scale = picture.shape[1] // 44
-  pixels = picture[scale // 2 :: scale, scale // 2 :: scale]
-  assert pixels.shape == (44, 44)  # examples, decoded and three pairs
-  shown = lambda x: np.clip((x[..., 0] + 1) / 2, 0, 1)
-  last = pixels[36:, 36:], shown(found.interpolations[2, 4])
-  for place, image in (
-    (pixels[:8, 9:17], shown(found.examples[1])),
-    (pixels[9:17, 9:17], shown(found.decoded[1])),
-    last,
-  ):
-    np.testing.assert_allclose(place, image, atol=1 / 255)
-  assert np.all(pixels[:17, 36:] == 1)
+  np.testing.assert_array_equal(stored["labels"], data.real[1][:7])
+
+  top, bottom = kept[0].axes
+  assert top.get_title() == "held-out examples, and decoded from their latents"
+  rows = ["held out", "decoded", "held out", "decoded"]
+  assert [text.get_text() for text in top.get_yticklabels()] == rows
+  white = np.ones((3, 8, 8, 1))
+  pairs = [found.examples[:5], found.decoded[:5]]
+  for x in (found.examples, found.decoded):
+    pairs.append(np.concatenate([x[5:], white]))
+  above = figures.sheet(np.stack(pairs))
+  np.testing.assert_array_equal(top.images[0].get_array(), above)
+  classes = [text.get_text() for text in bottom.get_yticklabels()]
+  assert classes == [str(label) for label in stored["labels"]]
+  below = figures.sheet(found.interpolations)
+  np.testing.assert_array_equal(bottom.images[0].get_array(), below)
+  weights = [text.get_text() for text in bottom.get_xticklabels()]
+  assert weights == ["0", "0.25", "0.5", "0.75", "1"]
+  assert bottom.get_title().endswith("the next example of the same class")
+  figures.plt.close("all")
 
 
-def test_labels_are_the_examples_and_the_nearer_ones(images, monkeypatch):
+def test_a_partner_is_the_next_example_of_the_class():
+  images, labels = np.arange(7.0), np.array([2, 0, 2, 5, 0, 2, 9])
+  data = types.SimpleNamespace(real=(images, labels), num_classes=10)
+  found, partners, own = encode._held_out(data, 7)
+  np.testing.assert_array_equal(found, images)
+  np.testing.assert_array_equal(partners, [2, 4, 5, 3, 1, 0, 6])
+  np.testing.assert_array_equal(own, labels)
+  _, partners, own = encode._held_out(data, 3)
+  np.testing.assert_array_equal(partners, [2, 4, 5])
+  data = types.SimpleNamespace(real=(images, None), num_classes=0)
+  _, partners, own = encode._held_out(data, 7)
+  np.testing.assert_array_equal(partners, [1, 2, 3, 4, 5, 6, 0])
+  assert own is None
+
+
+def test_all_points_of_a_row_have_the_label_of_its_example(images, monkeypatch):
   """Data that are the label: x - label grows in proportion to t."""
 
   def field(model, params, label):
@@ -151,12 +179,13 @@ def test_labels_are_the_examples_and_the_nearer_ones(images, monkeypatch):
   labels = np.load(images / "encoded.npz")["labels"]
   assert len(set(labels)) > 1
   lift = labels.reshape(-1, 1, 1, 1)
-  latents = lift / HIGH + (found.examples - lift) / LOW
+  encoded = lambda x: lift / HIGH + (x - lift) / LOW
+  latents, others = encoded(found.examples), encoded(found.partners)
   np.testing.assert_allclose(found.latents, latents, rtol=1e-4, atol=1e-2)
-  for i in range(3):
-    for j, nearer in enumerate((i, i, i + 1, i + 1)):
-      between = _slerp(latents[i], latents[i + 1], j / 3)
-      expected = labels[nearer] + LOW * (between - labels[nearer] / HIGH)
+  for i in range(4):
+    for j in range(4):
+      between = _slerp(latents[i], others[i], j / 3)
+      expected = labels[i] + LOW * (between - labels[i] / HIGH)
       expect.close(found.interpolations[i, j], expected, atol=5e-4)
 
 

@@ -130,3 +130,14 @@ def test_bad_settings_are_refused(trained, change, message):
     _run(trained, **change)
   assert "\n" not in str(caught.value)
   assert (trained / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("draws, sets", [(1, "1 set"), (5, "5 sets")])
+def test_the_title_of_the_picture_is_words(draws, sets, tmp_path, monkeypatch):
+  titles = []
+  draw = lambda path, found, title: titles.append(title)
+  monkeypatch.setattr(evaluate.metrics, "results", draw)
+  record = dict(draws=draws, number=180, calls=35, metrics={})
+  evaluate.write(tmp_path, "test", record, None)
+  words = f"{sets} of 180 samples, test data, 35 network calls per sample"
+  assert titles == [words]

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import experiment
 from experiments.lib import datasets
-from experiments.pictures import figures, sheets
+from experiments.pictures import figures, planes, sheets
 
 
 def _images(*shape, seed=0):
@@ -66,6 +66,15 @@ def test_a_saved_sheet_is_the_sheet_enlarged(tmp_path):
   np.testing.assert_allclose(picture[3::7, 3::7], pixels, atol=1 / 255)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures that are drawn, in place of files."""
+  kept = []
+  monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
+  yield kept
+  figures.plt.close("all")
+
+
 def _assert_drawn(path, *, ink):
   """A picture of some size in which a part at least of the pixels is inked."""
   picture = _read(path)
@@ -88,19 +97,35 @@ def test_image_samples(tmp_path):
 def test_image_trajectory(tmp_path):
   path = tmp_path / "trajectory.png"
   frames = _images(5, 4, 8, 8, 1)
-  figures.image_trajectory(path, frames, "ratio", [80.0, 1.0, 0.002])
+  figures.image_trajectory(path, frames, "ratio", ["80", "1", "0", "data"])
   _assert_drawn(path, ink=0.3)
+
+
+def test_a_trajectory_names_its_rows_and_columns(drawn):
+  frames, columns = _images(2, 3, 8, 8, 1), ["80", "1", "sample"]
+  figures.image_trajectory(None, frames, "noise ratio", columns, ["4", "7"])
+  figures.image_trajectory(None, frames, "noise ratio", columns)
+  named, plain = (figure.axes[0] for figure in drawn)
+  for axis in (named, plain):
+    assert [text.get_text() for text in axis.get_xticklabels()] == columns
+    assert axis.get_xlabel() == "noise ratio"
+    np.testing.assert_allclose(axis.get_xticks(), 9 * np.arange(3) + 3.5)
+  rows = [text.get_text() for text in named.get_yticklabels()]
+  assert (rows, named.get_ylabel()) == (["4", "7"], "class")
+  np.testing.assert_allclose(named.get_yticks(), [3.5, 12.5])
+  assert not len(plain.get_yticks())
+  assert plain.get_ylabel() == "one trajectory per row"
 
 
 def test_points(tmp_path):
   rng = np.random.default_rng(0)
   points = rng.normal(size=(4, 300, 2))
   paths, times = points.swapaxes(0, 1), np.array([1.0, 0.7, 0.3, 0.0])
-  marks = [80.0, 1.0, 0.002], [1.0, 0.5, 0.0]
+  columns = ["80", "1", "0.002", "sample"]
   for draw, given, ink in (
-    (figures.point_samples, (points[0], points[1]), 0.01),
-    (figures.point_trajectory, (points, "ratio", marks[0]), 0.01),
-    (figures.point_paths, (paths, "t", marks[1]), 0.05),
+    (planes.samples, (points[0], points[1]), 0.01),
+    (planes.trajectory, (points, "ratio", columns), 0.01),
+    (planes.paths, (paths, "t", columns), 0.05),
     (figures.straightness, (paths, times), 0.005),
   ):
     path = tmp_path / f"{draw.__name__}.png"
@@ -147,7 +172,7 @@ def test_sheets_give_each_class_its_row(tmp_path):
   marks = np.array([80.0, 5.0, 0.3, 0.002])
   times = experiment.Times("noise ratio", marks, np.ones(4))
   ex = types.SimpleNamespace(data=data, times=times, vectors=None)
-  states = np.stack([images] * 4, 1)
+  states = np.stack([images, -images, images, -images], 1)
   found = experiment.Trained({}, {}, {}, states, images)
   names = sheets.common(tmp_path, ex, found)
   assert names == ["samples.png", "trajectory.png"]
@@ -156,17 +181,14 @@ def test_sheets_give_each_class_its_row(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("loss",), ("discriminator", "generator")])
-def test_curves_have_a_panel_a_player(names, tmp_path, monkeypatch):
-  drawn = []
-  save = lambda figure, path: drawn.append(figure)
-  monkeypatch.setattr(figures, "save", save)
+def test_curves_have_a_panel_a_player(names, drawn):
   keys = names if names == ("loss",) else [f"{name}/loss" for name in names]
   records = [
     {"step": 5 * i, "seconds": 0.1 * i, "discriminator/gap": 0.0}
     | {name: (-1) ** k / i for k, name in enumerate(keys)}
     for i in range(1, 8)
   ]
-  figures.curves(tmp_path / "curves.png", records)
+  figures.curves(None, records)
   (figure,) = drawn
   *losses, speed = figure.axes
   labels = [axis.get_ylabel() for axis in losses]
@@ -177,4 +199,3 @@ def test_curves_have_a_panel_a_player(names, tmp_path, monkeypatch):
     np.testing.assert_allclose(values, (-1) ** k / np.arange(1, 8))
     assert axis.get_yscale() == ("linear" if k else "log")
   np.testing.assert_allclose(speed.lines[0].get_ydata(), 50)
-  figures.plt.close(figure)

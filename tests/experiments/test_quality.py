@@ -230,3 +230,26 @@ def test_pictures(real, tmp_path):
   path = tmp_path / "curve.png"
   metrics.over_training(path, [10, 20, 40], [real.rows] * 3)
   assert matplotlib.image.imread(path).std() > 0.05
+
+
+def test_every_axis_of_the_pictures_has_a_name(real, tmp_path, monkeypatch):
+  kept = []
+  monkeypatch.setattr(
+    metrics.figures, "save", lambda figure, path: kept.append(figure)
+  )
+  metrics.results(None, real, "three draws")
+  points = real._replace(pairs=real.pairs.reshape(len(real.pairs), 2, -1))
+  metrics.results(None, points, "three draws")
+  metrics.over_training(None, [10, 20, 40], [real.rows] * 3)
+  for figure in kept:
+    for axis in figure.axes:
+      assert not axis.axison or axis.get_xlabel()
+      assert not axis.axison or axis.get_ylabel() or axis.images
+  pictures, alone, steps = kept
+  assert pictures.get_suptitle() == "three draws"
+  assert len(alone.axes) == len(pictures.axes) - 1
+  assert all(axis.axison for axis in (*pictures.axes, *alone.axes))
+  names = [text.get_text() for text in steps.legends[0].get_texts()]
+  assert len(set(names)) == len(names)
+  assert {"samples", "real, held out", "goal", "Gaussian"} < {*names}
+  metrics.plt.close("all")
