@@ -27,6 +27,7 @@ BENCHMARKS = {
   "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),
   "likelihood": ("likelihood", "Measures errors and costs of log-likelihoods."),
   "quality": ("quality", "Scores samples of every script beside the floor."),
+  "guidance": ("guidance", "Measures accuracy and distance by guidance."),
   "unified": ("solvers", "Scores every path, prediction and solver."),
   "orders": ("solvers", "Fits the order of every solver."),
   "duality": ("exact", "Solves optimal transport and its dual."),

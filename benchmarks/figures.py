@@ -69,6 +69,27 @@ def trajectories(found: dict[str, np.ndarray]) -> None:
   trained.figures.save(figure, IMAGES / "trajectories.png")
 
 
+def guidance(found: dict[float, dict]) -> None:
+  """guidance.png: accuracy against Frechet distance and coverage, by weight."""
+  figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+  rows = list(found.values())
+  for axis, name, title in (
+    (axes[0], "frechet", "Frechet distance (lower is better)"),
+    (axes[1], "coverage", "coverage (higher is better)"),
+  ):
+    x, y = ([row[key] for row in rows] for key in (name, "accuracy"))
+    axis.plot(x, y, "o-", color=X, label="samples, weight beside the point")
+    for weight, *at in zip(found, x, y, strict=True):
+      style = dict(textcoords="offset points", xytext=(6, -10), fontsize=8)
+      axis.annotate(f"{weight:g}", at, **style)
+    real = rows[0][f"{name}, real"], rows[0]["accuracy, real"]
+    axis.plot(*real, "*", color=Y, markersize=12, label="real, held out")
+    axis.set(xlabel=title, ylabel="label accuracy")
+    axis.grid(alpha=0.3)
+  axes[0].legend(frameon=False, loc="lower right")
+  trained.figures.save(figure, IMAGES / "guidance.png")
+
+
 def heat_map(axis, values, bright, **style):
   """Values as colours and numbers, the latter white where above `bright`."""
   shown = axis.imshow(values, aspect="auto", **style)
