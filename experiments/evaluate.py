@@ -35,7 +35,8 @@ class Config(settings.Sampled):
   split: Literal["validation", "test"] = "validation"
   """Held-out split of the real data that samples are compared with."""
   label: Literal["none"] | None = None
-  """none samples the null label; the default samples the held-out labels."""
+  """Label of all samples: none is the null label; the default is the labels of
+  the held-out data."""
   draws: int = 5
   """Number of sets of samples; a figure is the mean over the sets."""
   number: int | None = None

@@ -20,7 +20,7 @@ arXiv:2303.08797; Cheng and Schwing 2025, arXiv:2503.10636.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -46,7 +46,7 @@ from jaxgen.training import state
 class Config(settings.Diffusion):
   """Settings of one run; config.json stores all of them."""
 
-  may_change: ClassVar = ("eps",)  # only samples depend on it
+  may_change = ("eps",)  # only samples depend on it
 
   source: str = "gaussian"
   """Source of the flow: gaussian, or any dataset of the same shape."""

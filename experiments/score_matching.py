@@ -16,7 +16,6 @@ Ho 2021, "Should EBMs model the energy or the score?" (the energy).
 """
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +33,7 @@ from jaxgen.training import state
 class Config(settings.Diffusion):
   """Settings of one run; config.json stores all of them."""
 
-  may_change: ClassVar = ("corrections", "snr")  # only samples depend on them
+  may_change = ("corrections", "snr")  # only samples depend on them
 
   loss: choices.LossName = "denoising"
   """Loss of the score; implicit needs one Jacobian-vector product per

@@ -119,7 +119,8 @@ class Optimizer:
   schedule: Literal["cosine", "constant"] = "cosine"
   """Learning rate after the warm-up: a cosine to zero, or constant."""
   warmup_steps: int = 100
-  """Number of steps of linear warm-up, below num_steps."""
+  """Number of steps of linear warm-up, below num_steps; if only num_steps is
+  given, at most a tenth of it."""
   clip_norm: float = 1.0
   """Largest global norm of the gradient, positive."""
 
@@ -152,9 +153,10 @@ class Sampling:
   sample_path: choices.PathName | None = None
   """Path to sample on; None is the path of training."""
   guidance: float = 1.0
-  """Weight of guidance: null label + weight (label - null label); 1 is none."""
+  """Weight w of guidance, at least 0: null label + w (label - null label); 1 is
+  no guidance."""
   guidance_interval: tuple[float, float] | None = None
-  """Noise ratios, lowest and highest, that are guided; None guides all."""
+  """Noise ratios, at least 0, between which samples are guided; None is all."""
   guide: str | None = None
   """Run directory of a weaker model that guidance uses in place of the null
   label (autoguidance)."""
@@ -215,10 +217,11 @@ class Resampled:
   sample_path: choices.PathName | None = None
   """Path to sample on, which may differ from training; None is the run's."""
   guidance: float | None = None
-  """Weight of guidance: null label + weight (label - null label); 1 is none;
-  None is the run's."""
+  """Weight w of guidance, at least 0: null label + w (label - null label); 1 is
+  no guidance, None is the run's."""
   guidance_interval: tuple[float, float] | None = None
-  """Noise ratios, lowest and highest, that are guided; None is the run's."""
+  """Noise ratios, at least 0, between which samples are guided; None is the
+  run's."""
   guide: str | None = None
   """Run directory of a weaker model that guidance uses in place of the null
   label (autoguidance); None is the run's."""

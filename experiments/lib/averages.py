@@ -23,6 +23,13 @@ def rules(config: Any) -> dict[str, ema.Rule]:
   with checks.naming(config, decay="ema_decay", length="ema_length"):
     decays = {f"{decay:g}": ema.warmup(decay) for decay in config.ema_decay}
     powers = {f"{POWER}{v:g}": ema.power(v) for v in config.ema_length}
+  for name in ("ema_decay", "ema_length"):
+    values = getattr(config, name)
+    if len(set(values)) < len(values):
+      raise ValueError(
+        f"{name}: expected different values, got"
+        f" {' '.join(f'{v:g}' for v in values)}"
+      )
   if not decays | powers:
     raise ValueError(
       "ema_decay, ema_length: expected at least one average, got none"

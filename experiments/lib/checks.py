@@ -18,6 +18,11 @@ import numpy as np
 
 MAX_SEED = 2**32 - 1  # JAX drops higher bits, NumPy rejects them
 MAX_COUNT = 2**31 - 1  # largest int32: steps, examples and samples
+# Above these a run would not begin in hours, or not fit into any memory.
+LARGEST = dict(width=2**16, latent=2**20, num_blocks=1000, num_heads=2**10)
+LARGEST |= dict(batch_size=2**20, sample_steps=10**5, num_cones=2**20)
+LARGEST |= dict(corrections=1000, coupled_batches=10**4, inner_steps=10**4)
+LARGEST |= dict(critic_steps=10**4, penalty_every=10**6)
 
 
 @contextlib.contextmanager
@@ -72,16 +77,21 @@ def _split(error):
 def known(config: Any) -> None:
   """Raises ValueError if a setting's value is not in its type's Literal."""
   for field in dataclasses.fields(config):
-    parts = (field.type, *typing.get_args(field.type))
-    literals = [p for p in parts if typing.get_origin(p) is Literal]
-    names = [name for part in literals for name in typing.get_args(part)]
+    names, others = literals(field)
     value = getattr(config, field.name)
-    others = tuple(part for part in parts if isinstance(part, type))
     if not names or value in names or isinstance(value, others):
       continue
     raise ValueError(
       f"{field.name}: expected one of {', '.join(names)}, got {value!r}"
     )
+
+
+def literals(field: dataclasses.Field) -> tuple[list[str], tuple[type, ...]]:
+  """(values of the Literals in a setting's type, the other types in it)."""
+  parts = (field.type, *typing.get_args(field.type))
+  found = [part for part in parts if typing.get_origin(part) is Literal]
+  names = [name for part in found for name in typing.get_args(part)]
+  return names, tuple(part for part in parts if isinstance(part, type))
 
 
 def positive(config: Any, *names: str) -> None:
@@ -119,14 +129,14 @@ def fraction(config: Any, *names: str) -> None:
 
 def at_least(config: Any, **least: int) -> None:
   """Raises ValueError if one of the settings, which are counts, is below its
-  minimum or above MAX_COUNT.
+  minimum or above LARGEST or MAX_COUNT.
   """
   for name, low in least.items():
     value = getattr(config, name)
     if value < low:
       raise ValueError(f"{name}: expected at least {low}, got {value}")
-    if value > MAX_COUNT:
-      raise ValueError(f"{name}: expected at most {MAX_COUNT}, got {value}")
+    if value > (most := LARGEST.get(name, MAX_COUNT)):
+      raise ValueError(f"{name}: expected at most {most}, got {value}")
 
 
 def bare_name(name: str) -> None:

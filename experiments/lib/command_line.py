@@ -1,7 +1,10 @@
 """Command lines: settings from flags, and errors as one line."""
 
 import contextlib
+import dataclasses
+import difflib
 import errno
+import itertools
 import shlex
 import signal
 import sys
@@ -69,10 +72,61 @@ def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
   preset = next(iter(sys.argv[1:]), "-")
   if not preset.startswith("-") and preset not in presets:
     # The error of tyro would list every flag that follows.
-    _fail(f"preset: expected one of {', '.join(presets)}, got {preset!r}")
+    near = _near(preset, presets)
+    _fail(f"preset: expected one of {', '.join(presets)}, got {preset!r}{near}")
+  _check_flags(type(next(iter(presets.values()))[1]))
   config = tyro.extras.overridable_config_cli(presets, prog=command)
+  config = _with_warmup(config, presets[preset][1])
   with one_line(command, config.run_dir, type(config)):
     run(config)
+
+
+def _given():
+  """The flags of the command line, --like-this, and the word after each."""
+  found, words = {}, [*sys.argv[1:], ""]
+  for word, following in itertools.pairwise(words):
+    if word.startswith("--"):
+      flag, equals, value = word.partition("=")
+      found[flag.replace("_", "-")] = value if equals else following
+  return found
+
+
+def _check_flags(kind):
+  """Fails with one line for a flag or a choice that does not exist."""
+  fields = {f.name.replace("_", "-"): f for f in dataclasses.fields(kind)}
+  known = [f"--{name}" for name in fields] + [f"--no-{name}" for name in fields]
+  for flag, value in _given().items():
+    if flag.startswith(("--help", "--tyro")):
+      continue
+    if flag not in known:
+      _fail(f"{flag}: no such flag{_near(flag, known)}; --help lists all")
+    field = fields.get(flag.removeprefix("--"))
+    names, others = ([], ()) if field is None else checks.literals(field)
+    if names and value not in (*names, "None") and not {*others} - {type(None)}:
+      said = f"expected one of {', '.join(names)}, got {value!r}"
+      _fail(f"{flag}: {said}{_near(value, names)}")
+
+
+def _near(word, known):
+  """A hint at the most similar known word, or nothing."""
+  found = difflib.get_close_matches(word, known, 1)
+  return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _with_warmup(config, preset):
+  """The settings with a warm-up that fits num_steps, if none is given.
+
+  It is that of the run, if there is one, and otherwise at most a tenth of
+  num_steps, if these are not the preset's.
+  """
+  if "--warmup-steps" in _given() or not hasattr(config, "warmup_steps"):
+    return config
+  warmup = config.warmup_steps
+  if config.num_steps != preset.num_steps:
+    warmup = min(warmup, config.num_steps // 10)
+  with contextlib.suppress(ValueError, OSError):
+    warmup = runs.read_config(config.run_dir).get("warmup_steps", warmup)
+  return dataclasses.replace(config, warmup_steps=warmup)
 
 
 def _command(file):
@@ -100,6 +154,7 @@ def main_of_run(file: str, page: str | None, kind: type, run: Callable) -> None:
       run(run_dir, config)
 
   call.__annotations__["config"] = kind
+  _check_flags(kind)
   tyro.cli(
     call,
     prog=command,

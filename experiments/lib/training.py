@@ -176,7 +176,7 @@ def train(
   write = logging.jsonl(run_dir / runs.METRICS, done)
   with (
     averages.snapshots(ex) as save_snapshot,
-    logging.progress(config.num_steps, done) as show,
+    logging.progress(config.num_steps, done) as progress,
   ):
     now = loop.run(
       train_step,
@@ -186,7 +186,8 @@ def train(
       log_every=config.log_every,
       save_every=config.save_every,
       saver=checkpoint.saver(checkpoints, keep=config.keep),
-      log=lambda *record: (write(*record), show(*record)),
+      log=lambda *record: (write(*record), progress.log(*record)),
+      begin=progress.begin,
       hooks=[
         (getattr(config, "snapshot_every", config.save_every), save_snapshot),
         (config.samples_every, functools.partial(save_sheet, run_dir)),

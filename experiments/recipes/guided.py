@@ -92,8 +92,7 @@ def _guide(config, data):
 
 def _check(config, data):
   weight, interval = config.guidance, config.guidance_interval
-  if not np.isfinite(weight):
-    raise ValueError(f"guidance: expected a finite weight, got {weight}")
+  checks.nonnegative(config, "guidance")
   if interval is not None and not 0 <= interval[0] < interval[1]:
     raise ValueError(
       "guidance_interval: expected 0 <= low < high, got"

@@ -12,9 +12,23 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 Log = Callable[[int, dict[str, float]], None]
+
+
+class Progress(NamedTuple):
+  """The progress of a run.
+
+  Attributes:
+    log: (step, {name: float}) -> None, to be called from time to time; the
+      speed shown is that since the last call, or since `begin`.
+    begin: step -> None, to be called once the first step, which compiles, is
+      done; the speed then leaves it out.
+  """
+
+  log: Log
+  begin: Callable[[int], None]
 
 
 def jsonl(path: str | pathlib.Path, step: int) -> Log:
@@ -99,7 +113,7 @@ def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def progress(num_steps: int, step: int = 0) -> Iterator[Log]:
+def progress(num_steps: int, step: int = 0) -> Iterator[Progress]:
   """Shows the progress of a run: loss, steps/s, time left.
 
   A bar if standard error is a terminal, otherwise one plain line per record.
@@ -109,8 +123,7 @@ def progress(num_steps: int, step: int = 0) -> Iterator[Log]:
     step: steps already done.
 
   Yields:
-    (step, {name: float}) -> None, to be called from time to time; the speed
-    shown is that since the last call.
+    The functions to call.
   """
   with _bar(num_steps, step) if sys.stderr.isatty() else _lines() as show:
     before = step, time.monotonic()
@@ -124,7 +137,11 @@ def progress(num_steps: int, step: int = 0) -> Iterator[Log]:
       values = " ".join(f"{name} {v:.4g}" for name, v in metrics.items())
       show(done, f"{values}  {rate:.3g} steps/s  {left} left")
 
-    yield log
+    def begin(done: int) -> None:
+      nonlocal before
+      before = done, time.monotonic()
+
+    yield Progress(log, begin)
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ def run(
   saver: contextlib.AbstractContextManager[Callable[[State], object]],
   log: Callable[[int, dict[str, float]], object],
   hooks: Sequence[tuple[SupportsIndex, Callable[[State], object]]] = (),
+  begin: Callable[[int], object] | None = None,
 ) -> State:
   """Trains from state.step to num_steps.
 
@@ -86,6 +87,8 @@ def run(
       contextlib.nullcontext(save).
     log: (step, {name: float}) -> anything.
     hooks: (period, state -> anything) pairs; a hook must not keep the state.
+    begin: steps done -> anything, called once the first step, which compiles,
+      is finished.
 
   Returns:
     The state at num_steps, saved.
@@ -102,7 +105,9 @@ def run(
   _check(start, num_steps, log_every, save_every, hooks)
   with _signals() as received:
     with saver as save:
-      events = _Events(num_steps, log_every, save_every, save, log, hooks)
+      events = _Events(
+        num_steps, log_every, save_every, save, log, hooks, begin
+      )
       state = _train(train_step, state, batch_fn, start, events, received)
     if received:  # the signal came during the last step or save
       raise Interrupted(num_steps, received[0])
@@ -118,6 +123,7 @@ class _Events(NamedTuple):
   save: Callable
   log: Callable
   hooks: Sequence
+  begin: Callable | None
 
 
 def _train(train_step, state, batch_fn, start, events, received):
@@ -125,6 +131,9 @@ def _train(train_step, state, batch_fn, start, events, received):
   for step in range(start, events.num_steps):
     state, metrics = train_step(state, batch_fn(step))
     done, last = step + 1, step + 1 == events.num_steps
+    if step == start and events.begin is not None:
+      jax.block_until_ready(metrics)
+      events.begin(done)
     losses[done] = {k: v for k, v in metrics.items() if _is_loss(k, state)}
     stop = bool(received)
     logs = last or done % events.log_every == 0

@@ -31,8 +31,13 @@ def _main(run):
 @pytest.mark.parametrize(
   "arguments, part",
   [
-    (["toy", "--widht", "8"], "widht"),
-    (["tyo"], "tyo"),
+    (["toy", "--widht", "8"], "--widht: no such flag (did you mean --width?)"),
+    (
+      ["toy", "--num_stesp=8"],
+      "(did you mean --num-steps?)",
+    ),
+    (["toy", "--qqqq", "8"], "--qqqq: no such flag; --help lists all"),
+    (["tyo"], "got 'tyo' (did you mean toy?)"),
     ([], "Missing"),
     (["toy", "--num-steps", "-1"], "--num-steps: expected at least 1, got -1"),
     (["toy", "--num-steps", "many"], "many"),
@@ -46,8 +51,20 @@ def _main(run):
       "--ratio-min, --ratio-max: expected 0 < ratio_min < ratio_max < inf",
     ),
     (["toy", "--ratio-min", "-1"], "--ratio-min, --ratio-max: expected"),
-    (["toy", "--path", "vpp"], "vpp"),
-    (["toy", "--solver", "heum"], "heum"),
+    (["toy", "--path", "vpp"], "got 'vpp' (did you mean vp?)"),
+    (
+      ["toy", "--solver=heum"],
+      "--solver: expected one of euler, heun, mid",
+    ),
+    (
+      ["toy", "--model", "q"],
+      "--model: expected one of auto, unet, dit",
+    ),
+    (
+      ["toy", "--ema-decay", ".9", ".9"],
+      "--ema-decay: expected different",
+    ),
+    (["toy", "--width", 10**9], "--width: expected at most 65536, got 100000"),
     (["toy", "--learning-rate", "nan"], "--learning-rate: expected a positive"),
     (["toy", "--learning-rate", "0"], "--learning-rate: expected a positive"),
     (["toy", "--level-std", "0"], "--level-std: expected a positive"),
@@ -55,8 +72,11 @@ def _main(run):
     (["toy", "--dropout", "2"], "--dropout: expected 0 to below 1, got 2.0"),
     (["toy", "--seed", 2**63], "--seed: expected 0 to 4294967295"),
     (["toy", "--num-steps", 10**11], "--num-steps: expected at most 21474"),
-    (["toy", "--sample-steps", 10**12], "--sample-steps: expected at most 21"),
-    (["toy", "--batch-size", 10**12], "--batch-size: expected at most 2147483"),
+    (
+      ["toy", "--sample-steps", 10**12],
+      "--sample-steps: expected at most 10000",
+    ),
+    (["toy", "--batch-size", 10**12], "--batch-size: expected at most 1048576"),
   ],
 )
 def test_bad_input_is_refused(exits, monkeypatch, tmp_path, arguments, part):
@@ -81,8 +101,8 @@ COMMANDS = {
     ([".", "--number", "0"], "--number: expected at least 1, got 0"),
     ([".", "--number", 10**12], "--number: expected at most 2147483647"),
     ([".", "--seed", -1], "--seed: expected 0 to 4294967295"),
-    ([".", "--solver", "heum"], "heum"),
-    ([".", "--numer", "3"], "numer"),
+    ([".", "--solver", "heum"], "got 'heum' (did you mean heun?)"),
+    ([".", "--numer", "3"], "--numer: no such flag (did you mean --number?)"),
   ],
   encode: [([".", "--solver", "ancestral"], "expected a deterministic solver")],
   evaluate: [
@@ -102,6 +122,31 @@ def test_commands_refuse(
   monkeypatch.chdir(tmp_path)
   code, printed = exits(command.main, *arguments)
   assert code == 2 and part in printed and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  "words, warmup",
+  [
+    ([], 100),
+    (["--num-steps", "50"], 5),
+    (["--num-steps", "9"], 0),
+    (["--num-steps", "50000"], 100),
+    (["--num-steps", "50", "--warmup-steps", "49"], 49),
+    (["--num_steps=50", "--warmup_steps=100"], 100),
+  ],
+)
+def test_a_warmup_that_is_not_given_fits(monkeypatch, tmp_path, words, warmup):
+  found = []
+  words = ["edm", "toy", *words, "--run-dir", str(tmp_path / "run")]
+  monkeypatch.setattr(sys, "argv", words)
+  _main(found.append)()
+  assert found[0].warmup_steps == warmup
+  # A run that exists keeps its own.
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run/config.json").write_text('{"warmup_steps": 3}')
+  _main(found.append)()
+  given = any(word.startswith("--warmup") for word in words)
+  assert found[1].warmup_steps == (warmup if given else 3)
 
 
 def test_another_configuration_is_refused(exits, tmp_path):

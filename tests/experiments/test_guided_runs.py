@@ -127,7 +127,7 @@ NULL = "label_dropout between 0 and 1, which learns the null label"
   "settings, said",
   [
     (dict(guidance=2.0, label="none"), "^label, guidance: expected a class"),
-    (dict(guidance=float("nan")), "^guidance: expected a finite weight"),
+    (dict(guidance=float("nan")), "^guidance: expected a number of at least 0"),
     (dict(guidance=2.0, guidance_interval=(2.0, 1.0)), "^guidance_interval: "),
     (dict(guidance_interval=(-1.0, 1.0)), "^guidance_interval: expected 0 <="),
     (dict(label=10), "^label: expected 0 to 9"),

@@ -52,7 +52,7 @@ def test_bad_files(tmp_path):
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
-  with logging.progress(100, 50) as log:
+  with logging.progress(100, 50) as (log, _):
     log(60, {"loss": 0.25, "a": 2.0})
     log(100, {"loss": 0.125})
   first, second = capsys.readouterr().err.splitlines()
@@ -72,7 +72,9 @@ class Clock:
 
 def test_speed_and_time_left_are_those_since_the_last_call(capsys, monkeypatch):
   clock = Clock(monkeypatch)
-  with logging.progress(8000, 50) as log:
+  with logging.progress(8000, 48) as (log, begin):
+    clock.now += 60
+    begin(50)  # the first steps compile
     clock.now += 5
     log(60, {})  # 10 steps in 5 s
     clock.now += 10
@@ -116,7 +118,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
   monkeypatch.setattr(sys, "stderr", screen)
   monkeypatch.setenv("COLUMNS", "120")
   monkeypatch.setenv("TERM", "xterm")
-  with logging.progress(100, 0) as log:
+  with logging.progress(100, 0) as (log, _):
     log(100, {"loss": 0.125})
   shown = screen.getvalue()
   assert "100/100" in shown and "loss 0.125" in shown and "left" in shown
