@@ -60,12 +60,7 @@ def run(script: str, ex: Experiment) -> state.State:
     keys.state, ex.players(keys.players), ex.turns, ex.extras(extras_key)
   )
   check(config, start, ex.turns)
-  warm, began = None, {}
-  new = not checkpoint.steps(runs.checkpoints(config.run_dir))
-  if new and config.start is not None:
-    with checks.naming(config, "start"):
-      warm = weights.start(config.start, jax.jit(start)())
-      began = {"start": weights.identity(config.start)}
+  warm, began = _warm_start(config, start)
   if ex.sample is not None:  # fails early if the solver does not fit the field
     now = jax.eval_shape(start)
     sampler = samples.make_sampler(ex)
@@ -96,6 +91,18 @@ def run(script: str, ex: Experiment) -> state.State:
     names = finish(run_dir, ex, trained(now))
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
+
+
+def _warm_start(config, start):
+  """The state with the weights of another run, and what config.json records of
+  it; (None, {}) for a run that starts anew or has a checkpoint.
+  """
+  there = checkpoint.steps(runs.checkpoints(config.run_dir))
+  if there or config.start is None:
+    return None, {}
+  with checks.naming(config, "start"):
+    warm = weights.start(config.start, jax.jit(start)())
+    return warm, {"start": weights.identity(config.start)}
 
 
 def finish(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:

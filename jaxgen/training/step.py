@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jaxgen.training import ema
+from jaxgen.training import accumulation, ema
 from jaxgen.training.state import Player, State
 
 
@@ -43,6 +43,11 @@ class Turn(NamedTuple):
     averages: {name: rule of `ema`}, the averages of the player's parameters,
       updated after each optimizer step, including inner steps, which the rules
       count; None for no averages.
+    accumulate: number of parts that a batch is split into along its first axis,
+      which must be a multiple of it. The parts are computed one after the
+      other, each with a key of its own, and their gradients, losses and metrics
+      are averaged: one update, in less memory. The loss must be a mean over the
+      batch.
   """
 
   player: str
@@ -51,12 +56,14 @@ class Turn(NamedTuple):
   num_steps: int = 1
   project: Callable | None = None
   averages: Mapping[str, ema.Rule] | None = None
+  accumulate: int = 1
 
 
 def single(
   loss_fn: Callable,
   optimizer: optax.GradientTransformation,
   averages: Mapping[str, ema.Rule] | None = None,
+  accumulate: int = 1,
 ) -> tuple[Turn, ...]:
   """The game of one player, named "model".
 
@@ -64,6 +71,7 @@ def single(
     loss_fn: (params, key, batch) -> (loss [], metrics {name: []}).
     optimizer: an optax gradient transformation.
     averages: {name: rule of `ema`}, or None for no average.
+    accumulate: number of parts of a batch, as in Turn.
 
   Returns:
     The game's turns, for state.init and make_train_step. Pass {"model": batch}
@@ -79,7 +87,8 @@ def single(
     loss, metrics = result
     return loss, (metrics, extras)
 
-  return (Turn("model", turn_loss, optimizer, averages=averages),)
+  turn = Turn("model", turn_loss, optimizer, averages=averages)
+  return (turn._replace(accumulate=accumulate),)
 
 
 def make_train_step(
@@ -159,16 +168,18 @@ def _play(turn, state, count, key, batch, shardings):
   player = state.players[turn.player]
   everyone = {name: p.params for name, p in state.players.items()}
 
-  def own_loss(own):
-    read = everyone | {turn.player: own}, state.extras
+  def own_loss(own, extras, key, batch):
+    read = everyone | {turn.player: own}, extras
     if shardings is not None:  # step is a scalar, and so replicated
       read = jax.lax.with_sharding_constraint(read, shardings.step)
     result = turn.loss_fn(*read, key, batch, state.step)
-    loss, (metrics, extras) = _check_result(turn, result, state.extras)
-    return loss, (metrics, extras)
+    return _check_result(turn, result, state.extras)
 
   gradient = jax.value_and_grad(own_loss, has_aux=True)
-  (loss, (metrics, extras)), grads = gradient(player.params)
+  if turn.accumulate > 1:
+    gradient = accumulation.accumulated(gradient, turn.accumulate)
+  found = gradient(player.params, state.extras, key, batch)
+  (loss, (metrics, extras)), grads = found
   grads = jax.tree.map(jnp.conj, grads)  # steepest ascent of complex leaves
   optimizer = optax.with_extra_args_support(turn.optimizer)
   updates, opt_state = optimizer.update(
@@ -192,6 +203,11 @@ def _check_turns(turns):
     if turn.num_steps < 1:
       raise ValueError(
         f"{turn.player}: expected num_steps of at least 1, got {turn.num_steps}"
+      )
+    if turn.accumulate < 1:
+      raise ValueError(
+        f"{turn.player}: expected accumulate of at least 1, got"
+        f" {turn.accumulate}"
       )
 
 
