@@ -100,6 +100,8 @@ class Experiment(NamedTuple):
     batches: key -> (step -> {player: batch}), on the host.
     sampled: players whose averages are used for sampling and encoding; those of
       the first player are stored as snapshots.
+    validation: key -> (step -> {player: batch}) of held-out data, for losses;
+      None if there are none.
     sample: (params, extras, key, label) -> (states [T, *D] or None, example
       [*D]); params is {player: averages}. None if the runs have no samples.
     num_calls: number of network calls per sample.
@@ -129,6 +131,7 @@ class Experiment(NamedTuple):
   turns: tuple[step.Turn, ...]
   batches: Callable
   sampled: tuple[str, ...]
+  validation: Callable | None = None
   sample: Callable | None = None
   num_calls: int = 1
   times: Times | None = None

@@ -18,7 +18,6 @@ arXiv:2303.08797; Cheng and Schwing 2025, arXiv:2503.10636.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -170,15 +169,17 @@ def experiment(config: Config) -> Experiment:
   model = flows.make(config, data, source)
   times = np.asarray(model.times)
   plot = lambda path, found: figures.straightness(path, found.states, times)
-  learns_from = {} if config.reflow is None else {"reflow": config.reflow}
+  more: dict = {}
+  if config.reflow is not None:  # its pairs are generated: none is held out
+    more = dict(learns_from={"reflow": config.reflow}, validation=None)
   return diffusion.experiment_of(
     config,
     data,
     model,
     make_loss(config, model, data.num_classes),
-    functools.partial(make_batches, config, data, source),
+    lambda data, key: make_batches(config, data, source, key),
     pictures=(("straightness.png", plot),),
-    learns_from=learns_from,
+    **more,
   )
 
 

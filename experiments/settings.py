@@ -123,6 +123,11 @@ class Optimizer:
   given, at most a tenth of it."""
   clip_norm: float = 1.0
   """Largest global norm of the gradient, positive."""
+  weight_decay: float = 0.0
+  """Weight decay of AdamW, at least 0; 0 is Adam."""
+  accumulate: int = 1
+  """Number of parts of a batch, computed one after the other to save memory; it
+  divides batch_size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +179,15 @@ class Logging:
   """Number of latest checkpoints that are kept."""
   samples_every: int = 650
   """Number of steps between small sheets of samples."""
+  validate_every: int = 0
+  """Number of steps between records of the loss on held-out data, for weights
+  and averages; 0 for none."""
+  metrics_every: int = 0
+  """Number of steps between records of the metrics of `evaluate`, for one set
+  of samples; 0 for none."""
+  log_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
+  """Further places of the records: a folder for TensorBoard in the run
+  directory (pip install tensorboardX), Weights & Biases (pip install wandb)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +256,9 @@ LOGGING = tuple(field.name for field in dataclasses.fields(Logging))
 MAY_CHANGE = ("num_steps", "snapshot_every", *LOGGING, *SAMPLING)
 
 # Settings that runs of earlier versions lack, with the values that they had.
-LATER = dict(guidance=1.0, guidance_interval=None, guide=None, start=None)
+LATER: dict = dict(guidance=1.0, guidance_interval=None, guide=None, start=None)
+LATER |= dict(validate_every=0, metrics_every=0, log_to=[])
+LATER |= dict(weight_decay=0.0, accumulate=1)
 
 # Values that the presets of several scripts share.
 SMOKE = dict(

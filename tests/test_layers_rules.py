@@ -49,7 +49,7 @@ INSIDE = {
   "likelihood": {"diffrax"},
   "metrics": {"scipy", "sklearn", "threadpoolctl", "ott"},
   "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL"},
-  "training": {"rich", "tensorboardX"},
+  "training": {"rich", "tensorboardX", "wandb"},
 }
 COMPREHENSIONS = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
 MUTABLE = (ast.List, ast.Dict, ast.Set, *COMPREHENSIONS)

@@ -79,7 +79,8 @@ def known(config: Any) -> None:
   for field in dataclasses.fields(config):
     names, others = literals(field)
     value = getattr(config, field.name)
-    if not names or value in names or isinstance(value, others):
+    values = value if isinstance(value, tuple) else (value,)
+    if not names or {*values} <= {*names} or isinstance(value, others):
       continue
     raise ValueError(
       f"{field.name}: expected one of {', '.join(names)}, got {value!r}"

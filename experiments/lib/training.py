@@ -15,7 +15,14 @@ import numpy as np
 import optax
 
 from experiments.experiment import Experiment, Trained
-from experiments.lib import averages, checks, choices, samples, weights
+from experiments.lib import (
+  averages,
+  checks,
+  choices,
+  monitors,
+  samples,
+  weights,
+)
 from experiments.lib import run as runs
 from experiments.pictures import figures, sheets
 from jaxgen.data import loaders
@@ -23,7 +30,7 @@ from jaxgen.training import checkpoint, logging, loop, sharding, state, step
 
 
 def adam(config: Any) -> optax.GradientTransformation:
-  """Adam with a warm-up and clipped gradients, from settings.Optimizer."""
+  """The rule of settings.Optimizer: Adam or AdamW, clipped, with a warm-up."""
   rate, warmup = config.learning_rate, config.warmup_steps
   # For zero warm-up steps, optax would keep the first rate for ever.
   first = 0.0 if warmup else rate
@@ -34,12 +41,18 @@ def adam(config: Any) -> optax.GradientTransformation:
   else:
     schedule = optax.warmup_constant_schedule(first, rate, warmup)
   clip = optax.clip_by_global_norm(config.clip_norm)
-  return optax.chain(clip, optax.adam(schedule, b2=config.adam_b2))
+  if config.weight_decay:
+    decay = config.weight_decay
+    rule = optax.adamw(schedule, b2=config.adam_b2, weight_decay=decay)
+  else:
+    rule = optax.adam(schedule, b2=config.adam_b2)
+  return optax.chain(clip, rule)
 
 
 def one_player(config: Any, loss_fn: Callable) -> tuple[step.Turn, ...]:
   """The game with one loss (params, key, batch) -> (loss, metrics)."""
-  return step.single(loss_fn, adam(config), averages.rules(config))
+  rules, parts = averages.rules(config), config.accumulate
+  return step.single(loss_fn, adam(config), rules, parts)
 
 
 def run(script: str, ex: Experiment) -> state.State:
@@ -60,6 +73,7 @@ def run(script: str, ex: Experiment) -> state.State:
     keys.state, ex.players(keys.players), ex.turns, ex.extras(extras_key)
   )
   check(config, start, ex.turns)
+  monitors.hooks(ex, lambda *record: None)  # fails before anything is written
   warm, began = _warm_start(config, start)
   if ex.sample is not None:  # fails early if the solver does not fit the field
     now = jax.eval_shape(start)
@@ -169,13 +183,8 @@ def train(
   train_step = step.make_train_step(tuple(ex.turns), places)
   place = functools.partial(_place, ex.turns, mesh)
 
-  # The first state: a new one, or that of the last checkpoint.
-  now = jax.jit(start, out_shardings=places)()
   checkpoints = runs.checkpoints(run_dir)
-  if checkpoint.steps(checkpoints):
-    now = checkpoint.restore(checkpoints, now)
-  elif warm is not None:
-    now = jax.device_put(warm, places)
+  now = _first_state(checkpoints, jax.jit(start, out_shardings=places)(), warm)
   _print_start(run_dir, now)
   done = int(now.step)
 
@@ -184,7 +193,9 @@ def train(
   with (
     averages.snapshots(ex) as save_snapshot,
     logging.progress(config.num_steps, done) as progress,
+    monitors.places(config, run_dir, done) as send,
   ):
+    record = lambda *values: (write(*values), send(*values))
     now = loop.run(
       train_step,
       now,
@@ -193,16 +204,27 @@ def train(
       log_every=config.log_every,
       save_every=config.save_every,
       saver=checkpoint.saver(checkpoints, keep=config.keep),
-      log=lambda *record: (write(*record), progress.log(*record)),
+      log=lambda *values: (record(*values), progress.log(*values)),
       begin=progress.begin,
       hooks=[
         (getattr(config, "snapshot_every", config.save_every), save_snapshot),
         (config.samples_every, functools.partial(save_sheet, run_dir)),
+        *monitors.hooks(ex, record),
       ],
     )
     save_snapshot(now)
   figures.curves(run_dir / "curves.png", logging.read(run_dir / runs.METRICS))
   return now
+
+
+def _first_state(checkpoints, new, warm):
+  """The new state, that of the last checkpoint, or one with other weights."""
+  if checkpoint.steps(checkpoints):
+    return checkpoint.restore(checkpoints, new)
+  if warm is None:
+    return new
+  put = lambda leaf, like: jax.device_put(leaf, like.sharding)
+  return jax.tree.map(put, warm, new)
 
 
 def _print_start(run_dir, now):

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxgen.metrics import transport
 
+HELD_OUT = {"held_out": "held out", "held_out_ema": "held out, average"}
 _GAP = 1  # pixels between the images of a sheet
 
 
@@ -148,26 +149,47 @@ def straightness(
 def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
   """Draws each player's loss, as logged and smoothed, and the speed, by step.
 
-  Records contain "loss", or "PLAYER/loss" for every player of a game.
+  Records contain "loss", or "PLAYER/loss" for every player of a game. Others
+  contain held-out losses, which are drawn with the loss, or metrics, of which
+  the Frechet distance is drawn.
   """
+  extra = [r for r in records if not any(map(_is_loss, r))]
+  records = [r for r in records if any(map(_is_loss, r))]
+  distances = _series(extra, "metrics/frechet")
   steps = np.array([record["step"] for record in records])
   seconds = np.array([record["seconds"] for record in records])
-  names = [k for k in records[0] if k.rpartition("/")[2] == "loss"]
+  names = [k for k in records[0] if _is_loss(k)]
+  number = len(names) + 1 + bool(distances[0])
   figure, axes = plt.subplots(
-    1,
-    len(names) + 1,
-    figsize=(4.5 * (len(names) + 1), 3.4),
-    layout="constrained",
+    1, number, figsize=(4.5 * number, 3.4), layout="constrained"
   )
   for axis, name in zip(axes, names, strict=False):
     _loss(axis, steps, np.array([record[name] for record in records]))
     axis.set(xlabel="step", ylabel=name.replace("/", ": "))
+    for end, title in HELD_OUT.items():
+      held = _series(extra, name.removesuffix("loss") + end)
+      if held[0]:
+        axis.plot(*held, "o-", markersize=3, label=title)
+        axis.legend(frameon=False)
+  if distances[0]:
+    axes[-2].plot(*distances, "o-", markersize=3)
+    axes[-2].set(xlabel="step", ylabel="Frechet distance, validation")
   right = axes[-1]
   if len(steps) > 1:
     right.plot(steps[1:], np.diff(steps) / np.maximum(np.diff(seconds), 1e-9))
   right.set(xlabel="step", ylabel="steps / s")
   right.set_ylim(bottom=0)
   save(figure, path)
+
+
+def _is_loss(name):
+  return name.rpartition("/")[2] == "loss"
+
+
+def _series(records, name):
+  """(steps, values) of the records that have the name."""
+  found = [(r["step"], r[name]) for r in records if name in r]
+  return tuple(zip(*found, strict=True)) or ((), ())
 
 
 def _loss(axis, steps, loss):

@@ -5,6 +5,7 @@ benchmarks. `make` builds the parts from their names, `experiment_of` builds the
 Experiment from the parts.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from experiments.lib import (
 )
 from experiments.recipes import guided, levels
 from jaxgen import fields, paths, predictions, samplers
+from jaxgen.data import loaders
 
 COUNTS = "num_steps batch_size sample_steps log_every save_every snapshot_every"
 COUNTS += " samples_every keep"
@@ -207,14 +209,14 @@ def experiment_of(
     data: the dataset.
     model: the parts from `make`, possibly changed by the script.
     loss_fn: (params, key, batch) -> (loss [], metrics).
-    batches: key -> (step -> batch); None for (examples, labels) of the data.
+    batches: (data, key) -> (step -> batch); None for examples and labels.
     more: other fields of the Experiment.
   """
   if batches is None:
-    batches = lambda key: data.batches(key, config.batch_size)
+    batches = lambda data, key: data.batches(key, config.batch_size)
 
-  def for_model(key):
-    batch_fn = batches(key)
+  def for_model(data, key):
+    batch_fn = batches(data, key)
     return lambda number: {"model": batch_fn(number)}
 
   # At the ends of a path the noise ratio may be 0 or infinite.
@@ -228,7 +230,7 @@ def experiment_of(
     shown,
     players=lambda key: {"model": model.init(key)},
     turns=training.one_player(config, loss_fn),
-    batches=for_model,
+    batches=functools.partial(for_model, data),
     sampled=("model",),
     sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
     num_calls=guided.num_calls(config, model),
@@ -239,8 +241,18 @@ def experiment_of(
     field=lambda p, extras, label: model.field(p["model"], label),
     vectors=drawn if len(data.shape) == 1 else None,
     reads={} if config.guide is None else {"guide": config.guide},
-    **more,
+    **dict(validation=lambda key: for_model(held_out(data), key)) | more,
   )
+
+
+def held_out(data: datasets.Data) -> datasets.Data:
+  """Data whose batches are those of validation, or new samples."""
+  if not data.is_set:
+    return data
+  batches = lambda key, size: loaders.batches(
+    data.split("validation"), key, size
+  )
+  return data._replace(batches=batches)
 
 
 def drop_labels(
@@ -266,7 +278,12 @@ def _check(config):
   paths.linear().ends(config.ratio_min, config.ratio_max)
   if not math.isfinite(config.level_mean):
     raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
-  checks.nonnegative(config, "churn")
+  checks.nonnegative(config, "churn", "weight_decay")
+  if config.accumulate < 1 or config.batch_size % config.accumulate:
+    raise ValueError(
+      "accumulate, batch_size: expected a divisor of the batch size, got"
+      f" {config.accumulate} for {config.batch_size}"
+    )
   if not 0 <= config.label_dropout <= 1:
     raise ValueError(
       f"label_dropout: expected 0 to 1, got {config.label_dropout}"

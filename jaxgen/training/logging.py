@@ -6,12 +6,13 @@ to an unbroken run's, except for the seconds.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 Log = Callable[[int, dict[str, float]], None]
@@ -78,6 +79,60 @@ def _writing(path):
       f"{path}: cannot be written ({error.strerror}); free space and run the"
       " same command again"
     ) from error
+
+
+@contextlib.contextmanager
+def tensorboard(directory: str | pathlib.Path, step: int = 0) -> Iterator[Log]:
+  """Yields a log of scalars for TensorBoard.
+
+  Args:
+    directory: folder of the event files.
+    step: steps already done; TensorBoard hides what was logged beyond.
+
+  Raises:
+    ImportError: tensorboardX is not installed.
+  """
+  try:
+    import tensorboardX
+  except ImportError:
+    raise ImportError("TensorBoard: pip install tensorboardX") from None
+  writer = tensorboardX.SummaryWriter(str(directory), purge_step=step + 1)
+  try:
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+      for name, value in metrics.items():
+        writer.add_scalar(name, value, step)
+      writer.flush()
+
+    yield log
+  finally:
+    writer.close()
+
+
+@contextlib.contextmanager
+def wandb(
+  run_dir: str | pathlib.Path, config: Mapping[str, Any]
+) -> Iterator[Log]:
+  """Yields a log to Weights & Biases, one run for each run directory.
+
+  Its environment variables apply: WANDB_PROJECT, WANDB_MODE=offline and so on.
+
+  Args:
+    run_dir: the run directory; a resumed run continues its log.
+    config: the settings.
+
+  Raises:
+    ImportError: wandb is not installed.
+  """
+  try:
+    import wandb as client
+  except ImportError:
+    raise ImportError("Weights & Biases: pip install wandb") from None
+  path = pathlib.Path(run_dir).absolute()
+  own = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+  how = dict(name=path.name, id=own, resume="allow", config=dict(config))
+  with client.init(dir=str(path), **how) as run:
+    yield lambda step, metrics: run.log(metrics, step=step)
 
 
 def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
