@@ -74,8 +74,9 @@ class Network:
   """Number of U-Net channels at full size, or of DiT or MLP features."""
   multipliers: tuple[int, ...] = (1, 2)
   """Multiples of width, each at least 1, one for each U-Net level."""
-  attention: tuple[int, ...] = (4,)
-  """Image sizes, in pixels, at which the U-Net attends."""
+  attention: tuple[int, ...] | None = None
+  """Image sizes, in pixels, at which the U-Net attends; None is the size of its
+  lowest level, or no attention if that is above 32."""
   skips: Literal["add", "concat"] = "add"
   """Skip connections of the U-Net: added, or concatenated as in DDPM++."""
   num_blocks: int = 1
@@ -223,7 +224,6 @@ SMOKE = dict(
 PHOTOS = dict(
   data="photos",
   multipliers=(1, 2, 2),
-  attention=(8,),
   num_steps=1500,
   batch_size=32,
   learning_rate=2e-3,

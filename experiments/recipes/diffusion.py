@@ -114,11 +114,13 @@ class Diffusion(NamedTuple):
 
 
 def resolve(config: Any, data: datasets.Data) -> Any:
-  """The settings, with the measured sigma_data if it was None.
+  """The settings, with the measured sigma_data and the automatic attention
+  where they were None.
 
   Raises:
     ValueError: the data do not vary.
   """
+  config = networks.resolve(config, data)
   if config.sigma_data is not None:
     return config
   std = round(data.std, 3)
