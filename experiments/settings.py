@@ -28,10 +28,14 @@ class Data:
 
   data: str = "digits"
   """Dataset: digits, digits:LABEL, photos, gaussian, eight_gaussians, moons,
-  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz or
-  folder:PATH."""
-  image_size: int = 32
-  """Side of the crops of photos, in pixels; other data have their own."""
+  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz
+  (images or points), file:PATH.zip or folder:PATH."""
+  image_size: int | None = None
+  """Side in pixels to which the center of images is resized; None keeps their
+  size. For photos, the side of the crops; None is 32."""
+  convert: bool = False
+  """Accept transparent pixels, composited on white, and 16 bits per channel,
+  cut to 8, in a folder or zip."""
   flip: bool = False
   """Mirror half of the training images left to right."""
   data_dir: str | None = None

@@ -22,7 +22,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.lib import checks, scripts
+from experiments.lib import checks, records, scripts
 from experiments.lib.scripts import DIGEST, SCRIPT
 from jaxgen.training import checkpoint
 
@@ -113,7 +113,7 @@ def _remove_unrecorded(path, absent):
 
 
 def _require_same(path, wanted):
-  found = read_config(path)
+  found = records.current(read_config(path))
   if READS not in found:
     wanted = {k: v for k, v in wanted.items() if k != READS}
   found, wanted = (
@@ -206,7 +206,7 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
     ValueError: the record's settings are not those of this version.
   """
   own = {SCRIPT, DIGEST, READS}
-  found = {k: v for k, v in record.items() if k not in own}
+  found = {k: v for k, v in records.current(record).items() if k not in own}
   names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
   if found.keys() != names:
     odd = ", ".join(sorted(found.keys() ^ names))

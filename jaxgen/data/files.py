@@ -115,6 +115,10 @@ def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
 
 def _arrays(path, known):
   """The arrays of an archive, {name: array}; raises for names not in known."""
+  if pathlib.Path(path).is_dir():
+    raise ValueError(
+      f"{path}: expected a file, got a folder; folder:PATH reads images of one"
+    )
   with pathlib.Path(path).open("rb") as file:
     try:
       archive = np.load(file, allow_pickle=False)

@@ -60,7 +60,10 @@ def load(
   if not folder.exists():
     raise FileNotFoundError(f"{path}: no such folder")
   if not folder.is_dir():
-    raise ValueError(f"{path}: expected a folder of images, got a file")
+    raise ValueError(
+      f"{path}: expected a folder of images, got a file;"
+      " file:PATH.zip reads a zip"
+    )
   return _load(folder, lambda place: [*place.iterdir()], size, convert)
 
 

@@ -69,6 +69,7 @@ OWN = {
   ],
   "smoke": [
     (dict(num_steps=3), "warmup_steps, num_steps: "),
+    (dict(image_size=32), "image_size: expected None for points and digits"),
     (dict(attention=(5,)), r"attention, multipliers, data: .*\[8, 4\], got"),
     (dict(multipliers=()), "multipliers: expected at least 1"),
     (
@@ -88,7 +89,8 @@ OWN = {
     (dict(patch=9), "patch, data: expected sides of at least 9 .* got 8 x 8"),
   ],
   "photos": [
-    (dict(image_size=0), "image_size: "),
+    (dict(image_size=0), "image_size: expected at least 1, got 0"),
+    (dict(image_size=300), "image_size: expected 1 to 213 pixels, got 300"),
     (dict(image_size=3), "multipliers, data: expected sides of at least 4"),
   ],
   "flow": [
