@@ -180,14 +180,18 @@ def _points(path, found):
   figure, (left, right) = figures.plt.subplots(
     1, 2, figsize=(9, 4.6), layout="constrained"
   )
+  dim, flat = found.latents.shape[-1], map(figures.plane, found)
+  examples, latents, decoded, interpolations = flat
   # Points with the same colour belong together: it is the latent's angle.
-  shown = dict(c=np.arctan2(*found.latents.T), cmap="twilight_shifted", s=24)
-  left.scatter(*found.latents.T, **shown)
+  shown = dict(c=np.arctan2(*latents.T), cmap="twilight_shifted", s=24)
+  left.scatter(*latents.T, **shown)
   left.set(title="latents", aspect="equal")
-  for line in found.interpolations:
+  for line in interpolations:
     right.plot(*line.T, color="0.8", linewidth=0.8, zorder=0)
-  right.scatter(*found.examples.T, **shown)
-  right.scatter(*found.decoded.T, c="black", s=12, marker="x", linewidths=0.6)
+  right.scatter(*examples.T, **shown)
+  right.scatter(*decoded.T, c="black", s=12, marker="x", linewidths=0.6)
+  for axis in (left, right):
+    figures.name_plane(axis, dim)
   right.set(title="examples, decoded (x) and between", aspect="equal")
   figures.save(figure, path)
 

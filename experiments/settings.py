@@ -225,13 +225,14 @@ SMOKE = dict(
   save_every=10,
   samples_every=10,
 )
-PHOTOS = dict(
-  data="photos",
+IMAGES = dict(
+  data="folder:images",  # replaced by --data; sides of 4 pixels or more
   multipliers=(1, 2, 2),
-  num_steps=1500,
+  num_steps=3000,
   batch_size=32,
   learning_rate=2e-3,
 )
+PHOTOS = IMAGES | dict(data="photos", num_steps=1500)
 POINTS = dict(
   data="eight_gaussians",
   level_mean=0.5,  # for the points' std of 3.6; EDM's -1.2 is for a std of .5

@@ -286,7 +286,7 @@ def _pictures(data, game, times):
 
   def arrows(path, found):
     starts, ends = found.states[:, 0], found.states[:, -1]
-    potential = game.potential
+    potential = game.potential if data.shape == (2,) else None
     if potential is not None:
       potential = potential(found.params[game.player])
     displacements.plot(path, starts, ends, data.real[0], potential)

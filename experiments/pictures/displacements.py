@@ -28,11 +28,13 @@ def plot(
 
   Args:
     path: the file.
-    starts: points of the source, [N, 2].
-    ends: T(starts), [N, 2].
-    real: points of the data, [M, 2].
-    potential: phi, [2] -> [], or None.
+    starts: points of the source, [N, D].
+    ends: T(starts), [N, D].
+    real: points of the data, [M, D].
+    potential: phi, [2] -> [], for points on the plane; or None.
   """
+  dim = starts.shape[-1]
+  starts, ends, real = map(figures.plane, (starts, ends, real))
   limit = 1.05 * np.abs(np.concatenate([starts, ends, real])).max()
   figure, (left, right) = plt.subplots(
     1, 2, figsize=(10.4, 5.7), sharex=True, sharey=True, layout="constrained"
@@ -60,6 +62,7 @@ def plot(
   for axis, name in ((left, title), (right, "T(x) on real data")):
     axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
     axis.set_title(name, fontsize=11)
+    figures.name_plane(axis, dim)
   figures.save(figure, path)
 
 

@@ -97,13 +97,28 @@ def image_trajectory(
   save(figure, path)
 
 
+def plane(points: np.ndarray) -> np.ndarray:
+  """The first two coordinates of points [..., D], with a zero if D is 1."""
+  if points.shape[-1] == 1:
+    return np.concatenate([points, np.zeros_like(points)], -1)
+  return points[..., :2]
+
+
+def name_plane(axis: plt.Axes, dim: int) -> None:
+  """Labels the axes of points that have another dimension than the plane."""
+  if dim != 2:
+    axis.set_xlabel(f"coordinate 1 of {dim}")
+    axis.set_ylabel(f"coordinate 2 of {dim}" if dim > 2 else "")
+
+
 def point_samples(
   path: pathlib.Path, samples: np.ndarray, real: np.ndarray
 ) -> None:
-  """Draws points [N, 2] and real points, side by side on the same axes."""
+  """Draws points [N, D] and real points, side by side on the same axes."""
   figure, axes = plt.subplots(
     1, 2, figsize=(9, 4.9), sharex=True, sharey=True, layout="constrained"
   )
+  dim, samples, real = samples.shape[-1], plane(samples), plane(real)
   limit, real = 1.15 * np.abs(real).max(), real[: len(samples)]
   for axis, points, title in zip(
     axes, (samples, real), ("samples", "real"), strict=True
@@ -112,19 +127,21 @@ def point_samples(
     axis.set(
       title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit)
     )
+    name_plane(axis, dim)
   save(figure, path)
 
 
 def point_trajectory(
   path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
-  """Draws a panel of points for each of [T, N, 2], each on its own scale."""
+  """Draws a panel of points for each of [T, N, D], each on its own scale."""
   columns = len(frames)
   figure, axes = plt.subplots(
     1, columns, figsize=(2.1 * columns, 2.5), layout="constrained"
   )
   names = [f"{name} {mark:.2g}" for mark in marks] + ["data"]
-  for axis, points, name in zip(axes, frames, names, strict=True):
+  name_plane(axes[0], frames.shape[-1])
+  for axis, points, name in zip(axes, plane(frames), names, strict=True):
     axis.scatter(*points.T, s=2, alpha=0.4, linewidths=0)
     limit = 1.15 * np.quantile(np.abs(points), 0.995)
     axis.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
@@ -137,7 +154,7 @@ def point_trajectory(
 def point_paths(
   path: pathlib.Path, frames: np.ndarray, name: str, marks: list[float]
 ) -> None:
-  """Draws trajectories [N, T, 2], coloured by time.
+  """Draws trajectories [N, T, D], coloured by time.
 
   Args:
     path: the file.
@@ -146,7 +163,8 @@ def point_paths(
     marks: value at each state except the last.
   """
   figure, axis = plt.subplots(figsize=(5.6, 4.9), layout="constrained")
-  shown = frames[:200]
+  name_plane(axis, frames.shape[-1])
+  shown = plane(frames[:200])
   colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, shown.shape[1] - 1))
   for n in range(shown.shape[1] - 1):
     ends = shown[:, n : n + 2].transpose(2, 1, 0)
