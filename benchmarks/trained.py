@@ -20,7 +20,6 @@ from experiments.lib import (  # noqa: F401
   averages,
   choices,
   datasets,
-  networks,
   quality,
   run,
   samples,
@@ -31,6 +30,7 @@ from experiments.recipes import (  # noqa: F401
   critics,
   diffusion,
   maps,
+  networks,
 )
 from experiments.settings import SAMPLING  # noqa: F401
 from jaxgen import fields

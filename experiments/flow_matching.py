@@ -132,6 +132,10 @@ PRESETS = {
       **settings.PHOTOS,
     ),
   ),
+  "images": (
+    "Noise to your images, --data folder:PATH: twenty minutes for 32 x 32.",
+    Config(run_dir="runs/flow-images", grid="karras", **settings.IMAGES),
+  ),
   "pair": (
     "Points of one distribution to another, with optimal transport of batches.",
     Config(

@@ -48,6 +48,15 @@ class Config(settings.Diffusion):
 
 # The weight of NCSN: lambda(sigma) = sigma^2 on the error of the score.
 _NCSN = dict(prediction="score", weight="noise")
+# The prediction is not the score itself: at noise ratio 80 it needs more
+# accuracy than this training reaches, and colours drift.
+_IMAGES = dict(
+  weight="noise",
+  solver="predictor_corrector",
+  sample_steps=60,
+  corrections=1,
+  snr=0.16,
+)
 PRESETS = {
   "smoke": (
     "Eight Gaussians in seconds: runs all code, but does not learn the data.",
@@ -86,17 +95,11 @@ PRESETS = {
   ),
   "photos": (
     "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
-    Config(
-      run_dir="runs/score-photos",
-      # The prediction is not the score itself: at noise ratio 80 it needs more
-      # accuracy than this training reaches, and colours drift.
-      weight="noise",
-      **settings.PHOTOS,
-      solver="predictor_corrector",
-      sample_steps=60,
-      corrections=1,
-      snr=0.16,
-    ),
+    Config(run_dir="runs/score-photos", **_IMAGES, **settings.PHOTOS),
+  ),
+  "images": (
+    "Your images, --data folder:PATH: 32 x 32 in twenty minutes on two cores.",
+    Config(run_dir="runs/score-images", **_IMAGES, **settings.IMAGES),
   ),
   "toy": (
     "A distribution on the plane, with Hyvarinen's loss at every level.",

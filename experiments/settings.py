@@ -31,10 +31,14 @@ class Data:
 
   data: str = "digits"
   """Dataset: digits, digits:LABEL, photos, gaussian, eight_gaussians, moons,
-  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz or
-  folder:PATH."""
-  image_size: int = 32
-  """Side of the crops of photos, in pixels; other data have their own."""
+  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz
+  (images or points), file:PATH.zip or folder:PATH."""
+  image_size: int | None = None
+  """Side in pixels to which the center of images is resized; None keeps their
+  size. For photos, the side of the crops; None is 32."""
+  convert: bool = False
+  """Accept transparent pixels, composited on white, and 16 bits per channel,
+  cut to 8, in a folder or zip."""
   flip: bool = False
   """Mirror half of the training images left to right."""
   data_dir: str | None = None
@@ -77,8 +81,9 @@ class Network:
   """Number of U-Net channels at full size, or of DiT or MLP features."""
   multipliers: tuple[int, ...] = (1, 2)
   """Multiples of width, each at least 1, one for each U-Net level."""
-  attention: tuple[int, ...] = (4,)
-  """Image sizes, in pixels, at which the U-Net attends."""
+  attention: tuple[int, ...] | None = None
+  """Image sizes, in pixels, at which the U-Net attends; None is the size of its
+  lowest level, or no attention if that is above 32."""
   skips: Literal["add", "concat"] = "add"
   """Skip connections of the U-Net: added, or concatenated as in DDPM++."""
   num_blocks: int = 1
@@ -270,14 +275,14 @@ SMOKE = dict(
   save_every=10,
   samples_every=10,
 )
-PHOTOS = dict(
-  data="photos",
+IMAGES = dict(
+  data="folder:images",  # replaced by --data; sides of 4 pixels or more
   multipliers=(1, 2, 2),
-  attention=(8,),
-  num_steps=1500,
+  num_steps=3000,
   batch_size=32,
   learning_rate=2e-3,
 )
+PHOTOS = IMAGES | dict(data="photos", num_steps=1500)
 POINTS = dict(
   data="eight_gaussians",
   level_mean=0.5,  # for the points' std of 3.6; EDM's -1.2 is for a std of .5

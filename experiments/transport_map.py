@@ -273,7 +273,7 @@ def run(config: Config) -> state.State:
 
 def _draw_map(data, game, path, found):
   starts, ends = found.states[:, 0], found.states[:, -1]
-  potential = game.potential
+  potential = game.potential if data.shape == (2,) else None
   if potential is not None:
     potential = potential(found.params[game.player])
   displacements.plot(path, starts, ends, data.real[0], potential)

@@ -181,7 +181,7 @@ def load(config: Config, option: str) -> datasets.Data:
         f"{option}: expected NAME+STD, got +{noisy[2]}"
       ) from None
     bare = dataclasses.replace(config, **{option: noisy[1]})
-    return datasets.noised(load(bare, option), std)
+    return critics.noised(load(bare, option), std)
   if name.endswith(".npz") and ":" not in name:
     with checks.naming(config, option):
       return datasets.points(name)

@@ -7,8 +7,11 @@ import pathlib
 import re
 import shlex
 import statistics
+import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import pages
@@ -51,9 +54,40 @@ def commands():
       yield pytest.param(words, id=" ".join(words)[:60])
 
 
+@pytest.fixture(scope="session")
+def own(tmp_path_factory):
+  """A user's folder, with the data that commands of the pages name."""
+  home = tmp_path_factory.mktemp("own")
+  rng = np.random.RandomState(0)
+
+  def save(name, shape):
+    (home / name).parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.randint(0, 256, shape).astype(np.uint8)
+    Image.fromarray(pixels).save(home / name)
+
+  for row in range(4):
+    save(f"sketches/{row}.png", (28, 28))
+    save(f"flowers/{'ab'[row % 2]}/{row}.png", (40, 40, 3))
+    save(f"mixed/{row}.png", (30 + row, 40))
+    save(f"icons/{row}.png", (16, 16, 4))
+    save(f"edm/00000/img{row:08}.png", (16, 16, 3))
+  with zipfile.ZipFile(home / "edm.zip", "w") as archive:
+    names = [f"00000/img{row:08}.png" for row in range(4)]
+    for name in names:
+      archive.write(home / "edm" / name, name)
+    labels = [[name, row % 2] for row, name in enumerate(names)]
+    archive.writestr("dataset.json", json.dumps({"labels": labels}))
+  images = rng.randint(0, 256, (9, 12, 12)).astype(np.uint8)
+  np.savez(home / "images.npz", images=images)
+  for name in ("points", "other"):
+    np.savez(home / f"{name}.npz", points=rng.normal(size=(60, 2)))
+  return home
+
+
 @pytest.mark.parametrize("words", list(commands()))
-def test_commands_parse(words, monkeypatch, tmp_path):
+def test_commands_parse(words, monkeypatch, own):
   """make targets exist; scripts accept the flags, their work replaced."""
+  monkeypatch.chdir(own)
   if words[0] == "make":
     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     return

@@ -1,7 +1,6 @@
 """Datasets by name: batches, splits and single examples."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ TOYS = {
 SPLITS = ("train", "validation", "test")
 NUM_POINTS = 4096  # samples that represent a split of a distribution
 DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}"
-DATA += ", tfds:NAME, file:PATH.npz, folder:PATH"
+DATA += ", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH"
 
 
 class Data(NamedTuple):
@@ -96,6 +95,7 @@ def load(config: Any, option: str = "data") -> Data:
     return load_data(
       getattr(config, option),
       image_size=config.image_size,
+      convert=config.convert,
       flip=flip,
       data_dir=config.data_dir,
       option=option,
@@ -118,7 +118,8 @@ def load_source(config: Any, data: Data) -> Data:
 def load_data(
   name: str,
   *,
-  image_size: int = 32,
+  image_size: int | None = None,
+  convert: bool = False,
   flip: bool = False,
   data_dir: str | None = None,
   option: str = "data",
@@ -126,38 +127,49 @@ def load_data(
   """The dataset with a name.
 
   Args:
-    name: digits, digits:0 to digits:9, photos, a toy, tfds:NAME,
-      file:PATH.npz or folder:PATH.
-    image_size, flip, data_dir: as in settings.Data.
+    name: one of DATA; file:PATH.npz may contain images or points.
+    image_size, convert, flip, data_dir: as in settings.Data.
     option: the setting that contains the name, for the error.
 
   Raises:
     ValueError: no such dataset, or it cannot be used for training.
   """
-  levels = 256
+  if image_size is not None and image_size < 1:
+    raise ValueError(f"image_size: expected at least 1, got {image_size}")
+  points_of, levels, classified = None, 256, None
   match name.split(":", 1):
     case ["digits"]:
       found, levels = (_embedded(digits.load), 10), 17
     case ["digits", label] if label in tuple("0123456789"):
       load = functools.partial(_digits_of, int(label))
-      of_class = image_data(_embedded(load), 0, levels=17, flip=flip)
-      whole = functools.partial(digits.load, "train")
-      return of_class._replace(classified=whole)
+      found, levels = (_embedded(load), 0), 17
+      classified = functools.partial(digits.load, "train")
     case ["photos"]:
-      found = _embedded(functools.partial(photos.load, size=image_size)), 2
+      crops = functools.partial(photos.load, size=image_size or 32)
+      found = _embedded(crops), 2
     case ["tfds", place] if place:
-      found = tfds.load(place, data_dir)
+      found = tfds.load(place, data_dir, size=image_size)
+    case ["file", place] if place.endswith(".zip"):
+      found = folders.load_zip(place, image_size, convert)
+    case ["file", place] if files.has_points(place):
+      points_of = points(place)
     case ["file", place] if place:
-      found = files.load_npz(place)
+      found = files.load_npz(place, image_size)
     case ["folder", place] if place:
-      found = folders.load(place)
+      found = folders.load(place, image_size, convert)
     case [toy_name] if toy_name in TOYS:
-      if flip:
-        raise ValueError(f"flip: expected images, got {name}")
-      return toy_data(TOYS[toy_name])
+      points_of = toy_data(TOYS[toy_name])
     case _:
       raise ValueError(f"{option}: expected one of {DATA}, got {name!r}")
-  return image_data(*found, levels=levels, flip=flip)
+  if points_of is not None and flip:
+    raise ValueError(f"flip: expected images, got {name}")
+  data = points_of or image_data(*found, levels=levels, flip=flip)
+  if image_size is not None and data.shape[:2] != (image_size, image_size):
+    raise ValueError(
+      f"image_size: expected None for points and digits, got {image_size} for"
+      f" {name}"
+    )
+  return data if classified is None else data._replace(classified=classified)
 
 
 def _digits_of(label, split):
@@ -273,27 +285,11 @@ def points(path: str) -> Data:
   def split(name):
     return read(choices.lookup(dict.fromkeys(parts, name), name, "split")), None
 
-  return _set(float(read("train").std()), batches, split)
+  return without_labels(float(read("train").std()), batches, split)
 
 
-def noised(data: Data, std: float) -> Data:
-  """x + std z, with new noise in every step and fixed noise for splits."""
-  add = jax.jit(lambda key, x: x + std * jax.random.normal(key, x.shape))
-
-  def batches(key, number):
-    data_key, noise_key = jax.random.split(key)
-    batch_fn = data.unlabelled(data_key, number)
-    of_step = lambda step: jax.random.fold_in(noise_key, step)
-    return lambda step: (add(of_step(step), batch_fn(step)), None)
-
-  def split(name):
-    return np.asarray(add(jax.random.key(0), data.split(name)[0])), None
-
-  return _set(math.hypot(data.std, std), batches, split)
-
-
-def _set(std, batches, split):
-  """Data without labels, from their batches and splits."""
+def without_labels(std: float, batches: Callable, split: Callable) -> Data:
+  """Data of a finite set, from their std, batches and splits (see Data)."""
   real = split("validation")
   own = batches, _one_of(real[0]), True, real, split
   return Data(real[0].shape[1:], 0, std, *own)

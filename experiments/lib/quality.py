@@ -104,8 +104,9 @@ def reference(
     features = features or _flat
   elif features is None:
     raise ValueError(
-      "features: expected module:function, as the training data lack labels of"
-      " two classes for the classifier, got None"
+      "features: expected module:function, such as"
+      " jaxgen.metrics.pooled:features, as the training data lack labels of two"
+      " classes for the classifier, got None"
     )
   found = []
   for name, (examples, _) in (("train", train), ("held out", held_out)):

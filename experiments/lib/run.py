@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from experiments import settings
-from experiments.lib import checks, scripts
+from experiments.lib import checks, records, scripts
 from experiments.lib.scripts import DIGEST, SCRIPT
 from jaxgen.training import checkpoint
 
@@ -183,7 +183,7 @@ def _write_changed(path, wanted, changes):
 def _with_later(found, names):
   """A record with the settings that earlier versions did not have."""
   later = {k: v for k, v in settings.LATER.items() if k in names}
-  return later | found
+  return later | records.current(found)
 
 
 def read_config(run_dir: str | pathlib.Path) -> dict[str, Any]:

@@ -28,12 +28,13 @@ def plot(
 
   Args:
     path: the file.
-    starts: points of the source, [N, 2].
-    ends: T(starts), [N, 2].
-    real: points of the data, [M, 2].
-    potential: phi, [2] -> [], or None.
+    starts: points of the source, [N, D].
+    ends: T(starts), [N, D].
+    real: points of the data, [M, D].
+    potential: phi, [2] -> [], for points on the plane; or None.
   """
-  real = real[: len(ends)]
+  dim = starts.shape[-1]
+  starts, ends, real = map(planes.flat, (starts, ends, real[: len(ends)]))
   limits = planes.square(np.concatenate([starts, ends, real]))
   figure, (left, right) = plt.subplots(
     1, 2, figsize=(11.6, 5.4), sharex=True, sharey=True, layout="constrained"
@@ -65,7 +66,7 @@ def plot(
     (left, title, np.stack([starts[few], ends[few]], 1)),
     (right, "mapped points on real data", shown),
   ):
-    planes.window(axis, limits, points)
+    planes.window(axis, limits, points, dim=dim)
     axis.legend(markerscale=3, fontsize=9, loc="upper right")
     axis.set_title(name, fontsize=11)
     axis.label_outer()

@@ -54,8 +54,9 @@ def points(path: pathlib.Path, found: Any) -> None:
 
   Args:
     path: the file.
-    found: encode.Encoded, of points on the plane.
+    found: encode.Encoded, of points.
   """
+  dim, found = found.latents.shape[-1], type(found)(*map(planes.flat, found))
   figure, (left, right) = plt.subplots(
     1, 2, figsize=(9.6, 5.4), layout="constrained"
   )
@@ -64,7 +65,7 @@ def points(path: pathlib.Path, found: Any) -> None:
   shown |= dict(edgecolors="0.3", linewidths=0.4)
   left.scatter(*found.latents.T, **shown)
   left.set_title("latents; the colour is the angle")
-  planes.window(left, planes.square(found.latents), found.latents)
+  planes.window(left, planes.square(found.latents), found.latents, dim=dim)
   for n, line in enumerate(found.interpolations):
     name = "_" * (n > 0) + "interpolation to the next"
     right.plot(*line.T, color="0.75", linewidth=0.8, zorder=0, label=name)
@@ -76,6 +77,6 @@ def points(path: pathlib.Path, found: Any) -> None:
   right.set_title("examples in the colours of their latents")
   parts = found.examples, found.decoded, *found.interpolations
   everything = np.concatenate(parts)
-  planes.window(right, planes.square(everything), everything)
+  planes.window(right, planes.square(everything), everything, dim=dim)
   figure.legend(loc="outside lower center", ncols=4, frameon=False)
   figures.save(figure, path)

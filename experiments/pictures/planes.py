@@ -1,6 +1,7 @@
 """Pictures of samples and trajectories on the plane.
 
-Points outside the axes are counted in a note.
+Points of other dimensions are shown by their first two coordinates. Points
+outside the axes are counted in a note.
 """
 
 import pathlib
@@ -10,6 +11,13 @@ import numpy as np
 from experiments.pictures import figures
 
 plt = figures.plt
+
+
+def flat(points: np.ndarray) -> np.ndarray:
+  """The first two coordinates of points [..., D]; the second is 0 if D is 1."""
+  if points.shape[-1] == 1:
+    return np.concatenate([points, np.zeros_like(points)], -1)
+  return points[..., :2]
 
 
 def square(points: np.ndarray, outer: float = 0.0) -> np.ndarray:
@@ -29,7 +37,11 @@ def square(points: np.ndarray, outer: float = 0.0) -> np.ndarray:
 
 
 def window(
-  axis: plt.Axes, limits: np.ndarray, shown: np.ndarray, what: str = "points"
+  axis: plt.Axes,
+  limits: np.ndarray,
+  shown: np.ndarray,
+  what: str = "points",
+  dim: int = 2,
 ) -> None:
   """Sets the limits and names of axes; a note counts what leaves them.
 
@@ -38,9 +50,11 @@ def window(
     limits: from `square`.
     shown: what is drawn, points [N, 2] or lines [N, T, 2].
     what: its name in the note.
+    dim: dimension of the points that are shown by two coordinates.
   """
   axis.set(aspect="equal", xlim=limits[0], ylim=limits[1])
-  axis.set(xlabel="$x_1$", ylabel="$x_2$")
+  of = "" if dim == 2 else f" of {dim}"
+  axis.set(xlabel=f"$x_1${of}", ylabel=f"$x_2${of}" if dim > 1 else "")
   inside = (limits[:, 0] <= shown) & (shown <= limits[:, 1])
   outside = len(shown) - int(inside.reshape(len(shown), -1).all(1).sum())
   if outside:
@@ -52,7 +66,8 @@ def window(
 
 
 def samples(path: pathlib.Path, made: np.ndarray, real: np.ndarray) -> None:
-  """Draws samples [N, 2] and real points, both on the axes of the latter."""
+  """Draws samples [N, D] and real points, both on the axes of the latter."""
+  dim, made, real = made.shape[-1], flat(made), flat(real)
   figure, axes = plt.subplots(
     1, 2, figsize=(9, 4.9), sharex=True, sharey=True, layout="constrained"
   )
@@ -61,7 +76,7 @@ def samples(path: pathlib.Path, made: np.ndarray, real: np.ndarray) -> None:
     axes, (made, real), ("samples", "real, held out"), strict=True
   ):
     axis.scatter(*points.T, s=3, alpha=0.4, linewidths=0)
-    window(axis, limits, points)
+    window(axis, limits, points, dim=dim)
     axis.set_title(title)
     axis.label_outer()
   figures.save(figure, path)
@@ -70,8 +85,8 @@ def samples(path: pathlib.Path, made: np.ndarray, real: np.ndarray) -> None:
 def trajectory(
   path: pathlib.Path, frames: np.ndarray, name: str, columns: list[str]
 ) -> None:
-  """Draws a panel of points for each of [T, N, 2], all on the same axes."""
-  number = len(frames)
+  """Draws a panel of points for each of [T, N, D], all on the same axes."""
+  number, dim, frames = len(frames), frames.shape[-1], flat(frames)
   figure, axes = plt.subplots(
     1,
     number,
@@ -83,7 +98,7 @@ def trajectory(
   limits = square(frames, outer=0.002)
   for axis, points, title in zip(axes, frames, columns, strict=True):
     axis.scatter(*points.T, s=2, alpha=0.4, linewidths=0)
-    window(axis, limits, points)
+    window(axis, limits, points, dim=dim)
     axis.set_title(title, fontsize=9)
     axis.label_outer()
   figure.suptitle(f"by {name}", fontsize=10)
@@ -93,7 +108,7 @@ def trajectory(
 def paths(
   path: pathlib.Path, frames: np.ndarray, name: str, columns: list[str]
 ) -> None:
-  """Draws trajectories [N, T, 2], coloured by time.
+  """Draws trajectories [N, T, D], coloured by time.
 
   Args:
     path: the file.
@@ -102,7 +117,7 @@ def paths(
     columns: value at each state, and the name of the last.
   """
   figure, axis = plt.subplots(figsize=(6, 4.9), layout="constrained")
-  shown = frames[:200]
+  shown, dim = flat(frames[:200]), frames.shape[-1]
   colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, shown.shape[1] - 1))
   for n in range(shown.shape[1] - 1):
     ends = shown[:, n : n + 2].transpose(2, 1, 0)
@@ -111,7 +126,7 @@ def paths(
   axis.scatter(*shown[:, 0].T, linewidths=0, **start)
   end = dict(s=7, color="C3", label=columns[-1], zorder=3)
   axis.scatter(*shown[:, -1].T, linewidths=0, **end)
-  window(axis, square(shown), shown, "paths")
+  window(axis, square(shown), shown, "paths", dim)
   axis.set_title(f"{len(shown)} of {len(frames)} samples", fontsize=10)
   axis.legend(loc="upper right", fontsize=8, markerscale=2)
   bar = plt.cm.ScalarMappable(cmap="viridis", norm=plt.Normalize(0, 1 / 0.95))

@@ -43,8 +43,9 @@ def sheet(path: pathlib.Path, samples: np.ndarray, data: Data) -> None:
 
 def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   """Draws samples.png beside real data. If samples have states, also draws
-  trajectory.png from noise to data; for points on the plane also paths.png, and
-  fields.png if the model is a field.
+  trajectory.png from noise to data; for points also paths.png, and on the plane
+  fields.png if the model is a field. Points of other dimensions are shown by
+  their first two coordinates.
 
   Returns:
     The names of the files.

@@ -15,6 +15,7 @@ kind, WEIGHTS the weight of its penalty.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import choices
+from experiments.lib import choices, datasets
 from jaxgen import costs
 from jaxgen.losses import max_min, wasserstein
 from jaxgen.models import lipschitz, potentials
@@ -262,3 +263,19 @@ def mean(fn: Callable, *batch: Any) -> Any:
   apart = lambda x: jnp.moveaxis(x.reshape(size, -1, *x.shape[1:]), 1, 0)
   part = jax.checkpoint(lambda part: jnp.mean(jax.vmap(fn)(*part)))
   return jnp.mean(jax.lax.map(part, tuple(map(apart, batch))))
+
+
+def noised(data: datasets.Data, std: float) -> datasets.Data:
+  """x + std z, with new noise in every step and fixed noise for splits."""
+  add = jax.jit(lambda key, x: x + std * jax.random.normal(key, x.shape))
+
+  def batches(key, number):
+    data_key, noise_key = jax.random.split(key)
+    batch_fn = data.unlabelled(data_key, number)
+    of_step = lambda step: jax.random.fold_in(noise_key, step)
+    return lambda step: (add(of_step(step), batch_fn(step)), None)
+
+  def split(name):
+    return np.asarray(add(jax.random.key(0), data.split(name)[0])), None
+
+  return datasets.without_labels(math.hypot(data.std, std), batches, split)

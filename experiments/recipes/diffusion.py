@@ -1,8 +1,7 @@
 """A network, its Gaussian path and its sampler, from a script's settings.
 
-experiments.edm, flow_matching and score_matching use this recipe, and so do
-benchmarks. `make` builds the parts from their names, `experiment_of` builds the
-Experiment from the parts.
+experiments.edm, flow_matching, score_matching and benchmarks use this recipe.
+`make` builds the parts from their names, `experiment_of` the Experiment.
 """
 
 import functools
@@ -19,12 +18,10 @@ from experiments.lib import (
   checks,
   choices,
   datasets,
-  latents,
-  networks,
   samples,
   training,
 )
-from experiments.recipes import guided, levels
+from experiments.recipes import guided, latents, levels, networks
 from jaxgen import fields, paths, predictions, samplers
 from jaxgen.data import loaders
 
@@ -119,11 +116,12 @@ class Diffusion(NamedTuple):
 
 
 def resolve(config: Any, data: datasets.Data) -> Any:
-  """The settings, with the measured sigma_data if it was None.
+  """The settings, with sigma_data and attention filled in where they are None.
 
   Raises:
     ValueError: the data do not vary.
   """
+  config = networks.resolve(config, data)
   if config.sigma_data is not None:
     return config
   std = round(data.std, 3)
@@ -239,7 +237,7 @@ def experiment_of(
     decode=lambda p, extras, *rest: model.decode(p["model"], *rest),
     between=model.between,
     field=lambda p, extras, label: model.field(p["model"], label),
-    vectors=drawn if len(data.shape) == 1 else None,
+    vectors=drawn if data.shape == (2,) else None,
     reads={} if config.guide is None else {"guide": config.guide},
     **dict(validation=lambda key: for_model(held_out(data), key)) | more,
   )

@@ -11,8 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import choices, datasets, latents
-from experiments.recipes import diffusion, levels
+from experiments.lib import choices, datasets
+from experiments.recipes import diffusion, latents, levels
 from jaxgen import fields, samplers
 from jaxgen.data import interpolants
 from jaxgen.losses import flow_matching

@@ -20,7 +20,7 @@ SPLIT = (
 
 
 def load_npz(
-  path: str | pathlib.Path,
+  path: str | pathlib.Path, size: int | None = None
 ) -> tuple[dict[str, loaders.Source], int]:
   """The three parts of an archive of images written by numpy.savez.
 
@@ -33,6 +33,7 @@ def load_npz(
 
   Args:
     path: the file.
+    size: side to which pictures.square resizes the images; None keeps theirs.
 
   Returns:
     {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
@@ -44,7 +45,7 @@ def load_npz(
       array of an unknown name, its parts do not match, or images.checked
       raises.
   """
-  arrays = _arrays(path, WHOLE + SPLIT)
+  arrays = _arrays(path, (*WHOLE, *SPLIT, "points"))
   whole = arrays.keys() & set(WHOLE)
   if whole and len(whole) < len(arrays):
     raise ValueError(
@@ -68,7 +69,19 @@ def load_npz(
       f"{path}: expected an array images, or train_images, got"
       f" {', '.join(arrays) or 'nothing'}"
     )
-  return images.checked_parts(parts, str(path))
+  return images.checked_parts(parts, str(path), size)
+
+
+def has_points(path: str | pathlib.Path) -> bool:
+  """Whether a file is an archive with an array points, which load_points reads.
+
+  Other files, missing ones and damaged ones have none.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      return "points" in archive.files
+  except Exception:  # NumPy raises many types; load_npz says what is wrong
+    return False
 
 
 def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
@@ -102,6 +115,10 @@ def load_points(path: str | pathlib.Path) -> dict[str, loaders.Source]:
 
 def _arrays(path, known):
   """The arrays of an archive, {name: array}; raises for names not in known."""
+  if pathlib.Path(path).is_dir():
+    raise ValueError(
+      f"{path}: expected a file, got a folder; folder:PATH reads images of one"
+    )
   with pathlib.Path(path).open("rb") as file:
     try:
       archive = np.load(file, allow_pickle=False)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Int32, Num, Shaped, UInt8
 
 from jaxgen import keys
-from jaxgen.data import loaders
+from jaxgen.data import loaders, pictures
 
 
 def to_float(
@@ -168,7 +168,9 @@ def checked(
 
 
 def checked_parts(
-  parts: dict[str, tuple[np.ndarray, np.ndarray | None]], where: str
+  parts: dict[str, tuple[np.ndarray, np.ndarray | None]],
+  where: str,
+  size: int | None = None,
 ) -> tuple[dict[str, loaders.Source], int]:
   """Validates the parts of a dataset, one by one and together.
 
@@ -176,6 +178,7 @@ def checked_parts(
     parts: (images, labels or None) as in `checked`, for 'train', and for
       'validation' and 'test' where the dataset has them.
     where: the file or dataset, for error messages.
+    size: side to which pictures.square resizes all images; None keeps theirs.
 
   Returns:
     {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
@@ -185,12 +188,12 @@ def checked_parts(
   Raises:
     ValueError: as in `checked`, or the parts do not match each other.
   """
-  train, labels = checked(*parts["train"], where)
+  train, labels = _fitted(checked(*parts["train"], where), size)
   classes = 0 if labels is None else int(labels.max()) + 1
   found = {"train": (train, labels)}
   for name in parts.keys() - {"train"}:
     part = checked(*parts[name], f"{where}: {name}", classes or None)
-    found[name] = part
+    part = found[name] = _fitted(part, size)
     if part[0].shape[1:] != train.shape[1:]:
       raise ValueError(
         f"{where}: {name}: expected images {list(train.shape[1:])} as in"
@@ -232,6 +235,13 @@ def checked_labels(
       " number the existing classes from 0"
     )
   return labels.astype(np.int32)
+
+
+def _fitted(part, size):
+  """The images and labels, with all images resized if a size is given."""
+  if size is None:
+    return part
+  return np.stack([pictures.square(x, size) for x in part[0]]), part[1]
 
 
 def _checked_floats(images, where):

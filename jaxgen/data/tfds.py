@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data import digits, faults, images, loaders
+from jaxgen.data import digits, faults, images, loaders, pictures
 
 
 def load(
   name: str,
   data_dir: str | pathlib.Path | None = None,
   memory_limit: int = 4 * 2**30,
+  size: int | None = None,
 ) -> tuple[dict[str, loaders.Source], int]:
   """The three parts of a prepared dataset; nothing is ever downloaded.
 
@@ -38,6 +39,8 @@ def load(
     data_dir: folder of prepared datasets; by default TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
     memory_limit: in bytes, for a part's images as they are stored (uint8).
+    size: side to which pictures.square resizes the images; None keeps theirs,
+      which must then have one size.
 
   Returns:
     {'train', 'validation', 'test': source of (images [B, H, W, C], labels [B]
@@ -66,7 +69,7 @@ def load(
     if part in builder.info.splits or not builder.info.splits:
       parts[part] = _rows(builder, where, part)
   sources = {
-    part: _source(rows, f"{where}: {part}", classes, memory_limit)
+    part: _source(rows, f"{where}: {part}", classes, memory_limit, size)
     for part, rows in parts.items()
   }
   return loaders.with_held_out(sources, where), classes
@@ -158,20 +161,20 @@ def _rows(builder, where, part):
   )
 
 
-def _source(rows, where, classes, memory_limit):
+def _source(rows, where, classes, memory_limit, size):
   """A source of (images, labels) from the rows, opened at first use."""
 
   def read(chosen):
-    first = _example(rows, chosen[0], where)["image"]
+    first = _example(rows, chosen[0], where, size)["image"]
     pixels = np.empty((len(chosen), *np.shape(first)), np.asarray(first).dtype)
     labels = np.empty(len(chosen), np.int64) if classes else None
     for i, row in enumerate(chosen):
-      example = _example(rows, row, where)
+      example = _example(rows, row, where, size)
       if np.shape(example["image"]) != pixels.shape[1:]:
         raise ValueError(
           f"{where}: expected images of one size, got"
           f" {list(pixels.shape[1:])} and {list(np.shape(example['image']))};"
-          " choose a set of one size"
+          " resize them by --image-size"
         )
       pixels[i] = example["image"]
       if classes:
@@ -201,14 +204,26 @@ def _source(rows, where, classes, memory_limit):
   return loaders.Source(len(rows), lambda chosen: opened()(chosen))
 
 
-def _example(rows, row, where):
+def _example(rows, row, where, size):
   try:
-    return rows[int(row)]
+    found = rows[int(row)]
   except Exception as error:  # array_record, Pillow ... raise many
     cause = faults.cause(error).partition(" <")[0]  # drops the repr of bytes
     raise ValueError(
       f"{where}: example {row} is not readable ({cause}); prepare it again"
     ) from None
+  if size is None:
+    return found
+  return found | {"image": _resized(np.asarray(found["image"]), where, size)}
+
+
+def _resized(image, where, size):
+  if image.dtype not in (np.uint8, np.float32) or image.ndim not in (2, 3):
+    raise ValueError(
+      f"{where}: expected images [H, W, C] of uint8 or float32 to resize, got"
+      f" {list(image.shape)} of {image.dtype}"
+    )
+  return pictures.square(np.atleast_3d(image), size)
 
 
 @contextlib.contextmanager

@@ -130,8 +130,8 @@ def wandb(
     raise ImportError("Weights & Biases: pip install wandb") from None
   path = pathlib.Path(run_dir).absolute()
   own = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-  how = dict(name=path.name, id=own, resume="allow", config=dict(config))
-  with client.init(dir=str(path), **how) as run:
+  how: dict[str, Any] = dict(name=path.name, id=own, resume="allow")
+  with client.init(dir=str(path), config=dict(config), **how) as run:
     yield lambda step, metrics: run.log(metrics, step=step)
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -121,6 +123,12 @@ def files(*names, text=""):
   return make
 
 
+def labelled(*names):
+  """EDM's label file: labels 0, 3, 6, ..."""
+  labels = [[name, 3 * row] for row, name in enumerate(names)]
+  return json.dumps({"labels": labels})
+
+
 SHARD = "00000/img00000000.png"
 
 
@@ -170,7 +178,27 @@ SHARD = "00000/img00000000.png"
     (files("00001/23456.png"), "23456.png: expected a shard .* other names$"),
     (
       files(SHARD, "dataset.json", text='{"labels": [["img", 0]]}'),
-      "dataset.json: labels in a file are not read; move the images into",
+      "dataset.json: expected a label of every image, got none of 00000/img000",
+    ),
+    (
+      files(SHARD, "dataset.json", text='{"labels": [["img", [0.5, 1]]]}'),
+      r"dataset.json: img: expected an integer label, got \[0.5, 1\]$",
+    ),
+    (
+      files(SHARD, "dataset.json", text='{"labels": [["img", true]]}'),
+      "dataset.json: img: expected an integer label, got True$",
+    ),
+    (
+      files(SHARD, "dataset.json", text='{"labels": 5}'),
+      r"dataset.json: expected a record with labels \('int' object is not it",
+    ),
+    (
+      files("0.png", "1.png", "dataset.json", text=labelled("0.png", "1.png")),
+      "labels: expected every class of 0 to 3, got no 1;",
+    ),
+    (
+      files("train/0.png", "dataset.json", text=labelled("train/0.png")),
+      "dataset.json: expected the labels of each part in its own folder",
     ),
     (
       files(SHARD, "dataset.json", text='{"labels'),

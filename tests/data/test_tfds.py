@@ -122,9 +122,14 @@ def test_images_of_several_sizes_are_refused(data_dir):
   pairs = [(pixels_of(1, height)[0], 0) for height in (5, 5, 6)]
   prepare(data_dir, "Mixed", image, {"train": pairs, "test": pairs[:1]})
   sources, _ = tfds.load("mixed", data_dir)
-  expected = r"one size, got \[5, 4, 3\] and \[6, 4, 3\]; choose"
+  expected = r"one size, got \[5, 4, 3\] and \[6, 4, 3\]; resize"
   said = expect.error(expected, whole, sources["train"])
   assert "tfds:mixed: train" in said
+  for memory_limit in (2**20, 0):
+    sources, _ = tfds.load("mixed", data_dir, memory_limit, 4)
+    found, _ = whole(sources["test"])  # the centered 4 x 4 of 5 x 4
+    np.testing.assert_array_equal(found, pairs[0][0][None, :4])
+    assert whole(sources["train"])[0].shape == (2, 4, 4, 3)
 
 
 def test_what_cannot_be_decoded_is_one_line(data_dir):

@@ -69,8 +69,13 @@ OWN = {
   ],
   "smoke": [
     (dict(num_steps=3), "warmup_steps, num_steps: "),
-    (dict(multipliers=(1,)), "attention, multipliers, data: "),
-    (dict(multipliers=(1,) * 5), "multipliers, data: "),
+    (dict(image_size=32), "image_size: expected None for points and digits"),
+    (dict(attention=(5,)), r"attention, multipliers, data: .*\[8, 4\], got"),
+    (dict(multipliers=()), "multipliers: expected at least 1"),
+    (
+      dict(multipliers=(1,) * 5),
+      "multipliers, data: expected sides of at least 16 pixels.* got 8 x 8",
+    ),
     (dict(width=3), "width: .*multiple of 4.*got 3"),
     (dict(width=144), "width: .*of 32 above 128.*got 144"),
     (
@@ -81,11 +86,12 @@ OWN = {
   "digits-dit": [
     (dict(num_blocks=0), "num_blocks: "),
     (dict(num_heads=0), "num_heads: "),
-    (dict(patch=3), "patch, data: "),
+    (dict(patch=9), "patch, data: expected sides of at least 9 .* got 8 x 8"),
   ],
   "photos": [
-    (dict(image_size=0), "image_size: "),
-    (dict(image_size=30), "multipliers, data, image_size: "),
+    (dict(image_size=0), "image_size: expected at least 1, got 0"),
+    (dict(image_size=300), "image_size: expected 1 to 213 pixels, got 300"),
+    (dict(image_size=3), "multipliers, data: expected sides of at least 4"),
   ],
   "flow": [
     (dict(source="file:no.npz"), "source: "),

@@ -167,7 +167,7 @@ PRESETS = [
   pytest.param(module, config, id=f"{module.__name__}-{name}")
   for module in dict.fromkeys(s.module for s in scripts.SCRIPTS.values())
   for name, (_, config) in module.PRESETS.items()
-  if not config.data.startswith("tfds:")  # not on this machine
+  if not config.data.startswith(("tfds:", "folder:"))  # not on this machine
 ]
 
 

@@ -1,6 +1,7 @@
 """Datasets by name: batches, splits and one example."""
 
 import functools
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from PIL import Image
 
 from experiments import edm, wasserstein
 from experiments.lib import datasets
+from experiments.recipes import critics
 from jaxgen.data import digits, images, photos
 from tests import expect
 from tests.experiments import scripts
@@ -22,7 +24,9 @@ load = functools.cache(datasets.load_data)
 )
 def test_unknown_data_lists_the_known_ones(name):
   known = "digits, digits:LABEL, photos, " + ", ".join(datasets.TOYS)
-  known += f", tfds:NAME, file:.*, folder:PATH, got {name!r}"
+  known += (
+    f", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH, got {name!r}"
+  )
   expect.error(f"^data: expected one of {known}$", datasets.load_data, name)
 
 
@@ -41,7 +45,7 @@ def test_a_configuration_says_all_of_its_data(monkeypatch):
   seen = {}
   note = lambda name, **given: seen.update(given, name=name)
   monkeypatch.setattr(datasets, "load_data", note)
-  given = {"image_size": 7, "flip": True, "data_dir": "there"}
+  given = {"image_size": 7, "flip": True, "data_dir": "there", "convert": True}
   config = edm.Config(run_dir="", data="photos", **given)
   datasets.load(config)
   assert seen == {"name": "photos", "option": "data"} | given
@@ -94,7 +98,7 @@ def test_a_batch_is_a_function_of_key_and_step(name):
 @pytest.mark.parametrize("name, size", [("digits", 8), ("photos", 12)])
 def test_all_of_a_split_may_be_had(name, size):
   module = {"digits": digits.load, "photos": lambda s: photos.load(s, 12)}[name]
-  data = datasets.load_data(name, image_size=12)
+  data = datasets.load_data(name, image_size=size)
   assert data.shape[:2] == (size, size)
   for split in datasets.SPLITS:
     examples, labels = data.split(split)
@@ -113,6 +117,16 @@ def test_splits_of_a_law_are_draws_of_their_own():
   np.testing.assert_allclose(data.std, train.std(), rtol=1e-6)
   np.testing.assert_array_equal(data.real[0], data.split("validation")[0])
   expect.error("split: expected one of train, valid", data.split, "all")
+
+
+def test_what_has_a_size_of_its_own_is_not_resized(tmp_path):
+  np.savez(tmp_path / "points.npz", points=np.eye(20, 2))
+  for name in ("digits", "digits:3", "moons", f"file:{tmp_path}/points.npz"):
+    said = f"image_size: expected None for points and digits, got 12 for {name}"
+    expect.error(said, datasets.load_data, name, image_size=12)
+    if not name.startswith("digits"):
+      said = f"flip: expected images, got {name}"
+      expect.error(said, datasets.load_data, name, flip=True)
 
 
 def test_mirrored_batches_are_the_same_images():
@@ -148,6 +162,41 @@ def test_files_and_folders_are_data(tmp_path):
   np.testing.assert_array_equal(levels, pixels[order])
 
 
+def test_your_images_are_resized_and_converted(tmp_path):
+  """In a folder, a zip and an archive; transparency only on request."""
+  pixels, _ = photos.load("validation", 9)
+  clear = np.concatenate([pixels[:3], pixels[:3, ..., :1] * 0], -1)
+  for i in range(3):
+    Image.fromarray(clear[i]).save(tmp_path / f"{i}.png")
+  with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+    for i in range(3):
+      archive.write(tmp_path / f"{i}.png", f"{i}.png")
+  for name in (f"folder:{tmp_path}", f"file:{tmp_path}/a.zip"):
+    expect.error("--convert", datasets.load_data, name, image_size=6)
+    data = datasets.load_data(name, image_size=6, convert=True)
+    train, _ = data.split("train")
+    assert train.shape == (1, 6, 6, 3) and np.all(train == 1)
+  np.savez(tmp_path / "a.npz", images=pixels)
+  data = datasets.load_data(f"file:{tmp_path}/a.npz", image_size=6)
+  assert data.shape == (6, 6, 3)
+  said = "a.zip: expected a folder of images, got a file; file:PATH.zip reads"
+  expect.error(said, datasets.load_data, f"folder:{tmp_path}/a.zip")
+  said = "expected a file, got a folder; folder:PATH reads images of one"
+  expect.error(said, datasets.load_data, f"file:{tmp_path}")
+
+
+def test_points_of_a_file_are_data(tmp_path):
+  points = np.random.default_rng(0).normal(2, 3, (400, 5)).astype("f")
+  np.savez(tmp_path / "a.npz", points=points)
+  data = datasets.load_data(f"file:{tmp_path}/a.npz")
+  assert (data.shape, data.num_classes, data.levels) == ((5,), 0, None)
+  order = np.random.RandomState(0).permutation(400)
+  np.testing.assert_array_equal(data.split("train")[0], points[order[80:]])
+  np.testing.assert_allclose(data.std, points[order[80:]].std(), rtol=1e-6)
+  examples, labels = data.batches(jax.random.key(0), 7)(3)
+  assert examples.shape == (7, 5) and labels is None
+
+
 def _points(tmp_path, number=40):
   points = np.random.default_rng(0).normal(size=(number, 3)).astype("f")
   np.savez(tmp_path / "points.npz", points=points)
@@ -157,7 +206,7 @@ def _points(tmp_path, number=40):
 @pytest.mark.parametrize("kind", ["digits", "points", "noised"])
 def test_a_set_draws_from_what_is_held_out(kind, tmp_path):
   data = load("digits") if kind == "digits" else _points(tmp_path)
-  data = datasets.noised(data, 0.5) if kind == "noised" else data
+  data = critics.noised(data, 0.5) if kind == "noised" else data
   keys = jax.random.split(jax.random.key(0), 200)
   found = np.asarray(jax.jit(jax.vmap(data.draw))(keys))
   assert found.shape == (200, *data.shape)
@@ -184,7 +233,7 @@ def test_a_distribution_draws_fresh_samples():
 
 def test_noised_data_have_the_noise_of_the_deviation(tmp_path):
   plain = _points(tmp_path, 4000)
-  data = datasets.noised(plain, 0.5)
+  data = critics.noised(plain, 0.5)
   assert data.std == pytest.approx(np.hypot(plain.std, 0.5))
   for name in datasets.SPLITS:
     noise = data.split(name)[0] - plain.split(name)[0]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from experiments import edm, encode
-from experiments.lib import averages, choices, datasets, latents
+from experiments.lib import averages, choices, datasets
+from experiments.recipes import latents
 from experiments.lib import run as runs
 from experiments.pictures import figures
 from experiments.recipes import diffusion

@@ -5,10 +5,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments import edm
-from experiments.lib import datasets, networks
-from jaxgen.models import dit, mlp, unet
+from experiments.lib import datasets
+from experiments.recipes import networks
+from jaxgen.models import dit, mlp, padded, unet
 
 CONFIG = edm.Config(run_dir="")
 DIGITS = datasets.Data((8, 8, 1), 10, 0.8, None, None)
@@ -42,6 +44,48 @@ def test_settings_arrive():
   half = jnp.dtype("bfloat16")
   expected = dit.DiT(depth=3, num_classes=10, dtype=half, **given)
   assert networks.make(config, DIGITS) == expected
+
+
+@pytest.mark.parametrize(
+  "shape, multipliers, sizes",
+  [
+    ((8, 8, 1), (1, 2), (4,)),  # what the digits had before it was automatic
+    ((32, 32, 3), (1, 2, 2), (8,)),  # and the photos
+    ((28, 28, 1), (1, 2), (14,)),
+    ((13, 13, 1), (1, 2), (7,)),
+    ((13, 30, 1), (1, 1, 1), (8,)),
+    ((64, 64, 3), (1, 2), (32,)),
+    ((66, 66, 3), (1, 2), ()),
+    ((8, 8, 1), (1,), (8,)),
+  ],
+)
+def test_automatic_attention_is_at_the_lowest_level(shape, multipliers, sizes):
+  """Sides are halved once per level, after they are padded."""
+  config = dataclasses.replace(CONFIG, multipliers=multipliers)
+  data = DIGITS._replace(shape=shape)
+  assert networks.resolve(config, data).attention == sizes
+  net = networks.make(config, data)
+  assert getattr(net, "net", net).attention == sizes
+  given = dataclasses.replace(config, attention=())
+  assert networks.resolve(given, data) == given
+
+
+def test_attention_of_other_networks_stays_open():
+  for model, data in (("dit", DIGITS), ("mlp", DIGITS), ("auto", POINTS)):
+    config = dataclasses.replace(CONFIG, model=model)
+    assert networks.resolve(config, data) == config
+
+
+def test_only_sides_that_do_not_fit_are_padded():
+  data = DIGITS._replace(shape=(13, 16, 1))
+  net = networks.make(CONFIG, data)
+  expected = unet.UNet(attention=(8,), num_classes=10)
+  assert net == padded.Padded(expected, 2)
+  config = dataclasses.replace(CONFIG, model="dit", patch=3)
+  net = networks.make(config, data)
+  assert isinstance(net, padded.Padded) and net.multiple == 3
+  config = dataclasses.replace(CONFIG, model="dit", patch=1)
+  assert isinstance(networks.make(config, data), dit.DiT)
 
 
 def test_cifar10_is_the_published_run():

@@ -6,7 +6,23 @@ import jax
 import jax.numpy as jnp
 
 from experiments.lib import checks, datasets
-from jaxgen.models import dit, mlp, unet
+from jaxgen.models import dit, mlp, padded, unet
+
+MAX_ATTENTION = 32  # largest side, in pixels, of automatic attention
+
+
+def resolve(config: Any, data: datasets.Data) -> Any:
+  """The settings, with the automatic attention of a U-Net as image sizes.
+
+  Automatic attention is at the lowest level, if its longer side is at most
+  MAX_ATTENTION pixels.
+  """
+  if config.attention is not None or _kind(config, data) != "unet":
+    return config
+  halvings = max(len(config.multipliers), 1) - 1
+  side = -(-max(data.shape[:2]) // 2**halvings)
+  sizes = (side,) if side <= MAX_ATTENTION else ()
+  return checks.replace(config, attention=sizes)
 
 
 def make(config: Any, data: datasets.Data) -> Any:
@@ -15,10 +31,9 @@ def make(config: Any, data: datasets.Data) -> Any:
   Raises:
     ValueError: the network does not fit the data or this machine.
   """
+  config = resolve(config, data)
   points = len(data.shape) == 1
-  name = config.model
-  if name == "auto":
-    name = "mlp" if points else "unet"
+  name = _kind(config, data)
   shared = dict(
     num_classes=data.num_classes,
     dropout=config.dropout,
@@ -39,8 +54,10 @@ def make(config: Any, data: datasets.Data) -> Any:
   )
   model: Any
   if name == "dit":
+    multiple, owner = config.patch, "patch"
     model = dit.DiT(depth=config.num_blocks, patch=config.patch, **shared)
   else:
+    multiple, owner = 2 ** max(len(config.multipliers) - 1, 0), "multipliers"
     model = unet.UNet(
       multipliers=config.multipliers,
       num_blocks=config.num_blocks,
@@ -50,16 +67,22 @@ def make(config: Any, data: datasets.Data) -> Any:
       embedding_width=2 * config.width,
       **shared,
     )
-  sides = "data, image_size" if config.data == "photos" else "data"
   with checks.naming(
     config,
     depth="num_blocks",
-    patch=f"patch, {sides}",
-    attention=f"attention, multipliers, {sides}",
-    x=f"multipliers, {sides}",
+    attention="attention, multipliers, data",
+    multiple=f"{owner}, data",
   ):
+    model = padded.fit(model, data.shape, multiple)
     model.check(data.shape, None)
   return model
+
+
+def _kind(config, data):
+  """The network's name, with auto replaced."""
+  if config.model != "auto":
+    return config.model
+  return "mlp" if len(data.shape) == 1 else "unet"
 
 
 def _num_groups(width):
