@@ -52,11 +52,12 @@ def held_out(ex: Experiment) -> Callable[[state.State], dict[str, float]]:
     raise ValueError(
       "validate_every: expected 0, as runs of this script have no held-out loss"
     )
-  key = jax.random.fold_in(ex.keys(jax.random.key(ex.config.seed)).state, 1)
-  keys, batch_fn = jax.random.split(key, NUM_BATCHES), ex.validation(key)
+  seed_key = lambda: ex.keys(jax.random.key(ex.config.seed)).state
+  batch_fn = ex.validation(jax.random.fold_in(seed_key(), 1))
 
   @jax.jit
-  def losses(params, extras, key, batch, step):
+  def losses(params, extras, number, batch, step):
+    key = jax.random.fold_in(jax.random.fold_in(seed_key(), 2), number)
     return {
       turn.player: turn.loss_fn(params, extras, key, batch[turn.player], step)[
         0
@@ -66,8 +67,8 @@ def held_out(ex: Experiment) -> Callable[[state.State], dict[str, float]]:
 
   def mean(params, now):
     values = [
-      losses(params, now.extras, keys[i], batch_fn(i), now.step)
-      for i in range(NUM_BATCHES)
+      losses(params, now.extras, number, batch_fn(number), now.step)
+      for number in range(NUM_BATCHES)
     ]
     return jax.tree.map(lambda *x: float(np.mean(x)), *values)
 

@@ -12,10 +12,9 @@ import pytest
 
 from experiments import edm, encode
 from experiments.lib import averages, choices, datasets
-from experiments.recipes import latents
 from experiments.lib import run as runs
 from experiments.pictures import figures
-from experiments.recipes import diffusion
+from experiments.recipes import diffusion, latents
 from jaxgen import fields, paths, predictions, samplers
 from tests import expect
 from tests.experiments import scripts
