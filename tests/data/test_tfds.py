@@ -16,6 +16,7 @@ from tests import expect, processes
 from tests.data.test_files import whole
 
 SPLITS = ("train", "validation", "test")
+CLASSES = testbed.features.ClassLabel(num_classes=4)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +26,14 @@ def data_dir(tmp_path_factory):
   return directory
 
 
-def prepare(data_dir, name, image, splits):
+def prepare(data_dir, name, image, splits, label=CLASSES):
   """Writes a set of splits {name: [(image, label)]}, images or their files."""
+  kind = label
 
   def info(self):
     features = {
       "image": image,
-      "label": testbed.features.ClassLabel(num_classes=4),
+      "label": kind,
       "id": testbed.features.Scalar(np.int64),
     }
     return testbed.core.DatasetInfo(
@@ -115,6 +117,19 @@ def test_hidden_labels_are_refused_where_they_are_asked_for(data_dir, pictures):
   sources, _ = tfds.load("pictures", data_dir)
   said = r"tfds:pictures: test: labels: expected 0 to 3, got -1 to -1"
   expect.error(said, sources["test"].read, np.arange(1))
+
+
+def test_a_label_without_classes_is_not_one(data_dir):
+  """Such as a number of any size: the data are without labels."""
+  image, pixels = testbed.features.Image(shape=(5, 4, 3)), pixels_of(3)
+  pairs = [(one, 7 + row) for row, one in enumerate(pixels)]
+  number = testbed.features.Scalar(np.int64)
+  prepare(data_dir, "Numbers", image, {"train": pairs, "test": pairs}, number)
+  sources, num_classes = tfds.load("numbers", data_dir)
+  assert num_classes == 0
+  found, labels = sources["test"].read(np.arange(3))
+  np.testing.assert_array_equal(found, pixels)
+  assert labels is None
 
 
 def test_images_of_several_sizes_are_refused(data_dir):
