@@ -176,7 +176,6 @@ def train(
     The state at the last step. metrics.jsonl and curves.png are written.
   """
   config = ex.config
-  # The mesh, and the placement of the state.
   mesh = sharding.mesh()
   rule = choices.lookup(choices.SHARDS, config.shard, "shard")
   places = sharding.shardings(jax.eval_shape(start), mesh, rule)
@@ -188,7 +187,6 @@ def train(
   _print_start(run_dir, now)
   done = int(now.step)
 
-  # The loop.
   write = logging.jsonl(run_dir / runs.METRICS, done)
   with (
     averages.snapshots(ex) as save_snapshot,

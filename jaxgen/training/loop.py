@@ -98,19 +98,15 @@ def run(
     Interrupted, Diverged: see these classes.
   """
   start = int(state.step)
-  num_steps, log_every, save_every = map(
-    operator.index, (num_steps, log_every, save_every)
-  )
+  periods = [operator.index(n) for n in (num_steps, log_every, save_every)]
   hooks = [(operator.index(every), hook) for every, hook in hooks]
-  _check(start, num_steps, log_every, save_every, hooks)
+  _check(start, *periods, hooks)
   with _signals() as received:
     with saver as save:
-      events = _Events(
-        num_steps, log_every, save_every, save, log, hooks, begin
-      )
+      events = _Events(*periods, save, log, hooks, begin)
       state = _train(train_step, state, batch_fn, start, events, received)
     if received:  # the signal came during the last step or save
-      raise Interrupted(num_steps, received[0])
+      raise Interrupted(periods[0], received[0])
   return state
 
 

@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from experiments import (
@@ -136,6 +137,12 @@ def trained(name: str, directory: Any, **changes: Any) -> tuple[Any, Any]:
     without_pictures(patch)
     config = small(name, directory, **dict(samples_every=100) | changes)
     return directory, SCRIPTS[name].module.run(config)
+
+
+def stored(path: Any) -> dict[str, Any]:
+  """The arrays of a .npz file, which is closed again."""
+  with np.load(path) as arrays:
+    return dict(arrays)
 
 
 def main_of(module: Any) -> Callable[[], None]:

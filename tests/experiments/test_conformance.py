@@ -156,7 +156,7 @@ def test_commands_work_or_say_why_not(
     calls = f"{found['calls']} network calls per sample"
     assert calls in capsys.readouterr().out
     return
-  stored = np.load(directory / "found.npz")
+  stored = scripts.stored(directory / "found.npz")
   examples = stored["samples" if command == "sample" else "decoded"]
   shape = datasets.load_data(script.config.data).shape
   assert examples.shape == ({"sample": 5, "encode": 3}[command], *shape)

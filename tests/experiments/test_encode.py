@@ -112,9 +112,9 @@ def test_points_of_a_gaussian(tmp_path, monkeypatch, capsys):
   line = capsys.readouterr().err.splitlines()[-1]
   assert f"5 examples, decoding error {error.max():.1e} at most" in line
   assert f"{np.sqrt(np.mean(error**2)):.1e} RMS" in line
-  stored = np.load(tmp_path / "encoded.npz")
-  assert set(stored.files) == set(encode.Encoded._fields)
-  for name in stored.files:
+  stored = scripts.stored(tmp_path / "encoded.npz")
+  assert set(stored) == set(encode.Encoded._fields)
+  for name in stored:
     np.testing.assert_array_equal(stored[name], getattr(found, name))
   assert matplotlib.image.imread(tmp_path / "encoded.png").std() > 0.03
 
@@ -129,7 +129,7 @@ def test_images_come_back(images, monkeypatch):
   np.testing.assert_allclose(between, ends, atol=1e-3)
   data = datasets.load_data("digits")
   np.testing.assert_array_equal(found.examples, data.real[0][:7])
-  stored = np.load(images / "encoded.npz")
+  stored = scripts.stored(images / "encoded.npz")
   np.testing.assert_array_equal(stored["labels"], data.real[1][:7])
 
   top, bottom = kept[0].axes
@@ -176,7 +176,7 @@ def test_all_points_of_a_row_have_the_label_of_its_example(images, monkeypatch):
 
   monkeypatch.setattr(diffusion.Diffusion, "field", field)
   found = _run(images, number=4, between=4, steps=16)
-  labels = np.load(images / "encoded.npz")["labels"]
+  labels = scripts.stored(images / "encoded.npz")["labels"]
   assert len(set(labels)) > 1
   lift = labels.reshape(-1, 1, 1, 1)
   encoded = lambda x: lift / HIGH + (x - lift) / LOW

@@ -68,8 +68,8 @@ def test_weight_one_is_the_run_and_weight_zero_the_null_label(run):
   np.testing.assert_array_equal(drawn(run, guidance=1.0), drawn(run))
   null = drawn(run, guidance=0.0)
   np.testing.assert_array_equal(null, drawn(run, label="none"))
-  stored = np.load(run / "found.npz")
-  assert stored.files == ["samples"]
+  stored = scripts.stored(run / "found.npz")
+  assert [*stored] == ["samples"]
   assert np.abs(null - drawn(run)).max() > 1e-5
 
 

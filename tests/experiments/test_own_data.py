@@ -11,7 +11,7 @@ from PIL import Image
 from experiments import edm, encode, evaluate, flow_matching, sample
 from experiments import score_matching as score
 from experiments.lib import datasets
-from experiments.pictures import figures
+from experiments.pictures import planes
 from tests import expect
 from tests.experiments import scripts
 
@@ -75,20 +75,20 @@ def test_points_of_any_dimension_train_and_are_drawn(name, tmp_path):
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_points_are_shown_on_a_plane(dim):
   points = RNG.normal(size=(4, 3, dim))
-  found = figures.plane(points)
+  found = planes.flat(points)
   assert found.shape == (4, 3, 2)
   expected = points[..., :2] if dim > 1 else points * [1, 0]
   np.testing.assert_array_equal(found, expected)
-  _, axis = figures.plt.subplots()
-  figures.name_plane(axis, dim)
+  _, axis = planes.plt.subplots()
+  planes.window(axis, planes.square(found), found.reshape(-1, 2), dim=dim)
   names = axis.get_xlabel(), axis.get_ylabel()
-  figures.plt.close("all")
+  planes.plt.close("all")
   assert (
     names
     == {
-      1: ("coordinate 1 of 1", ""),
-      2: ("", ""),
-      5: ("coordinate 1 of 5", "coordinate 2 of 5"),
+      1: ("$x_1$ of 1", ""),
+      2: ("$x_1$", "$x_2$"),
+      5: ("$x_1$ of 5", "$x_2$ of 5"),
     }[dim]
   )
 
