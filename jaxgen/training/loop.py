@@ -98,8 +98,9 @@ def run(
     Interrupted, Diverged: see these classes.
   """
   start = int(state.step)
-  periods = [operator.index(n) for n in (num_steps, log_every, save_every)]
-  hooks = [(operator.index(every), hook) for every, hook in hooks]
+  index = operator.index
+  periods = index(num_steps), index(log_every), index(save_every)
+  hooks = [(index(every), hook) for every, hook in hooks]
   _check(start, *periods, hooks)
   with _signals() as received:
     with saver as save:
