@@ -32,6 +32,7 @@ TOYS = {
 }
 
 SPLITS = ("train", "validation", "test")
+MAX_SIDE = 2**14  # pixels
 NUM_POINTS = 4096  # samples that represent a split of a distribution
 DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}"
 DATA += ", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH"
@@ -134,8 +135,8 @@ def load_data(
   Raises:
     ValueError: no such dataset, or it cannot be used for training.
   """
-  if image_size is not None and image_size < 1:
-    raise ValueError(f"image_size: expected at least 1, got {image_size}")
+  if image_size is not None and not 1 <= image_size <= MAX_SIDE:
+    raise ValueError(f"image_size: expected 1 to {MAX_SIDE}, got {image_size}")
   points_of, levels, classified = None, 256, None
   match name.split(":", 1):
     case ["digits"]:

@@ -89,7 +89,8 @@ OWN = {
     (dict(patch=9), "patch, data: expected sides of at least 9 .* got 8 x 8"),
   ],
   "photos": [
-    (dict(image_size=0), "image_size: expected at least 1, got 0"),
+    (dict(image_size=0), "image_size: expected 1 to 16384, got 0"),
+    (dict(image_size=10**6), "image_size: expected 1 to 16384, got 1000000"),
     (dict(image_size=300), "image_size: expected 1 to 213 pixels, got 300"),
     (dict(image_size=3), "multipliers, data: expected sides of at least 4"),
   ],
