@@ -78,6 +78,15 @@ def test_a_run_is_its_own_guide(run):
   np.testing.assert_allclose(found, drawn(run), rtol=1e-3, atol=1e-3)
 
 
+def test_weight_zero_samples_the_guide(run, tmp_path):
+  """Autoguidance by another run: all of it at weight 0, moved to the path."""
+  how = dict(num_steps=3, seed=1, label_dropout=1.0, width=16)
+  other, _ = scripts.trained("edm images", tmp_path / "other", **how)
+  found = drawn(run, guidance=0.0, guide=str(other))
+  np.testing.assert_allclose(found, drawn(other), rtol=1e-4, atol=1e-4)
+  assert np.abs(found - drawn(run)).max() > 0.01
+
+
 @pytest.mark.parametrize(
   "settings, calls",
   [
