@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from benchmarks import figures, pages, quality, runner
+from benchmarks.published import cells
 
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 DROPOUT = 0.1
@@ -48,13 +49,7 @@ def run(args) -> dict:
 
 def means(rows: list[dict]) -> dict:
   """Means over the seeds."""
-  return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def cells(rows: list[dict]) -> list[str]:
-  """Mean and standard deviation of each metric over the seeds."""
-  columns = [[row[name] for row in rows] for name in METRICS]
-  return [f"{np.mean(c):.3f} +- {np.std(c, ddof=1):.3f}" for c in columns]
+  return {name: cells.mean(rows, name) for name in rows[0]}
 
 
 def tables(record: dict) -> dict:
@@ -68,7 +63,8 @@ def tables(record: dict) -> dict:
     title = f"weight {name}"
     if name == "plain":
       title = "trained without the null label"
-    lines.append((title, of_seeds[0]["calls"], *cells(of_seeds)))
+    spreads = [cells.spread([s[name] for s in of_seeds]) for name in METRICS]
+    lines.append((title, of_seeds[0]["calls"], *spreads))
   pairs = zip(rows["1"], rows["plain"], strict=True)
   gaps = np.array([one["frechet"] - plain["frechet"] for one, plain in pairs])
   error = gaps.std(ddof=1) / math.sqrt(len(gaps))

@@ -13,6 +13,8 @@ import dataclasses
 import pathlib
 import sys
 
+import jax
+
 from experiments import settings
 from experiments.lib import averages, command_line, samples, weights
 from experiments.lib import run as runs
@@ -45,7 +47,7 @@ def run(run_dir: str, config: Config) -> pathlib.Path:
     config=record,
   )
   weights.write_file(place, params, about)
-  print(f"{place}: {len(weights.read_file(place)[0])} arrays", file=sys.stderr)
+  print(f"{place}: {len(jax.tree.leaves(params))} arrays", file=sys.stderr)
   return pathlib.Path(place)
 
 

@@ -7,17 +7,14 @@ import pathlib
 import re
 import shlex
 import statistics
-import zipfile
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import pages
 from benchmarks.peers import peers
 from benchmarks.published import tong_tables
-from tests import expect
+from tests import expect, user_files
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -57,31 +54,7 @@ def commands():
 @pytest.fixture(scope="session")
 def own(tmp_path_factory):
   """A user's folder, with the data that commands of the pages name."""
-  home = tmp_path_factory.mktemp("own")
-  rng = np.random.RandomState(0)
-
-  def save(name, shape):
-    (home / name).parent.mkdir(parents=True, exist_ok=True)
-    pixels = rng.randint(0, 256, shape).astype(np.uint8)
-    Image.fromarray(pixels).save(home / name)
-
-  for row in range(4):
-    save(f"sketches/{row}.png", (28, 28))
-    save(f"flowers/{'ab'[row % 2]}/{row}.png", (40, 40, 3))
-    save(f"mixed/{row}.png", (30 + row, 40))
-    save(f"icons/{row}.png", (16, 16, 4))
-    save(f"edm/00000/img{row:08}.png", (16, 16, 3))
-  with zipfile.ZipFile(home / "edm.zip", "w") as archive:
-    names = [f"00000/img{row:08}.png" for row in range(4)]
-    for name in names:
-      archive.write(home / "edm" / name, name)
-    labels = [[name, row % 2] for row, name in enumerate(names)]
-    archive.writestr("dataset.json", json.dumps({"labels": labels}))
-  images = rng.randint(0, 256, (9, 12, 12)).astype(np.uint8)
-  np.savez(home / "images.npz", images=images)
-  for name in ("points", "other"):
-    np.savez(home / f"{name}.npz", points=rng.normal(size=(60, 2)))
-  return home
+  return user_files.write(tmp_path_factory.mktemp("own"))
 
 
 @pytest.mark.parametrize("words", list(commands()))

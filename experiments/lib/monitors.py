@@ -22,8 +22,8 @@ from jaxgen.training import logging, state
 NUM_BATCHES = 4  # held-out batches of a loss
 
 
-def hooks(ex: Experiment, log: logging.Log) -> list[tuple[int, Callable]]:
-  """(period, state -> None) for training.loop, which call log(step, values).
+def measures(ex: Experiment) -> list[tuple[int, Callable]]:
+  """(period, state -> {name: value}) of what the settings ask for.
 
   Raises:
     ValueError: the settings ask for what the experiment lacks.
@@ -38,6 +38,13 @@ def hooks(ex: Experiment, log: logging.Log) -> list[tuple[int, Callable]]:
     found.append((config.validate_every, held_out(ex)))
   if config.metrics_every:
     found.append((config.metrics_every, metrics(ex)))
+  return found
+
+
+def hooks(
+  found: list[tuple[int, Callable]], log: logging.Log
+) -> list[tuple[int, Callable]]:
+  """(period, state -> None) for training.loop, which call log(step, values)."""
   record = lambda measure, now: log(int(now.step), measure(now))
   return [(every, functools.partial(record, fn)) for every, fn in found]
 

@@ -73,7 +73,7 @@ def run(script: str, ex: Experiment) -> state.State:
     keys.state, ex.players(keys.players), ex.turns, ex.extras(extras_key)
   )
   check(config, start, ex.turns)
-  monitors.hooks(ex, lambda *record: None)  # fails before anything is written
+  measures = monitors.measures(ex)
   warm, began = _warm_start(config, start)
   if ex.sample is not None:  # fails early if the solver does not fit the field
     now = jax.eval_shape(start)
@@ -101,7 +101,7 @@ def run(script: str, ex: Experiment) -> state.State:
 
   reads = runs.now({**ex.reads, **ex.learns_from}) | began
   with runs.open_directory(config, script, reads) as run_dir:
-    now = train(run_dir, ex, start, batch_fn, save_sheet, warm)
+    now = train(run_dir, ex, start, batch_fn, save_sheet, measures, warm)
     names = finish(run_dir, ex, trained(now))
   print(f"{run_dir}: curves.png {' '.join(names)}", file=sys.stderr)
   return now
@@ -160,6 +160,7 @@ def train(
   start: Callable[[], state.State],
   batch_fn: Callable[[int], Any],
   save_sheet: Callable[[pathlib.Path, state.State], object],
+  measures: Sequence[tuple[int, Callable]] = (),
   warm: state.State | None = None,
 ) -> state.State:
   """Trains in a run directory, from its last checkpoint if it has one.
@@ -170,6 +171,7 @@ def train(
     start: () -> the state at step 0; it is traced.
     batch_fn: step -> {player: batch}, on the host.
     save_sheet: (run_dir, state) -> None, draws small pictures.
+    measures: (period, state -> {name: value}), recorded too.
     warm: the state at step 0 in place of start's; None is start's.
 
   Returns:
@@ -181,12 +183,10 @@ def train(
   places = sharding.shardings(jax.eval_shape(start), mesh, rule)
   train_step = step.make_train_step(tuple(ex.turns), places)
   place = functools.partial(_place, ex.turns, mesh)
-
   checkpoints = runs.checkpoints(run_dir)
   now = _first_state(checkpoints, jax.jit(start, out_shardings=places)(), warm)
   _print_start(run_dir, now)
   done = int(now.step)
-
   write = logging.jsonl(run_dir / runs.METRICS, done)
   with (
     averages.snapshots(ex) as save_snapshot,
@@ -207,7 +207,7 @@ def train(
       hooks=[
         (getattr(config, "snapshot_every", config.save_every), save_snapshot),
         (config.samples_every, functools.partial(save_sheet, run_dir)),
-        *monitors.hooks(ex, record),
+        *monitors.hooks(measures, record),
       ],
     )
     save_snapshot(now)

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from experiments.pictures import figures
+
 
 @pytest.fixture
 def exits(monkeypatch, capsys):
@@ -18,3 +20,12 @@ def exits(monkeypatch, capsys):
     return caught.value.code, printed
 
   return run
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures that are drawn, in place of files."""
+  kept = []
+  monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
+  yield kept
+  figures.plt.close("all")

@@ -66,15 +66,6 @@ def test_a_saved_sheet_is_the_sheet_enlarged(tmp_path):
   np.testing.assert_allclose(picture[3::7, 3::7], pixels, atol=1 / 255)
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures that are drawn, in place of files."""
-  kept = []
-  monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
-  yield kept
-  figures.plt.close("all")
-
-
 def _assert_drawn(path, *, ink):
   """A picture of some size in which a part at least of the pixels is inked."""
   picture = _read(path)

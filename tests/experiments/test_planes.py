@@ -23,15 +23,6 @@ MEAN, STD = np.array([3.0, -1.0]), 0.5
 GAUSSIAN = oracles.Mixture(np.ones(1), MEAN[None], np.array([STD]))
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures that are drawn, in place of files."""
-  kept = []
-  monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
-  yield kept
-  figures.plt.close("all")
-
-
 def _panels(figure):
   """The axes that are no colour bars."""
   return [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]

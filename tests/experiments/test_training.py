@@ -96,7 +96,7 @@ def test_with_float64_a_run_trains_in_float32(monkeypatch, tmp_path, module):
   fails in its first step leaves no directory.
   """
 
-  def traced(run_dir, ex, start, batch_fn, save_sheet, warm):
+  def traced(run_dir, ex, start, batch_fn, *rest):
     assert (run_dir / "config.json").exists()
     before = jax.eval_shape(start)
     batches = training._place(ex.turns, sharding.mesh(), batch_fn(0))
