@@ -6,7 +6,6 @@ import numpy as np
 
 from benchmarks import trained
 
-plt = trained.figures.plt
 IMAGES = pathlib.Path("docs/images")
 GOALS = {11: 0.015, 19: 0.0035, 35: 0.0015}  # of few steps: {NFE: RMSE}
 X, Y, INK = "#2a6f97", "#c8553d", "#3d3d3d"
@@ -15,7 +14,7 @@ CENTRED = dict(ha="center", va="center", fontsize=8)
 
 def curves(found: dict[str, list], rows: list[dict]) -> None:
   """Error against NFE, a line a solver, the slope of its end in the legend."""
-  figure, axis = plt.subplots(figsize=(9, 5.6), layout="constrained")
+  figure, axis = trained.pyplot.subplots(figsize=(9, 5.6), layout="constrained")
   for i, name in enumerate(sorted(found, key=lambda k: -found[k][-1][1])):
     nfe, error = np.array(found[name]).T
     slope = np.polyfit(np.log(nfe[-3:]), np.log(error[-3:]), 1)[0]
@@ -49,7 +48,7 @@ def trajectories(found: dict[str, np.ndarray]) -> None:
   those of the first, the exact flow.
   """
   exact = next(iter(found.values()))
-  figure, axes = plt.subplots(
+  figure, axes = trained.pyplot.subplots(
     1, len(found), figsize=(3 * len(found), 3.4), layout="constrained"
   )
   for axis, (title, states) in zip(axes, found.items(), strict=True):
@@ -71,7 +70,9 @@ def trajectories(found: dict[str, np.ndarray]) -> None:
 
 def guidance(found: dict[float, dict]) -> None:
   """guidance.png: accuracy against Frechet distance and coverage, by weight."""
-  figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+  figure, axes = trained.pyplot.subplots(
+    1, 2, figsize=(9, 4), layout="constrained"
+  )
   rows = list(found.values())
   for axis, name, title in (
     (axes[0], "frechet", "Frechet distance (lower is better)"),
@@ -124,7 +125,7 @@ def price_panel(axis, x, y, cost, u, v, pairs):
     taken.append(max(places, key=room))
     text = f"{cost[i, j]:.2f}"
     axis.text(*taken[-1], text, bbox=white, zorder=2.5, **CENTRED)
-  norm = plt.Normalize(min(*u, *v), max(*u, *v))
+  norm = trained.pyplot.Normalize(min(*u, *v), max(*u, *v))
   style = dict(cmap="RdYlBu_r", norm=norm, edgecolor=INK, lw=0.8, zorder=3)
   for points, values, marker in ((x, u, "o"), (y, v, "s")):
     axis.scatter(*points.T, s=520, c=values, marker=marker, **style)
@@ -175,7 +176,7 @@ def duality(name, points, solved, others) -> None:
   """
   x, y, a, b = points
   pairs, plan, cost, slack, u, v, value = solved
-  figure = plt.figure(figsize=(13.5, 6.4), layout="constrained")
+  figure = trained.pyplot.figure(figsize=(13.5, 6.4), layout="constrained")
   axes = figure.subplot_mosaic(
     [["plan", "price", "slack"], ["value"] * 3],
     height_ratios=(4.2, 1),
@@ -202,7 +203,9 @@ def duality(name, points, solved, others) -> None:
 
 def one_layer(rows: list[dict], states: list[np.ndarray]) -> None:
   """A panel a field: every particle's way, and where it ends."""
-  figure, axes = plt.subplots(1, 5, figsize=(17, 4.05), layout="constrained")
+  figure, axes = trained.pyplot.subplots(
+    1, 5, figsize=(17, 4.05), layout="constrained"
+  )
   for axis, row, found in zip(axes, rows, states, strict=True):
     for n, way in enumerate(found[:150]):
       label = "_" * (n > 0) + "trajectory"
@@ -235,7 +238,7 @@ def unified(found: dict, paths, predictions, solvers: dict) -> None:
   }
   floor = found["edm, edm"]["heun"]["floor"]["frechet"]
   high = np.nanquantile([*values.values()], 0.9)
-  figure, axes = plt.subplots(
+  figure, axes = trained.pyplot.subplots(
     1, len(solvers), figsize=(12, 3.6), sharey=True, layout="constrained"
   )
   for axis, (solver, value) in zip(axes, values.items(), strict=True):

@@ -25,7 +25,13 @@ from experiments.lib import (  # noqa: F401
   samples,
   training,
 )
-from experiments.pictures import figures, metrics, modes, planes  # noqa: F401
+from experiments.pictures import (  # noqa: F401
+  figures,
+  metrics,
+  modes,
+  planes,
+  pyplot,
+)
 from experiments.recipes import (  # noqa: F401
   critics,
   diffusion,

@@ -18,7 +18,7 @@ from experiments.lib import run as runs
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(settings.Resampled):
+class Config(settings.Resampled, settings.Process):
   """Settings of resume; None keeps the run's own setting."""
 
   script: str | None = None
@@ -40,12 +40,14 @@ def run(run_dir: str, config: Config) -> Any:
   record = runs.read_config(run_dir)
   module = scripts.of_run(record, run_dir, config.script)
   found = runs.config_from(record, module.Config, run_dir)
+  process = {name: getattr(config, name) for name in settings.PROCESS}
   asked = {k: v for k, v in vars(config).items() if v is not None}
-  asked.pop("script", None)
+  for name in ("script", *settings.PROCESS):
+    asked.pop(name, None)
   if odd := [name for name in asked if not hasattr(found, name)]:
     raise ValueError(f"{odd[0]}: runs of this script have no such setting")
   checks.known(config)
-  return module.run(checks.replace(found, run_dir=run_dir, **asked))
+  return module.run(checks.replace(found, run_dir=run_dir, **asked, **process))
 
 
 def main() -> None:

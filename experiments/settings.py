@@ -101,7 +101,18 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Devices:
+class Process:
+  """The process of a command; config.json does not store these settings."""
+
+  tune_cpu: bool = True
+  """On a CPU, use one device per core, keep freed memory and compile quickly;
+  this changes results by rounding only."""
+  cache_programs: bool = True
+  """Keep compiled programs in the user's cache directory, at most 1 GiB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices(Process):
   """Placement of the state on the devices."""
 
   shard: choices.ShardName = "replicated"
@@ -191,8 +202,8 @@ class Logging:
   """Number of steps between records of the metrics of `evaluate`, for one set
   of samples; 0 for none."""
   log_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
-  """Further places of the records: a folder for TensorBoard in the run
-  directory (pip install tensorboardX), Weights & Biases (pip install wandb)."""
+  """Further places of the records: TensorBoard, in the run directory (pip
+  install tensorboardX), or Weights & Biases (pip install wandb)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +222,7 @@ class Diffusion(
 
 
 @dataclasses.dataclass(frozen=True)
-class Read:
+class Read(Process):
   """Which parameters `sample`, `evaluate` and `encode` use."""
 
   script: str | None = None
@@ -254,27 +265,16 @@ class Sampled(Resampled, Read):
   """Number of samples computed together, which limits the memory."""
 
 
+PROCESS = tuple(field.name for field in dataclasses.fields(Process))
 SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
 LOGGING = tuple(field.name for field in dataclasses.fields(Logging))
 # Settings that a resumed run may change, as the steps done do not depend on
 # them. A Config adds its own by a class variable, may_change.
 MAY_CHANGE = ("num_steps", "snapshot_every", *LOGGING, *SAMPLING)
 
-# Settings that runs of earlier versions lack, with the values that they had.
-LATER: dict = dict(guidance=1.0, guidance_interval=None, guide=None, start=None)
-LATER |= dict(validate_every=0, metrics_every=0, log_to=[])
-LATER |= dict(weight_decay=0.0, accumulate=1)
-
 # Values that the presets of several scripts share.
-SMOKE = dict(
-  num_steps=20,
-  warmup_steps=5,
-  batch_size=16,
-  sample_steps=4,
-  log_every=5,
-  save_every=10,
-  samples_every=10,
-)
+SMOKE = dict(num_steps=20, warmup_steps=5, batch_size=16, sample_steps=4)
+SMOKE |= dict(log_every=5, save_every=10, samples_every=10)
 IMAGES = dict(
   data="folder:images",  # replaced by --data; sides of 4 pixels or more
   multipliers=(1, 2, 2),

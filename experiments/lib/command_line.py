@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from experiments.lib import checks, scripts
+from experiments.lib import checks, machine, scripts
 from experiments.lib import run as runs
 from jaxgen.training import checkpoint, loop
 
@@ -77,6 +77,7 @@ def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
   _check_flags(type(next(iter(presets.values()))[1]))
   config = tyro.extras.overridable_config_cli(presets, prog=command)
   config = _with_warmup(config, presets[preset][1])
+  machine.prepare(config, config.batch_size)
   with one_line(command, config.run_dir, type(config)):
     run(config)
 
@@ -150,6 +151,10 @@ def main_of_run(file: str, page: str | None, kind: type, run: Callable) -> None:
   command = _command(file)
 
   def call(run_dir: tyro.conf.Positional[str], config: Any) -> None:
+    batch_size = None
+    with contextlib.suppress(ValueError, OSError):  # `run` says what is wrong
+      batch_size = runs.read_config(run_dir).get("batch_size")
+    machine.prepare(config, batch_size)
     with one_line(command, run_dir, kind):
       run(run_dir, config)
 

@@ -8,11 +8,11 @@
   *.png             pictures
 
 A directory belongs to one configuration, which resumes the run. Only the length
-of the run, its records and its sampling may then be other ones
-(settings.MAY_CHANGE); config.json lists such changes in its history. Any other
-configuration is rejected. Only one process can use a directory at a time. A run
-that fails before it has recorded anything removes its directory. Only JSON and
-arrays are read from it.
+of the run, its records, its sampling (settings.MAY_CHANGE) and the number of
+devices may then be other ones; config.json lists such changes in its history.
+Any other configuration is rejected. Only one process can use a directory at a
+time. A run that fails before it has recorded anything removes its directory.
+Only JSON and arrays are read from it.
 """
 
 import contextlib
@@ -28,14 +28,15 @@ from typing import Any
 from experiments import settings
 from experiments.lib import checks, records, scripts
 from experiments.lib.scripts import DIGEST, SCRIPT
-from jaxgen.training import checkpoint
+from jaxgen.training import checkpoint, sharding
 
 CONFIG = "config.json"
 LOCK = "lock"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
+UNRECORDED = {"run_dir", *settings.PROCESS}
 # In config.json, beside the settings and the script.
-READS, HISTORY = "reads", "history"
+READS, HISTORY, DEVICES = "reads", "history", "devices"
 
 
 @contextlib.contextmanager
@@ -125,8 +126,8 @@ def _changes(path, config, wanted):
   Raises:
     ValueError: others differ, or fewer steps are asked for than are done.
   """
-  found = _with_later(read_config(path), wanted)
-  free = {*settings.MAY_CHANGE, *getattr(config, "may_change", ())}
+  found = {DEVICES: wanted[DEVICES]} | _with_later(read_config(path), wanted)
+  free = {*settings.MAY_CHANGE, *getattr(config, "may_change", ()), DEVICES}
   differing = {
     name: [found.get(name), wanted.get(name)]
     for name in sorted(
@@ -172,6 +173,8 @@ def _write_changed(path, wanted, changes):
   write_text(path / CONFIG, _text(record | {HISTORY: history}))
   said = ", ".join(f"{k} {old} -> {new}" for k, (old, new) in changes.items())
   print(f"{path}: from step {step} on: {said}", file=sys.stderr)
+  if DEVICES in changes:
+    print(f"{path}: from there, values differ by rounding", file=sys.stderr)
   if "num_steps" in changes and wanted.get("schedule") != "constant":
     print(
       f"{path}: what depends on num_steps, such as the learning rate, is from"
@@ -182,7 +185,7 @@ def _write_changed(path, wanted, changes):
 
 def _with_later(found, names):
   """A record with the settings that earlier versions did not have."""
-  later = {k: v for k, v in settings.LATER.items() if k in names}
+  later = {k: v for k, v in records.LATER.items() if k in names}
   return later | records.current(found)
 
 
@@ -256,8 +259,8 @@ def config_from(record: dict[str, Any], kind: type, run_dir: Any) -> Any:
   Raises:
     ValueError: the record's settings are not those of this version.
   """
-  own = {SCRIPT, DIGEST, READS, HISTORY}
-  names = {field.name for field in dataclasses.fields(kind)} - {"run_dir"}
+  own = {SCRIPT, DIGEST, READS, HISTORY, DEVICES}
+  names = {field.name for field in dataclasses.fields(kind)} - UNRECORDED
   found = {k: v for k, v in record.items() if k not in own}
   found = _with_later(found, names)
   if found.keys() != names:
@@ -284,8 +287,10 @@ def _text(record):
 def _record(config, script, reads):
   """The contents of config.json."""
   values = dataclasses.asdict(config)
-  del values["run_dir"]
+  for name in UNRECORDED & values.keys():
+    del values[name]
   known = {SCRIPT: scripts.name(script), DIGEST: scripts.digest(script)}
+  known |= {DEVICES: sharding.mesh().size}
   if reads:
     known[READS] = dict(reads)
   return json.loads(json.dumps(known | values))

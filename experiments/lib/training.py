@@ -19,6 +19,7 @@ from experiments.lib import (
   averages,
   checks,
   choices,
+  machine,
   monitors,
   samples,
   weights,
@@ -177,14 +178,14 @@ def train(
   Returns:
     The state at the last step. metrics.jsonl and curves.png are written.
   """
-  config = ex.config
-  mesh = sharding.mesh()
+  config, mesh = ex.config, sharding.mesh()
   rule = choices.lookup(choices.SHARDS, config.shard, "shard")
   places = sharding.shardings(jax.eval_shape(start), mesh, rule)
-  train_step = step.make_train_step(tuple(ex.turns), places)
-  place = functools.partial(_place, ex.turns, mesh)
+  quick = functools.partial(machine.compiler_options, config)
+  train_step = step.make_train_step(tuple(ex.turns), places, quick())
   checkpoints = runs.checkpoints(run_dir)
-  now = _first_state(checkpoints, jax.jit(start, out_shardings=places)(), warm)
+  new = jax.jit(start, out_shardings=places, compiler_options=quick(0))()
+  now = _first_state(checkpoints, new, warm)
   _print_start(run_dir, now)
   done = int(now.step)
   write = logging.jsonl(run_dir / runs.METRICS, done)
@@ -197,7 +198,7 @@ def train(
     now = loop.run(
       train_step,
       now,
-      loaders.prefetch(batch_fn, place),
+      loaders.prefetch(batch_fn, functools.partial(_place, ex.turns, mesh)),
       num_steps=config.num_steps,
       log_every=config.log_every,
       save_every=config.save_every,
@@ -226,7 +227,8 @@ def _first_state(checkpoints, new, warm):
 
 
 def _print_start(run_dir, now):
-  """Prints the size of every player and the first step."""
+  """Prints the devices, the size of every player and the first step."""
+  print(f"{run_dir}: {machine.describe()}", file=sys.stderr)
   for name, player in now.players.items():
     size = sum(leaf.size for leaf in jax.tree.leaves(player.params))
     print(f"{run_dir}: {name}, {size:,} parameters", file=sys.stderr)

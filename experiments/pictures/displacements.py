@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.pictures import figures, planes
+from experiments.pictures import pyplot as plt
 
-plt = figures.plt
 NUM_ARROWS = 300
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.pictures import figures, planes
-
-plt = figures.plt
+from experiments.pictures import pyplot as plt
 
 
 def images(path: pathlib.Path, found: Any, labels: np.ndarray | None) -> None:

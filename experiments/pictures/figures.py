@@ -3,13 +3,9 @@
 import pathlib
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 
+from experiments.pictures import pyplot as plt
 from jaxgen.metrics import transport
 
 HELD_OUT = {"held_out": "held out", "held_out_ema": "held out, average"}
@@ -69,7 +65,7 @@ def image_samples(
 
 
 def show_rows(
-  axis: plt.Axes, pixels: np.ndarray, step: int, labels: list[str] | None
+  axis: Any, pixels: np.ndarray, step: int, labels: list[str] | None
 ) -> None:
   """Shows a sheet whose rows, of `step` pixels, are of the classes `labels`."""
   axis.imshow(pixels, interpolation="nearest")
@@ -204,7 +200,7 @@ def _loss(axis, steps, loss):
   axis.legend(frameon=False)
 
 
-def save(figure: plt.Figure, path: pathlib.Path) -> None:
+def save(figure: Any, path: pathlib.Path) -> None:
   """Writes the figure, with all that is drawn, and closes it."""
   path.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(path, dpi=150, bbox_inches="tight")

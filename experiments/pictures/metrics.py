@@ -7,8 +7,7 @@ import numpy as np
 
 from experiments.lib import quality
 from experiments.pictures import figures
-
-plt = figures.plt
+from experiments.pictures import pyplot as plt
 
 NAMES = {
   "frechet": "Frechet distance",

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 
 from experiments.pictures import figures, planes
-
-plt = figures.plt
+from experiments.pictures import pyplot as plt
 
 
 def shares(points: np.ndarray, mixture: Any) -> np.ndarray:

@@ -5,12 +5,12 @@ outside the axes are counted in a note.
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from experiments.pictures import figures
-
-plt = figures.plt
+from experiments.pictures import pyplot as plt
 
 
 def flat(points: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def square(points: np.ndarray, outer: float = 0.0) -> np.ndarray:
 
 
 def window(
-  axis: plt.Axes,
+  axis: Any,
   limits: np.ndarray,
   shown: np.ndarray,
   what: str = "points",

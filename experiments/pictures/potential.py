@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from experiments.pictures import figures, planes
+from experiments.pictures import pyplot as plt
 from jaxgen import fields, samplers
 
-plt = figures.plt
 NUM_RAYS = 150
 NUM_FRAMES = 8
 

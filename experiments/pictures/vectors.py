@@ -3,14 +3,12 @@
 import pathlib
 
 import jax
-import matplotlib
 import numpy as np
 
 from experiments.experiment import Times, Vectors
 from experiments.pictures import figures, planes
+from experiments.pictures import pyplot as plt
 from jaxgen import fields
-
-plt = figures.plt
 
 SPREADS = (
   2.0,
@@ -103,10 +101,12 @@ def _grid(limits):
 
 def _scale(arrows):
   """The scale of colours: logarithmic, as norms of scores differ by much."""
+  from matplotlib import colors
+
   norms = np.linalg.norm(arrows, axis=-1)
   low, high = np.quantile(norms[np.isfinite(norms)], (0.01, 0.99))
   high = high or 1.0  # of a field of zeros
-  return matplotlib.colors.LogNorm(max(low, high / 1000) * 0.99, high)
+  return colors.LogNorm(max(low, high / 1000) * 0.99, high)
 
 
 def _arrows(axis, grid, arrows, colors):

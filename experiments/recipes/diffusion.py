@@ -82,7 +82,7 @@ class Diffusion(NamedTuple):
 
   def field(self, params: Any, label: Any) -> fields.Field:
     """The trained model for one label (None: for all) as a field."""
-    net = lambda x, c: self.net.apply(params, x, c, label)
+    net = lambda x, c: _applied(self.net, params, x, c, label)
     return self.to_field(self.predict(net))
 
   def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
@@ -113,6 +113,12 @@ class Diffusion(NamedTuple):
     key = jax.random.key(0)  # not used, as the solver is deterministic
     field = self.field(params, label)
     return samplers.integrate(self.solver, field, x, times, key)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _applied(net, params, x, c, label):
+  """net.apply; a solver, which calls it several times, traces it once."""
+  return net.apply(params, x, c, label)
 
 
 def resolve(config: Any, data: datasets.Data) -> Any:

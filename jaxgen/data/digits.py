@@ -7,6 +7,9 @@ Reference: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits,
 UCI Machine Learning Repository.
 """
 
+import importlib.util
+import pathlib
+
 import numpy as np
 from jaxtyping import Float32, Int32
 
@@ -35,13 +38,28 @@ def load(
   }
   if split not in rows:
     raise ValueError(f"split: expected one of {', '.join(rows)}, got {split!r}")
-  try:
-    from sklearn import datasets
-  except ModuleNotFoundError:
-    raise ImportError(
-      "digits needs scikit-learn: pip install 'jaxgen[data]'"
-    ) from None
-  levels, labels = datasets.load_digits(return_X_y=True)
+  levels, labels = _all()
   order = np.random.RandomState(0).permutation(len(levels))[rows[split]]
   images = levels[order].reshape(-1, 8, 8, 1) / 8 - 1
   return images.astype(np.float32), labels[order].astype(np.int32)
+
+
+def _all():
+  """Levels [1797, 64] and labels [1797].
+
+  From scikit-learn's own file: importing scikit-learn for it would take most of
+  the time until a script's first step.
+  """
+  spec = importlib.util.find_spec("sklearn")
+  if spec is None:
+    raise ImportError(
+      "digits needs scikit-learn: pip install 'jaxgen[data]'"
+    ) from None
+  (folder,) = spec.submodule_search_locations
+  path = pathlib.Path(folder) / "datasets" / "data" / "digits.csv.gz"
+  if path.exists():
+    table = np.loadtxt(path, delimiter=",", dtype=np.float64)
+    return table[:, :-1], table[:, -1]
+  from sklearn import datasets  # a version that stores it elsewhere
+
+  return datasets.load_digits(return_X_y=True)

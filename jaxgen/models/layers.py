@@ -7,6 +7,7 @@ so that jvps and second derivatives exist everywhere. Parameters are float32;
 `dtype` is the dtype of the activations.
 """
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -187,16 +188,23 @@ class GroupNorm(nn.Module):
       raise ValueError(
         f"num_groups: expected a divisor of {channels} channels, got {groups}"
       )
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    wide = x.astype(dtype)
     gain = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-    mean, variance = group_moments(wide, groups)
-    scale = jnp.ones((), dtype) if scale is None else 1 + scale
-    shift = jnp.zeros((), dtype) if shift is None else shift
-    k = gain * scale * jax.lax.rsqrt(variance + self.epsilon)
-    offset = bias * scale + shift - mean * k
-    return (wide * spread(k, x) + spread(offset, x)).astype(x.dtype)
+    return _normalised(x, gain, bias, scale, shift, groups, self.epsilon)
+
+
+# Traced once for all layers of a shape, which halves a U-Net's tracing.
+@functools.partial(jax.jit, static_argnums=(5, 6), inline=True)
+def _normalised(x, gain, bias, scale, shift, groups, epsilon):
+  """GroupNorm's equation."""
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  wide = x.astype(dtype)
+  mean, variance = group_moments(wide, groups)
+  scale = jnp.ones((), dtype) if scale is None else 1 + scale
+  shift = jnp.zeros((), dtype) if shift is None else shift
+  k = gain * scale * jax.lax.rsqrt(variance + epsilon)
+  offset = bias * scale + shift - mean * k
+  return (wide * spread(k, x) + spread(offset, x)).astype(x.dtype)
 
 
 def group_moments(x, groups):

@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 from jaxtyping import PyTree
-from orbax.checkpoint import v1 as ocp
 
 from jaxgen.training import leaves, storage
 from jaxgen.training.state import State
@@ -255,7 +254,7 @@ def _damaged(path):
 
 def _look(path, step):
   """What is stored, {item: {leaf: shape and dtype}}, and its own record."""
-  with ocp.training.Checkpointer(path.parent) as checkpointer:
+  with storage.open_to_read(path.parent) as checkpointer:
     found = checkpointer.checkpointables_metadata(step)
     return found.metadata, found.custom_metadata
 
@@ -266,7 +265,7 @@ def _load(directory, items, step):
   damaged = _damaged(path)
 
   def load():
-    with ocp.training.Checkpointer(path.parent) as checkpointer:
+    with storage.open_to_read(path.parent) as checkpointer:
       return checkpointer.load_checkpointables(step, expected)
 
   expected = {name: leaves.abstract(tree) for name, tree in items.items()}

@@ -1,5 +1,6 @@
 """The training loop: steps, logs, hooks, checkpoints, interruption."""
 
+import collections
 import contextlib
 import math
 import operator
@@ -13,6 +14,11 @@ import numpy as np
 import optax
 
 from jaxgen.training.state import State
+
+# Steps that may be under way at once. Several devices of one CPU wait for one
+# another in a step; with 32 programs under way, jaxlib 0.10.2 starts no other
+# on a device, and a second thread's (the loader's) can then block all for ever.
+_AHEAD = 4
 
 
 class Interrupted(Exception):
@@ -125,12 +131,16 @@ class _Events(NamedTuple):
 
 def _train(train_step, state, batch_fn, start, events, received):
   losses = {}  # {step: {name: loss}}, not yet checked
+  ahead: collections.deque = collections.deque()  # metrics of steps not awaited
   for step in range(start, events.num_steps):
     state, metrics = train_step(state, batch_fn(step))
     done, last = step + 1, step + 1 == events.num_steps
     if step == start and events.begin is not None:
       jax.block_until_ready(metrics)
       events.begin(done)
+    ahead.append(metrics)
+    if len(ahead) > _AHEAD:
+      jax.block_until_ready(ahead.popleft())
     losses[done] = {k: v for k, v in metrics.items() if _is_loss(k, state)}
     stop = bool(received)
     logs = last or done % events.log_every == 0

@@ -92,7 +92,9 @@ def single(
 
 
 def make_train_step(
-  turns: tuple[Turn, ...], shardings: State | None = None
+  turns: tuple[Turn, ...],
+  shardings: State | None = None,
+  compiler_options: dict[str, Any] | None = None,
 ) -> Callable:
   """The step of a game, with one compiled program per turn.
 
@@ -106,6 +108,7 @@ def make_train_step(
     shardings: shardings of every leaf of the state (sharding.shardings), which
       the step preserves: parameters and extras are gathered for the loss, and
       each device updates its part. None keeps the arguments' placement.
+    compiler_options: as of jax.jit, or None.
 
   Returns:
     (state, {player: batch}) -> (state, metrics). Metrics are device arrays []
@@ -119,7 +122,8 @@ def make_train_step(
       shapes or dtypes of extras change.
   """
   _check_turns(turns)
-  programs = [_program(turns, i, shardings) for i in range(len(turns))]
+  how = dict(donate_argnums=0, compiler_options=compiler_options)
+  programs = [_program(turns, i, shardings, how) for i in range(len(turns))]
   if len(turns) == 1 and turns[0].num_steps == 1:
     return programs[0]
 
@@ -138,7 +142,7 @@ def make_train_step(
   return train_step
 
 
-def _program(turns, index, shardings):
+def _program(turns, index, shardings, how):
   """One inner step of one turn, jitted: (state, batches, inner) -> the same.
 
   If there is only one inner step, its number 0 is the default, so that calls
@@ -160,7 +164,7 @@ def _program(turns, index, shardings):
     return State(step, state.key, players, extras), metrics
 
   places = None if shardings is None else (shardings, None)
-  return jax.jit(inner_step, donate_argnums=0, out_shardings=places)
+  return jax.jit(inner_step, out_shardings=places, **how)
 
 
 def _play(turn, state, count, key, batch, shardings):

@@ -12,17 +12,27 @@ import pathlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from orbax.checkpoint import v1 as ocp
+if TYPE_CHECKING:  # imported when used, which saves commands a quarter second
+  from orbax.checkpoint import v1 as ocp
 
 T = TypeVar("T")
 
 
+def open_to_read(path: pathlib.Path) -> "ocp.training.Checkpointer":
+  """Opens a directory of checkpoints."""
+  from orbax.checkpoint import v1 as ocp
+
+  return ocp.training.Checkpointer(path)
+
+
 def open_to_write(
   path: pathlib.Path, keep: int | None
-) -> ocp.training.Checkpointer:
+) -> "ocp.training.Checkpointer":
   """Opens a directory of checkpoints that keeps the latest; None keeps all."""
+  from orbax.checkpoint import v1 as ocp
+
   policies = ocp.training.preservation_policies
   arrays = ocp.options.ArrayOptions
   # Otherwise replicated arrays are sliced, by one compiled program per shape.

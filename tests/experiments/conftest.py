@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from experiments.pictures import figures
+from experiments.pictures import figures, pyplot
 
 
 @pytest.fixture
@@ -28,4 +28,4 @@ def drawn(monkeypatch):
   kept = []
   monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
   yield kept
-  figures.plt.close("all")
+  pyplot.close("all")

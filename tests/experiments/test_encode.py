@@ -13,7 +13,7 @@ import pytest
 from experiments import edm, encode
 from experiments.lib import averages, choices, datasets
 from experiments.lib import run as runs
-from experiments.pictures import figures
+from experiments.pictures import figures, pyplot
 from experiments.recipes import diffusion, latents
 from jaxgen import fields, paths, predictions, samplers
 from tests import expect
@@ -149,7 +149,7 @@ def test_images_come_back(images, monkeypatch):
   weights = [text.get_text() for text in bottom.get_xticklabels()]
   assert weights == ["0", "0.25", "0.5", "0.75", "1"]
   assert bottom.get_title().endswith("the next example of the same class")
-  figures.plt.close("all")
+  pyplot.close("all")
 
 
 def test_a_partner_is_the_next_example_of_the_class():

@@ -66,7 +66,8 @@ def test_an_old_run_is_read_and_resumed(tmp_path, module, preset, attention):
   )
   config = module.experiment(config).config
   record = json.loads(json.dumps(dataclasses.asdict(config)))
-  del record["run_dir"], record["convert"]
+  for name in (*runs.UNRECORDED, "convert"):
+    del record[name]
   record |= dict(image_size=32, experiment=module.__name__, script_digest="old")
   if attention is not None:
     record["attention"] = attention

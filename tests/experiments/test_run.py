@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -150,3 +151,28 @@ def test_a_changed_script_is_said_and_no_obstacle(tmp_path, capsys):
   assert module.A == 2 and scripts.load(script) is module
   own = {"experiment": "experiments.edm"}
   assert scripts.of_run(own, tmp_path) is edm
+
+
+def test_another_number_of_devices_is_recorded(tmp_path, monkeypatch, capsys):
+  path = tmp_path / "run"
+  with _open(path):
+    assert runs.read_config(path)["devices"] == 1
+  mesh = types.SimpleNamespace(size=2)
+  monkeypatch.setattr(runs.sharding, "mesh", lambda: mesh)
+  for _ in range(2):
+    with _open(path):
+      pass
+  record = runs.read_config(path)
+  assert record["devices"] == 2
+  assert record["history"] == [dict(step=0, changes=dict(devices=[1, 2]))]
+  printed = capsys.readouterr().err
+  assert printed.count("from step 0 on: devices 1 -> 2") == 1
+  assert printed.count("values differ by rounding") == 1
+
+
+def test_settings_of_the_process_are_not_recorded(tmp_path):
+  with _open(tmp_path / "run"):
+    record = runs.read_config(tmp_path / "run")
+  assert not runs.UNRECORDED & record.keys()
+  again = runs.config_from(record, edm.Config, "elsewhere")
+  assert again == dataclasses.replace(CONFIG, run_dir="elsewhere")

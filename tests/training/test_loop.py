@@ -53,6 +53,26 @@ def _records(directory):
   return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
 
 
+def test_few_steps_are_under_way_at_once(tmp_path, monkeypatch):
+  waited, wait = [], jax.block_until_ready
+  monkeypatch.setattr(
+    loop.jax, "block_until_ready", lambda x: waited.append(x) or wait(x)
+  )
+  made = []
+
+  def train_step(now, batch):
+    assert len(made) - len(waited) <= loop._AHEAD
+    now, metrics = TRAIN_STEP(now, batch)
+    made.append(metrics)
+    return now, metrics
+
+  quiet = dict(log_every=100, save_every=100, log=lambda *_: None)
+  saver = contextlib.nullcontext(lambda _: None)
+  loop.run(train_step, _init(), _batch, num_steps=12, saver=saver, **quiet)
+  assert len(waited) == 12 - loop._AHEAD
+  assert all(a is b for a, b in zip(waited, made, strict=False))
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
   directory = tmp_path_factory.mktemp("unbroken")
