@@ -13,8 +13,9 @@ cost equals the bound is optimal, however it was found:
   3. If these duals are feasible for all pairs, the order is optimal. If not,
      the pairs that violate them are added to the sparse problem.
 
-Where this fails, SciPy solves the dense problem. Beside the costs, a float64
-and a float32 matrix of their size are held.
+Where this fails, and for fewer points, SciPy solves the dense problem with the
+costs c_ij - f_i - g_j, which has the same solutions and is solved faster.
+Beside the costs, a float64 and a float32 matrix of their size are held.
 
 Reference: Thibault et al. 2017, arXiv:1711.01851 (over-relaxation); Schmitzer
 2019, arXiv:1610.06519 (decreasing epsilon, sparse pairs).
@@ -26,13 +27,15 @@ from jaxtyping import Float, Int
 # Found by trials; they change only how long the search takes.
 _COARSE = (0.1, 0.05, 0.02)  # epsilon, relative to the median cost
 _FINE = (0.05, 0.0125, 0.003, 0.0008)
-_SWEEPS = 30  # largest number of Sinkhorn sweeps for each epsilon
+_ONLY = (0.02,)  # of medium sizes
+_SWEEPS = 12  # largest number of Sinkhorn sweeps for each epsilon
 _MARGIN = 0.02  # mean error of the column sums at which the sweeps stop
 _RELAXATION = 1.7  # exponent of each Sinkhorn update, below 2
 _KEPT = 12  # number of pairs kept for each row, on average
 _ROUNDS = 8  # largest number of sparse problems
 _RELAXED = 500  # largest number of steps of a shortest path
-_SMALL = 100  # size up to which SciPy's dense solver is as fast
+_MEDIUM = 64  # size from which duals speed up the dense problem
+_LARGE = 1000  # size from which the sparse problem is faster than the dense one
 _BLOCK = 2**16  # number of pairs in a block of rows, which fits in a cache
 
 _EXACT = 1e-12  # relative error of a total cost that counts as rounding
@@ -55,7 +58,7 @@ def assign(cost: Float[np.ndarray, "..."]) -> Int[np.ndarray, "N"]:
   if cost.ndim != 2 or cost.shape[0] != cost.shape[1] or not cost.size:
     raise ValueError(f"cost: expected a matrix [N, N], got {list(cost.shape)}")
   try:
-    order = _by_duals(cost) if len(cost) > _SMALL else None
+    order = _by_duals(cost) if len(cost) >= _MEDIUM else None
     return _dense(cost) if order is None else order
   except ValueError:
     raise ValueError(
@@ -72,11 +75,11 @@ def _by_duals(cost):
   with np.errstate(all="ignore"):
     cost = cost - cost.min(1, keepdims=True)
     cost -= cost.min(0)
-    f, g = _annealed(cost)
+    f, g = _approximate(cost)
     largest = np.abs(f).max() + np.abs(g).max()
     if not largest < np.inf:  # NaN too
       return None
-    order = _certified(cost, f, g)
+    order = _certified(cost, f, g) if len(cost) >= _LARGE else None
     if order is None:
       order = _dense(cost - f[:, None] - g)
     total = cost[np.arange(len(cost)), order].sum()
@@ -90,7 +93,7 @@ def _dense(cost):
   return optimize.linear_sum_assignment(cost)[1]
 
 
-def _annealed(cost):
+def _approximate(cost):
   """Approximate duals f and g of finite costs of at least 0, or NaN."""
   rng, n = np.random.default_rng(0), len(cost)
   # Not every fourth, since examples may be sorted, by class or otherwise.
@@ -99,9 +102,12 @@ def _annealed(cost):
   some = some[(some > 0) & (some < np.inf)]
   if not some.size:
     return np.full((2, n), np.nan)
-  unit = np.median(some)
+  unit, zero = np.median(some), np.zeros(n)
+  if n < _LARGE:
+    return _sinkhorn(cost, zero, zero, unit * np.array(_ONLY))
   coarse, fine = unit * np.array(_COARSE), unit * np.array(_FINE)
-  u, v = _sinkhorn(cost[np.ix_(rows, columns)], *np.zeros((2, n // 4)), coarse)
+  few = cost[np.ix_(rows, columns)]
+  u, v = _sinkhorn(few, zero[rows], zero[columns], coarse)
   f = _extended(cost[:, columns], v, coarse[-1])
   g = _extended(cost[rows].T, u, coarse[-1])
   return _sinkhorn(cost, f, g, fine)
