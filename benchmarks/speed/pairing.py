@@ -8,7 +8,8 @@ Pairing: from two clouds to a permutation, of a new batch each time, by
 couplings.exact, by scipy.optimize.linear_sum_assignment on the squared
 distances (up to 2048 points) and by POT's emd on them, in turn; then
 couplings.exact and a train step of the digits U-Net at batch 256, in turn.
-Losses: a train step of one network, batch and optimizer with each loss, in turn.
+Losses: a train step of one network, batch and optimizer with each loss, in
+turn.
 """
 
 import functools
