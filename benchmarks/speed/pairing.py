@@ -2,7 +2,7 @@
 score-matching losses cost beside the denoising loss.
 
   pip install -r benchmarks/requirements.txt          # for POT's column
-  python -m benchmarks pairing          about 6 minutes on two CPU cores
+  python -m benchmarks pairing          about 13 minutes on two busy cores
 
 Pairing: from two clouds to a permutation, of a new batch each time, by
 couplings.exact, by scipy.optimize.linear_sum_assignment on the squared
