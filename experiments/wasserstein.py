@@ -31,7 +31,7 @@ from experiments.experiment import Experiment, Keys, Trained
 from experiments.lib import checks, choices, command_line, datasets, training
 from experiments.pictures import potential
 from experiments.recipes import critics
-from jaxgen import couplings
+from jaxgen import assignment, couplings
 from jaxgen.training import games, state
 
 CriticName = Literal[tuple(critics.RECIPES)]  # type: ignore[valid-type]
@@ -211,7 +211,7 @@ def held_out(data: datasets.Data, other: datasets.Data) -> potential.HeldOut:
   number = min(*map(len, both), MAX_HELD_OUT)
   x, y = (a[rows.permutation(len(a))[:number]] for a in both)
   cost = np.sqrt(couplings.costs(x, y))
-  order = couplings.assign(cost)
+  order = assignment.assign(cost)
   lengths = cost[np.arange(number), order]
   return potential.HeldOut(*both, (x, y[order]), lengths)
 

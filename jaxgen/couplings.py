@@ -12,17 +12,17 @@ independent coupling needs no function: i.i.d. batches are already independent.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxgen import keys
+from jaxgen import assignment, keys
 
-_SWEEPS = 20  # Sinkhorn sweeps; found by trials
-_SMOOTHING = 0.02  # epsilon of Sinkhorn, relative to the mean cost
-_EXACT = 1e-12  # relative error of a total cost that counts as rounding
+_FEW = 8  # dimensions up to which differences are faster than a product
+_BLOCK = 2**16  # number of pairs in a block of rows, which fits in a cache
 _CANCELLED = 1e-6  # |x - y|^2 / (|x|^2 + |y|^2) below which digits are lost
 
 
@@ -33,9 +33,7 @@ def exact(
 
     argmin over permutations of sum_i |data_i - source_order(i)|^2
 
-  Uses SciPy's assignment solver (Jonker and Volgenant). The duals of a few
-  Sinkhorn sweeps are first subtracted from the costs, which keeps the optimum
-  and speeds up the solver; this is skipped where it would lose digits.
+  The solver is assignment.assign, in float64.
 
   Args:
     data: [N, *D].
@@ -51,7 +49,7 @@ def exact(
   Reference: Tong et al. 2023, arXiv:2302.00482, section 4.2; Pooladian et al.
   2023, arXiv:2304.14772.
   """
-  return assign(costs(data, source))
+  return assignment.assign(costs(data, source))
 
 
 def conditional(
@@ -98,7 +96,7 @@ def conditional(
     order = np.arange(len(cost))
     for value in np.unique(condition):
       rows = np.flatnonzero(condition == value)
-      order[rows] = rows[assign(cost[np.ix_(rows, rows)])]
+      order[rows] = rows[assignment.assign(cost[np.ix_(rows, rows)])]
     return order
   from scipy.spatial import distance
 
@@ -109,7 +107,7 @@ def conditional(
   # For pairs of equal conditions, w makes no difference.
   enough[apart == 0] = np.where(gain[apart == 0] >= 0, np.inf, -np.inf)
   weight = np.quantile(enough, 1 - ratio, method="higher")
-  return assign(cost + min(max(weight, 0.0), 1e8) * apart)
+  return assignment.assign(cost + min(max(weight, 0.0), 1e8) * apart)
 
 
 def entropic(
@@ -185,81 +183,34 @@ def squares(
 ) -> Float[np.ndarray, "N M"]:
   """|x_i - y_j|^2 of all pairs, in float64, to nine digits; 0 if x_i = y_j.
 
-  Computed as |x|^2 + |y|^2 - 2 <x, y>, one matrix product; where these terms
-  cancel, from x_i - y_j. Not finite where a point or its square is not.
+  In many dimensions computed as |x|^2 + |y|^2 - 2 <x, y>, one matrix product;
+  in few dimensions, and where these terms cancel, from x_i - y_j. Not finite
+  where a point or its square is not.
   """
   x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
   square = lambda a: np.einsum("nd,nd->n", a, a)
+  step = _BLOCK // max(len(y), 1) + 1
+  blocks = [slice(first, first + step) for first in range(0, len(x), step)]
   with np.errstate(over="ignore", invalid="ignore"):
+    if x.shape[1] <= _FEW:
+      cost = np.zeros((len(x), len(y)))
+      for rows, axis in itertools.product(blocks, range(x.shape[1])):
+        gap = x[rows, axis, None] - y[:, axis]
+        cost[rows] += gap * gap
+      return cost
     middle = x.mean(0)  # centring, since points far from zero lose digits
     u, v = x - middle, y - middle
-    sizes = square(u)[:, None] + square(v)
-    cost = sizes - 2 * u @ v.T
-    rows, columns = np.nonzero(cost <= _CANCELLED * sizes)
-    step = 2**20 // x.shape[1] + 1  # number of pairs held in memory at once
-    for start in range(0, len(rows), step):
-      i, j = (at[start : start + step] for at in (rows, columns))
-      cost[i, j] = square(x[i] - y[j])
+    cost = (-2 * u) @ v.T
+    heights, widths = square(u), square(v)
+    for rows in blocks:
+      sizes = heights[rows, None] + widths
+      cost[rows] += sizes
+      i, j = np.nonzero(cost[rows] <= _CANCELLED * sizes)
+      pairs = _BLOCK // x.shape[1] + 1  # number held in memory at once
+      for first in range(0, len(i), pairs):
+        a, b = i[first : first + pairs] + rows.start, j[first : first + pairs]
+        cost[a, b] = square(x[a] - y[b])
   return cost
-
-
-def assign(cost: Float[np.ndarray, "..."]) -> Int[np.ndarray, "N"]:
-  """The permutation of minimal total cost: argmin sum_i cost[i, order(i)].
-
-  Args:
-    cost: [N, N]; infinity forbids a pair.
-
-  Returns:
-    order, [N].
-
-  Raises:
-    ValueError: cost is not a square matrix or is empty, contains NaN or
-      -infinity, or forbids every permutation.
-  """
-  cost = np.asarray(cost, np.float64)
-  if cost.ndim != 2 or cost.shape[0] != cost.shape[1] or not cost.size:
-    raise ValueError(f"cost: expected a matrix [N, N], got {list(cost.shape)}")
-  order = _started(cost)
-  try:
-    return _solve(cost) if order is None else order
-  except ValueError:
-    raise ValueError(
-      "cost: expected a permutation with finite costs, and no NaN or -infinity"
-    ) from None
-
-
-def _solve(cost):
-  from scipy import optimize
-
-  return optimize.linear_sum_assignment(cost)[1]
-
-
-def _started(cost):
-  """The optimal order by cost_ij - f_i - g_j, with entropic duals f and g.
-
-  None if the costs are infinite, or of so wide a range that rounding in these
-  differences may change which order is optimal.
-  """
-  with np.errstate(all="ignore"):
-    cost = cost - cost.min(1, keepdims=True)
-    cost = cost - cost.min(0)
-    epsilon = _SMOOTHING * cost.mean()
-    if epsilon == 0:
-      return _solve(cost)
-    kernel = np.exp(-cost / epsilon)  # has a 1 in every row and column
-    u = np.ones(len(cost))
-    for _ in range(_SWEEPS):
-      # Not by BLAS, whose threads would compete with training for the cores.
-      v = 1 / np.einsum("i,ij->j", u, kernel)
-      u = 1 / np.einsum("ij,j->i", kernel, v)
-    f, g = np.log(u), np.log(v)
-    largest = epsilon * (np.abs(f).max() + np.abs(g).max())
-  if not largest < np.inf:  # NaN too
-    return None
-  order = _solve(cost - epsilon * (f[:, None] + g))
-  total = cost[np.arange(len(cost)), order].sum()
-  rounded = len(cost) * np.spacing(largest)
-  return order if rounded <= _EXACT * total or total == 0 else None
 
 
 def _check_condition(condition, number):

@@ -21,8 +21,8 @@ from tests import rules
 ROOT = pathlib.Path(jaxgen.__file__).parent
 
 MATHEMATICS = frozenset(
-  "paths predictions levels costs couplings bijectors quantizers estimators"
-  " keys scalars traces truncated dequantisation"
+  "paths predictions levels costs assignment couplings bijectors quantizers"
+  " estimators keys scalars traces truncated dequantisation"
   " fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "guidance"}
@@ -44,6 +44,7 @@ ANYWHERE = {"jax", "numpy", "jaxtyping", "chex"}
 AT_TOP = {"models": {"flax"}, "training": {"optax", "orbax"}}
 # Inside functions only, so that the core runs without them.
 INSIDE = {
+  "assignment": {"scipy"},
   "couplings": {"scipy", "ott"},
   "samplers": {"diffrax"},
   "likelihood": {"diffrax"},

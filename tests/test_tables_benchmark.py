@@ -11,7 +11,7 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import pages, runner
 from benchmarks.published import c2ot, flows, tong, tong_tables
-from jaxgen import couplings
+from jaxgen import assignment, couplings
 from jaxgen.losses import flow_matching
 from tests import expect
 
@@ -130,7 +130,7 @@ def test_kept_pairs_are_optimal_and_used_once_an_epoch():
   pool = flows.pool(found["train_data"], 6, 256)(0)
   rows = [np.flatnonzero((data == x).all(1))[0] for x in pool]
   cost = couplings.costs(data[rows], source[rows])
-  best = cost[np.arange(256), couplings.assign(cost)].sum()
+  best = cost[np.arange(256), assignment.assign(cost)].sum()
   assert np.trace(cost) == pytest.approx(best)
 
 

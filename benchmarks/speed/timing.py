@@ -17,11 +17,16 @@ from benchmarks import pages
 QUARTILES = (0.25, 0.5, 0.75)
 
 
-def in_turn(calls: Iterable[Callable], repeats: int) -> np.ndarray:
-  """Seconds of each call, [repeats, calls], in turn and each waited for."""
+def in_turn(
+  calls: Iterable[Callable], repeats: int, warm: int = 2
+) -> np.ndarray:
+  """Seconds of each call, [repeats, calls], in turn and each waited for.
+
+  Each is called a number of times before, to compile.
+  """
   calls = list(calls)
   for call in calls:
-    jax.block_until_ready((call(), call()))
+    jax.block_until_ready([call() for _ in range(warm)])
   seconds = np.zeros((repeats, len(calls)))
   for i in range(repeats):
     for j in np.roll(np.arange(len(calls)), i):

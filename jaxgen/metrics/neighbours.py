@@ -86,13 +86,13 @@ def nearest(
   distances, rows = [], []
   for start in range(0, len(points), _BLOCK):
     block = points[start : start + _BLOCK]
-    rows.append(np.argmin(couplings.squares(block, reference), 1))
+    squares = couplings.squares(block, reference)
+    if not squares.max() < np.inf:  # NaN too
+      raise ValueError("points, reference: expected finite values")
+    rows.append(np.argmin(squares, 1))
     difference = block - reference[rows[-1]]
     distances.append(np.sqrt(np.sum(difference**2, 1)))
-  found = np.concatenate(distances)
-  if not np.isfinite(found).all():
-    raise ValueError("points, reference: expected finite values")
-  return found, np.concatenate(rows)
+  return np.concatenate(distances), np.concatenate(rows)
 
 
 def num_copies(
