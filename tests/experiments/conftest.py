@@ -1,10 +1,42 @@
 """Fixtures of the tests of commands."""
 
+import hashlib
 import sys
 
+import numpy as np
 import pytest
 
 from experiments.pictures import figures, pyplot
+from jaxgen.metrics import classifier, kernel
+
+KNOWN = {}
+
+
+def remembered(compute):
+  """The function, which is called once for the same arguments."""
+
+  def hashed(x):
+    if not isinstance(x, np.ndarray):
+      return x
+    return x.shape, x.dtype.str, hashlib.sha256(x.tobytes()).digest()
+
+  def call(*args, **kwargs):
+    named = ((name, hashed(kwargs[name])) for name in sorted(kwargs))
+    key = (compute.__name__, *map(hashed, args), *named)
+    if key not in KNOWN:
+      KNOWN[key] = compute(*args, **kwargs)
+    return KNOWN[key]
+
+  return call
+
+
+@pytest.fixture(autouse=True, scope="module")
+def measures_of_data_once():
+  """The interval and the classifier of real data take seconds each."""
+  with pytest.MonkeyPatch.context() as patch:
+    for module, name in ((kernel, "real_interval"), (classifier, "fit")):
+      patch.setattr(module, name, remembered(getattr(module, name)))
+    yield
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from experiments import (
   wasserstein,
 )
 from experiments.lib import command_line, training
+from experiments.pictures import figures
 from jaxgen.data import loaders
 from jaxgen.training import loop
 
@@ -124,11 +125,12 @@ def small(name: str, run_dir: Any, **changes: Any) -> Any:
 
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
-  """Runs measure at their end and draw nothing."""
+  """Runs measure at their end and draw nothing but their sheets."""
   real = training.finish
   bare = lambda ex: ex._replace(pictures=(), sample=None)
   finish = lambda run_dir, ex, found: real(run_dir, bare(ex), found)
   patch.setattr(training, "finish", finish)
+  patch.setattr(figures, "curves", lambda *args: None)
 
 
 def trained(name: str, directory: Any, **changes: Any) -> tuple[Any, Any]:

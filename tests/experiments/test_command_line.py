@@ -262,7 +262,7 @@ def test_another_fault_of_the_runtime_is_not_hidden(monkeypatch, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   """Of a real process, which ends as one that nothing disturbed."""
-  arguments = [*scripts.FLAGS, "--num-steps", 1000, "--log-every", 10]
+  arguments = [*scripts.FLAGS, "--num-steps", 500, "--log-every", 10]
   arguments += ["--batch-size", 1024]
   stopped = [*arguments, "--run-dir", tmp_path / "stopped"]
   process = _command(EDM, *stopped)
@@ -290,8 +290,8 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
   for name in ("stopped", "unbroken"):
     records = logging.read(tmp_path / name / "metrics.jsonl")
     kept = [{k: v for k, v in r.items() if k != "seconds"} for r in records]
-    assert checkpoint.steps(tmp_path / name / "checkpoints")[-1] == 1000
+    assert checkpoint.steps(tmp_path / name / "checkpoints")[-1] == 500
     samples = sample.run(str(tmp_path / name), sample.Config(number=20))
     ends.append((kept, samples))
-  assert ends[0][0] == ends[1][0] and len(ends[0][0]) == 100
+  assert ends[0][0] == ends[1][0] and len(ends[0][0]) == 50
   np.testing.assert_array_equal(ends[0][1], ends[1][1])

@@ -40,23 +40,24 @@ def _train(directory, config, num, **changes):
 
 def _train_and_read(directory, config, num, **changes):
   """The same without checkpoints, and the text of the compiled step."""
-  real, text = step.make_train_step, []
+  real, programs = step.make_train_step, []
 
   def spied(*args):
-    program = real(*args)
+    train_step = real(*args)
 
-    def train_step(now, batch):
-      if not text:
-        text.append(program.lower(now, batch).compile().as_text())
-      return program(now, batch)
+    def compiled(now, batch):
+      if not programs:
+        programs.append(train_step.lower(now, batch).compile())
+      return programs[0](now, batch)
 
-    return train_step
+    return compiled
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(step, "make_train_step", spied)
     unsaved = lambda *_, **__: contextlib.nullcontext(lambda state: None)
     patch.setattr(checkpoint, "saver", unsaved)
-    return *_train(directory, config, num, **changes), text[0]
+    found = _train(directory, config, num, **changes)
+  return *found, programs[0].as_text()
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_every_critic_plays_and_bounds_as_it_says(kind):
     jax.random.normal(k, (number, 2)) for k in jax.random.split(key)
   )
   pairs = games.batches(game.turns, 8, draw, jax.random.key(0))
-  params = game.init(jax.random.key(1), *draw(jax.random.key(2), 8))
+  params = jax.jit(game.init)(jax.random.key(1), *draw(jax.random.key(2), 8))
   now = games.play(game.turns, params, pairs, 3, jax.random.key(3))
   critic_fn = game.of({k: p.params for k, p in now.players.items()})
   x, y = 3 * draw(jax.random.key(4), 64)[0], draw(jax.random.key(5), 64)[1]
@@ -92,14 +92,16 @@ def test_temperatures_fall_to_what_the_value_is_measured_at():
   recipe = critics.RECIPES["cones"]._replace(num_steps=4)
   game = critics.make("cones", recipe, 2, num_cones=4)
   x, y, at = jax.random.normal(jax.random.key(0), (3, 8, 2))
-  params = game.init(jax.random.key(1), x, y)
+  params = jax.jit(game.init)(jax.random.key(1), x, y)
   _, cones = params["critic"]
+  loss_fn = jax.jit(game.turns[0].loss_fn)
   dual = lambda f: jnp.mean(jax.vmap(f)(y)) - jnp.mean(jax.vmap(f)(x))
+  by_hand = jax.jit(lambda t: dual(lambda x: lipschitz.cones(cones, x, t)))
   for number in range(4):
     t = first * (last / first) ** (number / 4)
     batch = x, y
-    loss, _ = game.turns[0].loss_fn(params, {}, None, batch, jnp.array(number))
-    expected = dual(lambda x, t=t: lipschitz.cones(cones, x, t))
+    loss, _ = loss_fn(params, {}, None, batch, jnp.array(number))
+    expected = by_hand(t)
     np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
   values = jax.vmap(lambda x: lipschitz.cones(cones, x, last))(at)
   np.testing.assert_allclose(jax.vmap(game.of(params))(at), values, rtol=1e-5)
@@ -112,7 +114,7 @@ def test_every_player_learns_to_the_end(kind):
   game = critics.make(kind, recipe, 2)
   draw = lambda key, number: tuple(jax.random.normal(key, (2, number, 2)))
   batch_fn = games.batches(game.turns, 16, draw, jax.random.key(0))
-  params = game.init(jax.random.key(1), *draw(jax.random.key(2), 16))
+  params = jax.jit(game.init)(jax.random.key(1), *draw(jax.random.key(2), 16))
   after = [
     games.play(game.turns, params, batch_fn, number, jax.random.key(3)).players
     for number in (6, 7)

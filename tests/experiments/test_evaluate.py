@@ -8,7 +8,6 @@ import pytest
 
 from experiments import evaluate
 from jaxgen.data import digits
-from jaxgen.metrics import classifier
 from tests.experiments import scripts
 
 
@@ -23,15 +22,6 @@ def wrong(images):
 
 def infinite(images):
   return np.full((len(images), 2), np.inf)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_classifier():
-  """Fitted once: it takes seconds, and is the same each time."""
-  with pytest.MonkeyPatch.context() as patch:
-    fitted = classifier.fit(*digits.load("train"))
-    patch.setattr(classifier, "fit", lambda images, labels: fitted)
-    yield
 
 
 @pytest.fixture(scope="module")

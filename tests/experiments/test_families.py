@@ -10,7 +10,7 @@ from experiments import edm, encode, evaluate, sample, settings
 from experiments.lib import averages, samples
 from jaxgen.training import loop
 from tests import expect, trees
-from tests.experiments import families
+from tests.experiments import families, scripts
 
 SCRIPT = families.__file__
 FIRST = {"two_stages": "vae", "flow_map": "teacher"}
@@ -44,6 +44,7 @@ def test_a_family(folder, family, monkeypatch):
   config = _config(folder, family)
   whole = families.run(config)
   cut = dataclasses.replace(config, run_dir=f"{config.run_dir}-cut")
+  scripts.without_pictures(monkeypatch)
   with monkeypatch.context() as patch:
     run = loop.run
 

@@ -33,14 +33,23 @@ def drawn(directory, **settings):
   return sample.run(str(directory), config)
 
 
+@pytest.fixture(scope="module")
+def plain(run):
+  """Samples of the run itself."""
+  return drawn(run)
+
+
 def test_samples_follow_the_combined_field(run):
   """Heun's steps by hand, with the field of each label and of none."""
   weight, (low, high) = 2.5, (0.05, 10.0)
   ex = samples.read(run)
   trained = averages.load(ex)
   marks = np.asarray(ex.times.marks)
-  one, null = (ex.field(*trained, label) for label in (jnp.int32(3), None))
-  path = one.path
+  one, null = (
+    jax.jit(lambda x, t, label=label: ex.field(*trained, label)(x, t))
+    for label in (jnp.int32(3), None)
+  )
+  path = ex.field(*trained, None).path
 
   def velocity(x, t):
     at = one(x, t).velocity
@@ -64,27 +73,27 @@ def test_samples_follow_the_combined_field(run):
   assert np.abs(found - plain).max() > 1e-3
 
 
-def test_weight_one_is_the_run_and_weight_zero_the_null_label(run):
-  np.testing.assert_array_equal(drawn(run, guidance=1.0), drawn(run))
+def test_weight_one_is_the_run_and_weight_zero_the_null_label(run, plain):
+  np.testing.assert_array_equal(drawn(run, guidance=1.0), plain)
   null = drawn(run, guidance=0.0)
   np.testing.assert_array_equal(null, drawn(run, label="none"))
   stored = scripts.stored(run / "found.npz")
   assert [*stored] == ["samples"]
-  assert np.abs(null - drawn(run)).max() > 1e-5
+  assert np.abs(null - plain).max() > 1e-5
 
 
-def test_a_run_is_its_own_guide(run):
+def test_a_run_is_its_own_guide(run, plain):
   found = drawn(run, guidance=3.0, guide=str(run))
-  np.testing.assert_allclose(found, drawn(run), rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(found, plain, rtol=1e-3, atol=1e-3)
 
 
-def test_weight_zero_samples_the_guide(run, tmp_path):
+def test_weight_zero_samples_the_guide(run, plain, tmp_path):
   """Autoguidance by another run: all of it at weight 0, moved to the path."""
   how = dict(num_steps=3, seed=1, label_dropout=1.0, width=16)
   other, _ = scripts.trained("edm images", tmp_path / "other", **how)
   found = drawn(run, guidance=0.0, guide=str(other))
   np.testing.assert_allclose(found, drawn(other), rtol=1e-4, atol=1e-4)
-  assert np.abs(found - drawn(run)).max() > 0.01
+  assert np.abs(found - plain).max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_records_are_those_of_the_weights_and_averages(run):
     assert label in real_labels[rows]
   # By hand: the mean of four batches, each with a key of its own.
   model, (turn,) = last.players["model"], ex.turns
+  loss_fn = jax.jit(turn.loss_fn)
   seed_key = lambda: ex.keys(jax.random.key(ex.config.seed)).state
   batch_fn = ex.validation(jax.random.fold_in(seed_key(), 1))
   for name, params in (
@@ -61,7 +62,7 @@ def test_records_are_those_of_the_weights_and_averages(run):
     for number in range(monitors.NUM_BATCHES):
       key = jax.random.fold_in(jax.random.fold_in(seed_key(), 2), number)
       batch = jax.tree.map(jnp.asarray, batch_fn(number)["model"])
-      losses.append(turn.loss_fn({"model": params}, {}, key, batch, 4)[0])
+      losses.append(loss_fn({"model": params}, {}, key, batch, 4)[0])
     np.testing.assert_allclose(np.mean(losses), found[name], rtol=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import pathlib
 import re
 import sys
@@ -49,23 +50,44 @@ def test_a_setting_is_described_by_a_sentence(name, kind, text):
     assert RANGES.search(text), f"{name}: neither a unit nor a range in {text}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_names_every_setting_and_opens_no_device(name):
-  program = (
-    "import sys, runpy, atexit\n"
-    f"sys.argv = ['{name}', *sys.argv[1:], '--help']\n"
-    "def check():\n"
-    "  from jax._src import xla_bridge\n"
-    "  assert not xla_bridge.backends_are_initialized()\n"
-    "  print('no device')\n"
-    "atexit.register(check)\n"
-    f"runpy.run_module('experiments.{name}', run_name='__main__')\n"
+# Runs the commands given as NAME or NAME:PRESET one after the other, and prints
+# {name: [exit code, output, whether a device is open]}.
+HELP = """
+import contextlib, io, json, runpy, sys
+found, given = {}, sys.argv[1:]
+for command in given:
+  name, *preset = command.split(":")
+  sys.argv = [name, *preset, "--help"]
+  code, printed = None, io.StringIO()
+  try:
+    with contextlib.redirect_stdout(printed):
+      runpy.run_module(f"experiments.{name}", run_name="__main__")
+  except SystemExit as stop:
+    code = stop.code or 0
+  from jax._src import xla_bridge
+  opened = xla_bridge.backends_are_initialized()
+  found[name] = code, printed.getvalue(), opened
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps():
+  """What every command prints of itself, in one process of their own."""
+  has_presets = lambda n: (
+    "PRESETS" in (HOME / f"experiments/{n}.py").read_text()
   )
-  text = (HOME / f"experiments/{name}.py").read_text()
-  preset = ["smoke"] * ("PRESETS" in text)
-  done = processes.python("-c", program, *preset, cwd=HOME)
-  assert done.returncode == 0 and "no device" in done.stdout, done.stderr
-  assert "usage" in done.stdout and "--" in done.stdout
+  given = [name + ":smoke" * has_presets(name) for name in COMMANDS]
+  done = processes.python("-c", HELP, *given, cwd=HOME)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_setting_and_opens_no_device(name, helps):
+  code, printed, opened = helps[name]
+  assert code == 0 and not opened
+  assert "usage" in printed and "--" in printed
 
 
 def test_few_files_lie_between_the_command_line_and_the_loss(

@@ -23,6 +23,7 @@ MATRIX = ROOT @ ROOT.T / DIM + 0.3 * np.eye(DIM)
 SOURCE = RNG.standard_normal((9, DIM))
 TARGET = RNG.standard_normal((5, DIM)) + 0.5
 curved = pairs.log_sum_exp(jax.random.key(3), DIM)
+transport = jax.jit(curved.transport)
 
 
 def quadratic(matrix, shift):
@@ -64,7 +65,7 @@ def test_it_is_the_way_back_of_a_convex_map(dtype, atol):
   """
   with jax.enable_x64(dtype == "float64"):
     x = jnp.asarray(RNG.standard_normal((64, DIM)), dtype)
-    forth = jax.vmap(jax.grad(curved.potential))
+    forth = jax.jit(jax.vmap(jax.grad(curved.potential)))
     y = forth(x)
     back = points(curved.potential, 25)(y, jnp.zeros_like(x))
     np.testing.assert_allclose(forth(back), y, atol=atol)
@@ -74,7 +75,7 @@ def test_it_is_the_way_back_of_a_convex_map(dtype, atol):
 def test_from_a_near_start_a_few_steps_are_enough():
   with jax.enable_x64(True):
     x, off = jnp.asarray(RNG.standard_normal((2, 64, DIM)))
-    forth = jax.vmap(jax.grad(curved.potential))
+    forth = jax.jit(jax.vmap(jax.grad(curved.potential)))
     back = points(curved.potential, 4)(forth(x), x + 0.1 * off)
     np.testing.assert_allclose(forth(back), forth(x), atol=1e-4)
 
@@ -91,7 +92,7 @@ def test_without_convexity_it_goes_downhill():
     hessian = jax.jit(jax.vmap(jax.hessian(double_well)))
     lowest = lambda x: np.linalg.eigvalsh(hessian(x)).min(1)
     assert (lowest(start) < 0).mean() > 0.9
-    gap = jax.vmap(lambda x, y: double_well(x) - x @ y)
+    gap = jax.jit(jax.vmap(lambda x, y: double_well(x) - x @ y))
     step, x = points(double_well, 1), start
     before = first = gap(x, y)
     for _ in range(25):
@@ -100,7 +101,7 @@ def test_without_convexity_it_goes_downhill():
       assert np.all(after <= before + 1e-12)
       before = after
     assert np.all(after < first)
-    slope = jax.vmap(jax.grad(double_well))(x) - y
+    slope = jax.jit(jax.vmap(jax.grad(double_well)))(x) - y
     there = np.abs(slope).max(1) < 1e-8
     assert there.mean() > 0.95 and np.all(lowest(x[there]) > 0)
     many = points(double_well, 25)(y, start)
@@ -145,18 +146,20 @@ def gradient(params, source, target):
   return jax.value_and_grad(loss)(params)
 
 
+both = jax.jit(jax.value_and_grad(parametric, 1))
+
+
 def true_value(params):
   """mean phi + mean phi*, every conjugate by SciPy; and the points."""
-  f = jax.jit(jax.value_and_grad(parametric, 1))
 
   def conjugate(y):
-    gap = lambda x: f(params, x)[0] - x @ y
-    slope = lambda x: np.asarray(f(params, x)[1]) - y
+    gap = lambda x: both(params, x)[0] - x @ y
+    slope = lambda x: np.asarray(both(params, x)[1]) - y
     found = optimize.minimize(gap, np.zeros(DIM), jac=slope, tol=1e-12)
     return -found.fun, found.x
 
   values, found = zip(*map(conjugate, TARGET), strict=True)
-  own = np.mean([f(params, x)[0] for x in SOURCE])
+  own = np.mean([both(params, x)[0] for x in SOURCE])
   return own + np.mean(values), np.array(found)
 
 
@@ -177,7 +180,7 @@ def test_the_semi_duals_gradient_is_that_of_the_true_semi_dual():
       np.testing.assert_allclose(slope, (up - down) / (2 * size), rtol=1e-5)
     # The value is of the two means: what is held is SciPy's.
     _, back = true_value(params)
-    one = jax.vmap(functools.partial(parametric, params))
+    one = jax.jit(jax.vmap(functools.partial(parametric, params)))
     difference = one(SOURCE).mean() - one(jnp.asarray(back)).mean()
     np.testing.assert_allclose(value, difference, rtol=1e-6)
 
@@ -186,7 +189,8 @@ def test_it_rests_where_the_clouds_are_matched():
   """y = grad phi(x): each x* is its x, so the means are of the same points."""
   with jax.enable_x64(True):
     params, source = parameters(), jnp.asarray(SOURCE)
-    target = jax.vmap(jax.grad(parametric, 1), (None, 0))(params, source)
+    forth = jax.jit(jax.vmap(jax.grad(parametric, 1), (None, 0)))
+    target = forth(params, source)
     value, grads = gradient(params, source, target[::-1])
     for leaf in (value, *jax.tree.leaves(grads)):
       np.testing.assert_allclose(leaf, 0, atol=1e-9)
@@ -222,7 +226,7 @@ def test_nothing_flows_through_the_conjugate_points():
   source, target = jnp.float32(SOURCE), jnp.float32(TARGET)
   by_target, by_source = jax.jit(jax.grad(loss, (0, 1)))(target, source)
   assert not np.any(by_target)
-  own = jax.vmap(jax.grad(curved.potential))(source) / len(source)
+  own = jax.jit(jax.vmap(jax.grad(curved.potential)))(source) / len(source)
   np.testing.assert_allclose(by_source, own, rtol=1e-5, atol=1e-7)
 
 
@@ -240,12 +244,12 @@ class Variants(chex.TestCase):
     for value, x, y in zip(found, clouds, others, strict=False):
       find = lambda y: (
         optimize.root(
-          lambda x: np.asarray(curved.transport(jnp.float32(x))) - y,
+          lambda x: np.asarray(transport(jnp.float32(x))) - y,
           np.zeros(3),
         ).x
       )
       back = jnp.float32([find(np.asarray(one)) for one in y])
-      phi = jax.vmap(curved.potential)
+      phi = jax.jit(jax.vmap(curved.potential))
       truth = phi(x).mean() - phi(back).mean()
       np.testing.assert_allclose(value, truth, rtol=1e-3, atol=1e-3)
 

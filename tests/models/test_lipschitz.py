@@ -126,7 +126,7 @@ def test_network_of_any_parameters_has_slope_one(dim, constrain, activation):
 def test_features_of_a_network_have_slope_one():
   """Together: the largest singular value of their Jacobian."""
   net = lipschitz.Network((8,), num_outputs=3)
-  start = net.init(jax.random.key(0), jnp.zeros(5))
+  start = jax.jit(net.init)(jax.random.key(0), jnp.zeros(5))
   params = slopes.random_like(start, (1.0, 9.0))
   x = slopes.points(5)[0]
   jacobian = jax.vmap(jax.jacrev(net.apply, 1), (None, 0))

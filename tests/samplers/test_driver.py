@@ -13,7 +13,7 @@ from jaxgen import fields, paths, samplers
 from tests import expect
 from tests.samplers import menu
 from tests.samplers.menu import DETERMINISTIC, FEW, SOLVERS
-from tests.truth import mixture
+from tests.truth import mixture, orders
 
 every_solver = pytest.mark.parametrize("name", SOLVERS)
 each_kind = pytest.mark.parametrize("name", FEW)
@@ -34,11 +34,19 @@ def _sample(name, x, key, times=None):
 
 
 @functools.cache
-def _single(name):
-  """One jitted sampler a solver, which fails if it is traced twice."""
+def _counted(name):
+  """One jitted sampler a solver, which fails if it is traced twice, and the
+  list of the times of its evaluations, complete after jax.effects_barrier().
+  """
   chex.clear_trace_counter()
-  counted = lambda x, key, times: _sample(name, x, key, times)
-  run = jax.jit(chex.assert_max_traces(counted, n=1))
+  field, calls = menu.counted(mixture.field(PATH))
+  solve = functools.partial(samplers.integrate, SOLVERS[name], field)
+  once = lambda x, key, times: solve(x, jnp.asarray(times), key)
+  return jax.jit(chex.assert_max_traces(once, n=1)), calls
+
+
+def _single(name):
+  run, _ = _counted(name)
   return lambda x, key, times=None: run(
     x, key, _times() if times is None else times
   )
@@ -127,10 +135,10 @@ def test_every_step_draws_its_own_noise():
 
 @every_solver
 def test_num_calls_is_the_number_of_evaluations(name):
-  field, calls = menu.counted(mixture.field(PATH))
-  run = functools.partial(samplers.integrate, SOLVERS[name], field)
-  end = jax.jit(run)(X[0], jnp.asarray(_times()), jax.random.key(0))
-  end.block_until_ready()
+  _, calls = _counted(name)
+  jax.effects_barrier()
+  calls.clear()
+  _single(name)(X[0], jax.random.key(0)).block_until_ready()
   jax.effects_barrier()
   assert len(calls) == SOLVERS[name].num_calls(5)
   ends = _times()
@@ -170,15 +178,15 @@ def test_nothing_leaks(name):
   assert np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("path_name", mixture.NAMES)
-def test_the_stochastic_are_finite_in_float32_on_the_whole_range(path_name):
-  """Those without noise are compared with float64 in test_orders.py."""
-  path = mixture.jaxgen_path(path_name)
-  field = mixture.field(path)
+@functools.cache
+def _stochastic():
+  """All of them on any path in one program: (path's index, x, times, key)."""
   some = {n: s for n, s in SOLVERS.items() if n not in DETERMINISTIC}
 
   @jax.jit
-  def run(x, times, key):
+  def run(index, x, times, key):
+    path = orders.one_path(index)
+    field = mixture.field(path)
     x = x * jnp.hypot(path.alpha(times[0]), path.sigma(times[0]))
     keys = jax.random.split(key, len(some))
     return {
@@ -186,10 +194,18 @@ def test_the_stochastic_are_finite_in_float32_on_the_whole_range(path_name):
       for (name, solver), key in zip(some.items(), keys, strict=True)
     }
 
+  return run
+
+
+@pytest.mark.parametrize("path_name", mixture.NAMES)
+def test_the_stochastic_are_finite_in_float32_on_the_whole_range(path_name):
+  """Those without noise are compared with float64 in test_orders.py."""
+  path, index = mixture.jaxgen_path(path_name), mixture.NAMES.index(path_name)
   for grid in (samplers.grids.karras, samplers.grids.log_snr):
     times = grid(path, 16, 0.002, 80.0)
     assert times.dtype == jnp.float32
-    for name, value in run(X[0], times, jax.random.key(3)).items():
+    found = _stochastic()(index, X[0], times, jax.random.key(3))
+    for name, value in found.items():
       assert value.dtype == jnp.float32
       assert np.isfinite(value).all(), (path_name, name)
       # Sixteen levels are far too few for annealing.

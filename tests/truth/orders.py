@@ -80,9 +80,9 @@ def ratios(num_steps, encode=False, graded=False):
   return np.exp(np.concatenate([logs[:1], inner, logs[1:]]))
 
 
-def stacked(grids):
+def stacked(grids, length=0):
   """Grids of several lengths as one array, the last entry repeated."""
-  longest = max(map(len, grids))
+  longest = max(length, *map(len, grids))
   return jnp.asarray(
     [np.pad(grid, (0, longest - len(grid)), mode="edge") for grid in grids]
   )
@@ -106,15 +106,16 @@ def padded(solver):
   return solver._replace(plan=plan, step=step)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _of_path(name, index, t):
+  """A function of the path mixture.NAMES[index], one trace for all solvers."""
+  known = [mixture.jaxgen_path(name) for name in mixture.NAMES]
+  return jnp.stack([getattr(path, name)(t) for path in known])[index]
+
+
 def one_path(index):
   """The path mixture.NAMES[index] of a traced index: one program for all."""
-  known = [mixture.jaxgen_path(name) for name in mixture.NAMES]
-
-  def choose(name):
-    return lambda t: jnp.stack([getattr(path, name)(t) for path in known])[
-      index
-    ]
-
+  choose = lambda name: lambda t: _of_path(name, index, t)
   return paths.Path(choose("alpha"), choose("sigma"), choose("time"))
 
 
@@ -147,10 +148,13 @@ def certify(claim):
   """
   run, errors, rounding = ends_of(claim.solver), {}, {}
   whole = np.geomspace(80.0, 0.002, NUM_STEPS[0] + 1)
-  found = {
-    grid: stacked([ratios(n, *how) for n in claim.num_steps] + [whole])
+  many = {
+    grid: [*(ratios(n, *how) for n in claim.num_steps), whole]
     for grid, how in GRIDS.items()
   }
+  # Plain and graded grids of one length run in one program.
+  longest = max(len(grid) for grids in many.values() for grid in grids)
+  found = {grid: stacked(grids, longest) for grid, grids in many.items()}
   for index, name in enumerate(mixture.NAMES):
     path, errors[name] = mixture.jaxgen_path(name), {}
     grids = {grid: path.time(values) for grid, values in found.items()}

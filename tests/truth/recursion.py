@@ -120,11 +120,16 @@ def moment_errors(name, solver, ratios, num_steps, scales=None):
     return affine(solver._replace(plan=plan), field, times)
 
   if scales is None:
-    plan = solver.plan(path, samplers.grids.log_snr(path, 1))
-    scales = jnp.ones((1, len(jax.tree.leaves(plan))))
+    plan = jax.eval_shape(lambda times: solver.plan(path, times), np.ones(2))
+    scales = np.ones((1, len(jax.tree.leaves(plan))))
   found = np.empty((len(scales), len(num_steps), 2))
+  # One program serves every N if the last time is repeated, but for the plan of
+  # churn, which depends on N.
+  longest = 0 if solver.name == "churn" else max(num_steps)
   for i, n in enumerate(num_steps):
     times = samplers.grids.log_snr(path, n, min(ratios), max(ratios))
-    times = jnp.flip(times) if ratios[0] < ratios[1] else times
-    found[:, i] = moments(run(scales, times), *start)
+    times = np.asarray(times)[:: -1 if ratios[0] < ratios[1] else 1]
+    times = np.pad(times, (0, max(0, longest - n)), mode="edge")
+    maps = [np.asarray(v)[:, :n] for v in run(scales, times)]
+    found[:, i] = moments(maps, *start)
   return found - np.array(end), end
