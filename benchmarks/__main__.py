@@ -23,6 +23,7 @@ BENCHMARKS = {
   "loading": ("speed.overhead", "Times the loader beside the train step."),
   "overhead": ("speed.overhead", "Times what the sampler and the step add."),
   "pairing": ("speed.pairing", "Times optimal pairing and score losses."),
+  "first_step": ("speed.first_step", "Times the first step and imports."),
   "throughput": ("speed.throughput", "Times train steps beside torch eager."),
   "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),
   "likelihood": ("likelihood", "Measures errors and costs of log-likelihoods."),

@@ -1,19 +1,18 @@
-"""Train step and forward of our networks, beside torch eager and in images/s.
+"""Train step, forward and samples, beside torch eager and in images/s.
 
   pip install -r benchmarks/requirements.txt          # for torch's columns
-  python -m benchmarks throughput                     # about 6 minutes
+  python -m benchmarks throughput                     # about 8 minutes
 
 On a CPU: the networks of the presets digits and digits-dit beside the same ones
 in torch (benchmarks/peers/torch_networks.py), with the same weights and equal
-outputs. Both use all cores and are called in turn within one process, three
-times: without settings; with glibc's allocator set to keep large blocks; and
-with these and one JAX device per core, over which a batch is split. On an
-accelerator: images/s, share of the measured peak of a matrix product, memory.
+outputs. Both use all cores and are called in turn within one process, twice: as
+the commands run (experiments/lib/machine.py), and with --no-tune-cpu. Samples
+are 360 digits by 17 Heun steps, in torch by k-diffusion. On an accelerator:
+images/s, share of the measured peak of a matrix product, memory.
 """
 
 import argparse
 import dataclasses
-import itertools
 import json
 import os
 import subprocess
@@ -32,12 +31,9 @@ GOAL = 1.0
 TOLERANCE = 1e-4
 PRESETS = {"U-Net": "digits", "DiT": "digits-dit"}
 BATCHES = (64, 128)
-ALLOCATOR = {
-  "MALLOC_MMAP_THRESHOLD_": "4000000000",
-  "MALLOC_TRIM_THRESHOLD_": "4000000000",
-  "MALLOC_TOP_PAD_": "500000000",
-}
-DEVICES = "JAX_NUM_CPU_DEVICES"
+SAMPLES = 360
+# Variables of the environment that would replace the commands' own settings.
+OWN = {*trained.machine.MALLOPT, "JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}
 
 
 def settings(preset, batch_size, **changes):
@@ -72,7 +68,8 @@ def ours(config, data, params, batch):
   start, params = jax.device_put((start, params), sharding.whole(mesh))
   images, t, labels = jax.device_put(batch, sharding.split(mesh))
   forward = jax.jit(jax.vmap(method.net.apply, (None, 0, 0, 0)))
-  train_step = step.make_train_step(turns, places)
+  quick = trained.machine.compiler_options(config)
+  train_step = step.make_train_step(turns, places, quick)
   return dict(
     step=(train_step, (start, {"model": (images, labels)})),
     forward=(forward, (params, images, t, labels)),
@@ -86,7 +83,40 @@ def calling(work, program, arguments):
   return lambda: program(*arguments)
 
 
-def theirs(config, model, shape, params, batch):
+def samples(config, data, params):
+  """() -> samples of our Heun solver."""
+  _, method, _ = trained.prepare(config, data)
+  one = lambda params, key, label: method.sample(params, key, label)[1]
+  many = sharding.spread(jax.vmap(one, (None, 0, 0)), sharding.mesh())
+  keys = jax.random.split(jax.random.key(0), SAMPLES)
+  labels = jnp.arange(SAMPLES) % data.num_classes
+  return lambda: many(params, keys, labels)
+
+
+def theirs_sampled(net, config, data):
+  """() -> samples of k-diffusion's Heun solver, or None."""
+  import torch
+
+  from benchmarks.peers import first_sample, torch_schedulers
+
+  labels = torch.arange(SAMPLES) % data.num_classes
+  raw = lambda x, level: net(x, level.expand(SAMPLES), labels)
+  denoise = first_sample.preconditioned(
+    raw, config.sigma_data, torch.log, torch.sqrt
+  )
+  if timing.version("k-diffusion") is None:
+    return None
+  heun = torch_schedulers.k_diffusion_samplers()["heun"][0]
+  sigmas = torch.from_numpy(first_sample.karras()).float()
+
+  @torch.inference_mode()
+  def sample():
+    return heun(denoise, 80 * torch.randn(SAMPLES, *data.shape), sigmas)
+
+  return sample
+
+
+def theirs(config, model, data, params, batch):
   """The same in torch, in its faster layout: (output, {work: call})."""
   import torch
 
@@ -98,12 +128,13 @@ def theirs(config, model, shape, params, batch):
   def calls(layout):
     is_unet = isinstance(model, unet.UNet)
     kind = torch_networks.UNet if is_unet else torch_networks.DiT
-    net = torch_networks.load(kind(model, shape), params)
+    net = torch_networks.load(kind(model, data.shape), params)
     net = net.to(memory_format=layout)
     output = net(images, t, labels).detach().numpy()
     forward = torch.inference_mode()(lambda: net(images, t, labels))
     train_step = torch_networks.train_step(net, config, images, labels)
-    return output, dict(step=train_step, forward=forward)
+    sample = theirs_sampled(net, config, data)
+    return output, dict(step=train_step, forward=forward, samples=sample)
 
   layouts = torch.contiguous_format, torch.channels_last
   return min(map(calls, layouts), key=lambda pair: seconds(pair[1]["step"], 10))
@@ -114,18 +145,20 @@ def seconds(call, repeats):
   return float(np.median(timing.in_turn([call], repeats)))
 
 
-def side_by_side(repeats, inner):
-  """Rows of the CPU's table, in this process."""
-  data, rows = trained.datasets.load_data("digits"), []
-  for (name, preset), size in itertools.product(PRESETS.items(), BATCHES):
-    config = settings(preset, size)
+def side_by_side(repeats, inner, size, tuned):
+  """Rows of the CPU's table for one batch size, in this process."""
+  changes, rows = dict(tune_cpu=tuned, cache_programs=False), []
+  trained.machine.prepare(settings("digits", size, **changes), size)
+  data = trained.datasets.load_data("digits")
+  for name, preset in PRESETS.items():
+    config = settings(preset, size, **changes)
     model = trained.networks.make(config, data)
     params = init(model, data.shape)
     batch = random_batch(data.shape, data.num_classes, size)
     programs = ours(config, data, params, batch)
     mine, peer = {work: calling(work, *p) for work, p in programs.items()}, {}
     if timing.version("torch"):
-      output, peer = theirs(config, model, data.shape, params, batch)
+      output, peer = theirs(config, model, data, params, batch)
       gap = np.abs(np.asarray(mine["forward"]()) - output).max()
       if not (gap := gap / np.abs(output).max()) < TOLERANCE:
         raise ValueError(f"{name}: expected torch's outputs, got {gap:.1e} off")
@@ -133,6 +166,10 @@ def side_by_side(repeats, inner):
       title = f"{name}, {work}, batch {size}"
       pair = call, peer.get(work)
       rows.append(timing.beside(title, *pair, repeats, inner, GOAL))
+    if name == "U-Net" and size == BATCHES[0]:
+      pair = samples(config, data, params), peer.get("samples")
+      title = f"{name}, {SAMPLES} samples"
+      rows.append(timing.beside(title, *pair, repeats // 4 + 3, 1, 0.9))
   return rows
 
 
@@ -189,31 +226,27 @@ def accelerated_row(name, work, program, arguments, size, peak):
   )
 
 
-def in_process_of_its_own(arguments, variables):
-  """side_by_side in a new process with these variables set."""
-  own = ALLOCATOR.keys() | {DEVICES}
-  bare = {k: v for k, v in os.environ.items() if k not in own}
-  command = [sys.executable, "-m", "benchmarks", "throughput", "--rows"]
-  done = subprocess.run(
-    [*command, *arguments],
-    env=bare | variables,
-    stdout=subprocess.PIPE,
-    check=True,
-  )
-  return json.loads(done.stdout)
+def in_process_of_its_own(arguments, size, tuned):
+  """side_by_side in a new process."""
+  bare = {k: v for k, v in os.environ.items() if k not in OWN}
+  command = [sys.executable, "-m", "benchmarks", "throughput", *arguments]
+  command += [f"--rows={size}", *([] if tuned else ["--plain"])]
+  done = subprocess.run(command, env=bare, stdout=subprocess.PIPE, check=True)
+  return json.loads(done.stdout.splitlines()[-1])
 
 
 def run(args) -> dict | None:
   """Measures; with --rows, prints the rows of this process."""
   if args.rows:
-    print(json.dumps(side_by_side(args.repeats, args.inner)))
+    counts = args.repeats, args.inner
+    print(json.dumps(side_by_side(*counts, args.rows, not args.plain)))
     return None
   found, counts = {}, [f"--repeats={args.repeats}", f"--inner={args.inner}"]
-  cores, on_cpu = len(os.sched_getaffinity(0)), jax.default_backend() == "cpu"
-  if on_cpu:
-    for variables in ({}, ALLOCATOR, ALLOCATOR | {DEVICES: str(cores)}):
-      name = " ".join(f"{k}={v}" for k, v in variables.items()) or "none"
-      found[name] = in_process_of_its_own(counts, variables)
+  on_cpu = jax.default_backend() == "cpu"
+  for tuned, name in ((True, "default"), (False, "--no-tune-cpu")):
+    for size in BATCHES if on_cpu else ():
+      rows = in_process_of_its_own(counts, size, tuned)
+      found[name] = found.get(name, []) + rows
   return dict(
     machine=f"{runner.machine()}, torch {timing.version('torch') or 'none'}",
     side_by_side=found,
@@ -222,10 +255,10 @@ def run(args) -> dict | None:
 
 
 def _beside_torch(found):
-  """A table for each setting of the environment variables."""
+  """A table for the default and one for --no-tune-cpu."""
   lines = []
-  for variables, rows in found.items():
-    lines += ["", f"Variables of the environment: `{variables}`", ""]
+  for flags, rows in found.items():
+    lines += ["", f"Settings: `{flags}`", ""]
     if "ratio" not in rows[0]:
       times = [(r["name"], f"{r['ours_ms']:.2f}") for r in rows]
       lines += pages.table("network | ms", times)
@@ -233,9 +266,6 @@ def _beside_torch(found):
       continue
     head = "ours / torch | ratio | goal | ours, ms | torch, ms"
     lines += timing.ratios(rows, head)
-    slower = [r["name"] for r in rows if r["ratio"] > r["limit"]]
-    if slower:
-      lines += ["", f"Slower than torch: {'; '.join(slower)}."]
   return lines[1:]
 
 
@@ -246,13 +276,8 @@ def _accelerator(found):
     cells = f"{r['images']:,.0f}", f"{r['share']:.2f}"
     lines.append((r["name"], *cells, f"{r['bytes'] / 2**30:.1f}"))
   peaks = ", ".join(f"{k} {v / 1e12:.1f}" for k, v in found["peaks"].items())
-  return [
-    *pages.table("network | images/s | share of peak | GiB", lines),
-    "",
-    f"Peak of a matrix product, TFLOP/s: {peaks}. Share: XLA's count of the",
-    "program's operations before optimisation, over time, over that peak. GiB:",
-    "arguments and temporaries of the program.",
-  ]
+  lines = pages.table("network | images/s | share of peak | GiB", lines)
+  return [*lines, "", f"Peak of a matrix product, TFLOP/s: {peaks}."]
 
 
 def tables(record: dict) -> dict:
@@ -266,8 +291,9 @@ def tables(record: dict) -> dict:
 
 
 def flags(parser) -> None:
-  """Adds --rows, for the processes that this benchmark starts."""
-  parser.add_argument("--rows", action="store_true", help=argparse.SUPPRESS)
+  """Adds flags for the processes that this benchmark starts."""
+  parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+  parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
 
 
 BENCHMARKS = {
