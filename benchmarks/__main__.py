@@ -21,6 +21,7 @@ BENCHMARKS = {
   "critic_speed": ("speed.steps", "Times critic steps beside torch eager."),
   "devices": ("speed.steps", "Reads what each device holds and exchanges."),
   "loading": ("speed.overhead", "Times the loader beside the train step."),
+  "metrics": ("speed.metrics", "Times metrics of 50,000 x 2048 features."),
   "overhead": ("speed.overhead", "Times what the sampler and the step add."),
   "pairing": ("speed.pairing", "Times optimal pairing and score losses."),
   "first_step": ("speed.first_step", "Times the first step and imports."),

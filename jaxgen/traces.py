@@ -15,6 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# Products computed together. On CPUs, 64 together take 1.7 times as long (a
+# U-Net, 64 images), since their activations do not fit into the caches.
+_AT_ONCE = 8
+
 
 class Trace(NamedTuple):
   """An estimator of div f(x) = tr J(x), with probes sampled beforehand.
@@ -203,7 +207,9 @@ def _linear(f, x):
   def times(rows):
     if len(rows) <= 4:  # for two rows 2.4 evaluations, vmap 3.7 (an MLP)
       return jnp.stack([one(row) for row in rows])
-    return jax.vmap(one)(rows)
+    if len(rows) <= _AT_ONCE:
+      return jax.vmap(one)(rows)
+    return jax.lax.map(one, rows, batch_size=_AT_ONCE)
 
   return value, times
 

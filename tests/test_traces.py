@@ -60,6 +60,25 @@ def test_exact_is_the_trace_of_jacfwd():
   np.testing.assert_allclose(found, [np.trace(jacobian)], rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 4, 5, 8, 9, 16, 21])
+def test_products_in_parts(size):
+  """Of every number of rows: tr J and each z . J z, by jacfwd."""
+  with jax.enable_x64(True):
+    rng = np.random.default_rng(size)
+    matrix, x = rng.normal(size=(size, size)), rng.normal(size=size)
+    f = lambda x: jnp.sin(matrix @ x)
+    jacobian = np.asarray(jax.jacfwd(f)(x))
+    trace = traces.exact()
+    run = jax.jit(lambda x, probes: trace.estimate(f, x, probes))
+    value, found = run(x, trace.draw(None, jnp.asarray(x)))
+    np.testing.assert_allclose(value, f(x), rtol=1e-12)
+    np.testing.assert_allclose(found, [np.trace(jacobian)], rtol=1e-10)
+    probes = rng.normal(size=(size, size))
+    found = traces.hutchinson(size).estimate(f, x, jnp.asarray(probes))[1]
+    products = np.einsum("ki,ij,kj->k", probes, jacobian, probes)
+    np.testing.assert_allclose(found, products, rtol=1e-9)
+
+
 def test_hutchinson_over_all_signs_is_the_trace():
   signs = np.array(list(itertools.product((-1.0, 1.0), repeat=4)), "float32")
   trace = traces.hutchinson(16)

@@ -47,6 +47,42 @@ def test_any_covariances_against_scipy():
   assert frechet.between(a, b) == pytest.approx(by_scipy(a, b), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+  "ranks", [(40, 40), (3, 40), (40, 3), (3, 5), (30, 35)]
+)
+def test_any_ranks_against_the_symmetric_roots(ranks):
+  """tr (A^1/2 B A^1/2)^1/2 by the singular values of A^1/2 B^1/2."""
+  a, b = (_gaussian(7 + i, 40, rank) for i, rank in enumerate(ranks))
+  roots = frechet.root(a.covariance) @ frechet.root(b.covariance)
+  overlap = linalg.svdvals(roots).sum()
+  traces = np.trace(a.covariance + b.covariance)
+  expected = np.sum((a.mean - b.mean) ** 2) + traces - 2 * overlap
+  assert frechet.between(a, b) == pytest.approx(expected, rel=1e-9)
+  assert frechet.between(b, a) == pytest.approx(expected, rel=1e-9)
+
+
+def test_widths_of_many_sizes():
+  """Where eigenvalues of the product lose the small ones: B = 4 A, tr A."""
+  axes = np.linalg.qr(np.random.default_rng(9).normal(size=(30, 30)))[0]
+  covariance = axes * np.geomspace(1e-14, 1, 30) @ axes.T
+  covariance = (covariance + covariance.T) / 2
+  a, b = (frechet.Gaussian(np.zeros(30), k * covariance) for k in (1, 4))
+  expected = pytest.approx(np.trace(covariance), rel=1e-9)
+  assert frechet.between(a, b) == expected
+  assert frechet.between(b, a) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fit_by_blocks(dtype, monkeypatch):
+  points = 3 + np.random.default_rng(8).normal(size=(50, 4)).astype(dtype)
+  monkeypatch.setattr(frechet, "_BLOCK", 7)
+  fitted = frechet.fit(points)
+  assert fitted.mean.dtype == fitted.covariance.dtype == np.float64
+  exact = points.astype(np.float64)
+  np.testing.assert_allclose(fitted.mean, exact.mean(0), rtol=1e-14)
+  np.testing.assert_allclose(fitted.covariance, np.cov(exact.T), rtol=1e-12)
+
+
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_a_law_has_distance_0_to_itself(rank):
   law = _gaussian(3, 6, rank)
@@ -114,3 +150,7 @@ def test_bad_input_is_refused():
     (unfit, np.full((2, 2), np.nan)),
   ):
     expect.error(said, frechet.root, bad)
+    fine = frechet.Gaussian(np.zeros(2), np.eye(2))
+    laws = fine, fine._replace(covariance=bad)
+    expect.error(said, frechet.between, *laws)
+    expect.error(said, frechet.between, *laws[::-1])

@@ -9,3 +9,5 @@ def test_of_metrics():
   defaults.check(kernel.real_interval, **draws)
   # Naeem et al. 2020, arXiv:2002.09797: k = 5.
   defaults.check(neighbours.density_coverage, k=5)
+  # Kynkaanniemi et al. 2019, arXiv:1904.06991: k = 3.
+  defaults.check(neighbours.precision_recall, k=3)

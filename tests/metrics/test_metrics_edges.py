@@ -27,6 +27,19 @@ def test_coverage_by_the_farthest_neighbour_and_of_one_sample():
   np.testing.assert_allclose(found, [1, 1 / 2])
 
 
+def test_precision_by_the_farthest_neighbour():
+  # Radii of the line 3, 2, 3; of the samples at 4, 6 and 9: 5, 3, 5. A point on
+  # a ball's edge counts.
+  samples = np.array([[4.0], [6.0], [9.0]])
+  found = neighbours.precision_recall(LINE, samples, k=2)
+  np.testing.assert_allclose(found, [2 / 3, 1])
+  # Radii 1, 1, 2 and 2, 2, 3.
+  found = neighbours.precision_recall(LINE, samples, k=1)
+  np.testing.assert_allclose(found, [1 / 3, 1 / 3])
+  found = neighbours.precision_recall(LINE[:2], LINE[1:], k=1)
+  np.testing.assert_allclose(found, [1 / 2, 1])
+
+
 def test_the_nearest_of_one():
   distances, rows = neighbours.nearest(LINE, LINE[1:2])
   np.testing.assert_allclose(distances, [1, 0, 2])

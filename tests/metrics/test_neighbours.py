@@ -1,9 +1,31 @@
 import numpy as np
 import pytest
 from scipy import spatial
+from scipy.spatial import distance
 
 from jaxgen.metrics import neighbours
 from tests import expect
+
+
+def _radii(points, k):
+  among = distance.cdist(points, points)
+  np.fill_diagonal(among, np.inf)
+  return np.sort(among, 1)[:, k - 1]
+
+
+def _direct(real, samples, k):
+  """All four, by SciPy's distances of every pair in float64."""
+  real, samples = np.float64(real), np.float64(samples)
+  apart = distance.cdist(real, samples)
+  balls, others = _radii(real, k)[:, None], _radii(samples, k)
+  coverage = np.sum(apart < balls) / (k * len(samples)), (apart < balls).any(1)
+  near = (apart <= balls).any(0), (apart <= others).any(1)
+  return coverage[0], coverage[1].mean(), near[0].mean(), near[1].mean()
+
+
+def _found(real, samples, k):
+  coverage = neighbours.density_coverage(real, samples, k)
+  return *coverage, *neighbours.precision_recall(real, samples, k)
 
 
 def _by_loops(real, samples, k):
@@ -24,6 +46,75 @@ def test_against_loops(k):
   real, samples = rng.normal(size=(40, 3)), 1.3 * rng.normal(size=(25, 3))
   found = neighbours.density_coverage(real, samples, k)
   np.testing.assert_allclose(found, _by_loops(real, samples, k), rtol=1e-12)
+
+
+def _ends(number):
+  """Two points far away, the mean of which is 0."""
+  return 1e20 * np.array([1, -1] + [0] * (number - 2))[:, None]
+
+
+CLOUDS = {
+  "normal": lambda rng, n: rng.normal(size=(n, 5)),
+  "grid": lambda rng, n: rng.integers(0, 3, (n, 4)).astype(float),  # ties
+  "far": lambda rng, n: 1e4 + rng.normal(size=(n, 5)),
+  "very far": lambda rng, n: 1e7 + rng.normal(size=(n, 5)),
+  "outliers": lambda rng, n: rng.normal(size=(n, 5)) ** 15,
+  "ends": lambda rng, n: _ends(n) + rng.normal(size=(n, 5)),
+  "constant": lambda rng, n: np.full((n, 3), 0.1),
+  "tiny": lambda rng, n: 1e-30 * rng.normal(size=(n, 3)),
+  "huge": lambda rng, n: 1e30 * rng.normal(size=(n, 3)),
+  "wide": lambda rng, n: np.maximum(rng.normal(size=(n, 700)), 0),
+}
+
+
+@pytest.mark.parametrize("blocks", [None, (2**11, 2**9)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_counts_equal_those_of_all_distances(cloud, dtype, blocks, monkeypatch):
+  """Every count, whatever rounding does to the product; so do the nearest."""
+  if blocks:
+    monkeypatch.setattr(neighbours, "_BLOCK", blocks[0])
+    monkeypatch.setattr(neighbours, "_TILE", blocks[1])
+  rng = np.random.default_rng(6)
+  real, samples = (CLOUDS[cloud](rng, n).astype(dtype) for n in (90, 70))
+  samples[5] = real[7]
+  for k in (1, 4):
+    assert _found(real, samples, k) == _direct(real, samples, k)
+  apart = distance.cdist(np.float64(samples), np.float64(real))
+  distances, rows = neighbours.nearest(samples, real)
+  np.testing.assert_allclose(distances, apart.min(1), rtol=1e-12)
+  np.testing.assert_array_equal(rows, apart.argmin(1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_points_at_the_border_of_a_ball(dtype):
+  """One spacing of float64 inside, on and outside of a ball of radius 1."""
+  real = np.array([[0, 0], [1, 0], [9, 0]], dtype)
+  on = np.array([[0.0, -1.0]])
+  inner, outer = on * (1 - 2**-50), on * (1 + 2**-50)
+  for sample, density, precision in (
+    (inner, 1, 1),
+    (on, 0, 1),
+    (outer, 0, 0),
+  ):
+    samples = np.concatenate([sample, [[50.0, 50.0]]])
+    found = neighbours.density_coverage(real[:2], samples, 1)
+    assert found == (density / 2, density / 2)
+    found = neighbours.precision_recall(real[:2], samples, 1)
+    assert found.precision == precision / 2
+
+
+def test_precision_and_recall_of_half_and_of_more():
+  """Samples of one mode of two: precise, half recalled; and the other way."""
+  rng = np.random.default_rng(1)
+  both = rng.normal(size=(200, 2)) + 100 * (np.arange(200) % 2)[:, None]
+  half = rng.normal(size=(200, 2))
+  found = neighbours.precision_recall(both, half)
+  assert found.precision > 0.9 and 0.4 < found.recall <= 0.5
+  other = neighbours.precision_recall(half, both)
+  assert other == (found.recall, found.precision)
+  assert neighbours.precision_recall(both, both) == (1, 1)
+  assert neighbours.precision_recall(both, half + 1e3) == (0, 0)
 
 
 def test_expectation_for_one_law():
@@ -53,7 +144,7 @@ def test_half_of_the_law_covers_half():
 def test_nearest_against_a_tree():
   rng = np.random.default_rng(2)
   reference = rng.normal(size=(50, 4)).astype(np.float32)
-  points = rng.normal(size=(neighbours._BLOCK + 7, 4))
+  points = rng.normal(size=(1031, 4))
   points[3] = reference[11]
   distances, rows = neighbours.nearest(points, reference)
   expected, at = spatial.cKDTree(reference.astype(float)).query(points)
@@ -114,14 +205,21 @@ def test_copies_are_counted():
 def test_bad_input_is_refused():
   few, none = np.zeros((5, 2)), np.zeros((0, 2))
   covered, nearest = neighbours.density_coverage, neighbours.nearest
+  precise = neighbours.precision_recall
   for k in (0, 5):
     expect.error(f"k: expected 1 to 4, got {k}", covered, few, few, k)
+    expect.error(f"k: expected 1 to 4, got {k}", precise, few, few, k)
+  expect.error("k: expected 1 to 2, got 3", precise, few, few[:3])
   expect.error("samples: expected at least 1", covered, few, none, 2)
   expect.error("reference: expected at least 1", nearest, few, none)
   for bad in (np.nan, np.inf):
     unfit, said = np.append(few, [[bad, 0]], 0), "reference: expected finite v"
     expect.error(said, nearest, few, unfit)
     expect.error(said, nearest, unfit, few)
+    said = "real, samples: expected finite v"
+    for measure in (covered, precise):
+      expect.error(said, measure, unfit, few, 2)
+      expect.error(said, measure, few, unfit, 2)
   copies, said = neighbours.num_copies, "levels: expected at least 2, got 1"
   expect.error(said, copies, few, few, levels=1)
   expect.error("samples: expected shape", copies, few, np.zeros((5, 3)))
