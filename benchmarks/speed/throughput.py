@@ -144,7 +144,8 @@ def seconds(call, repeats):
 def side_by_side(repeats, inner, size, tuned):
   """Rows of the CPU's table for one batch size, in this process."""
   changes, rows = dict(tune_cpu=tuned, cache_programs=False), []
-  trained.machine.prepare(settings("digits", size, **changes), size)
+  config = settings("digits", size, **changes)
+  trained.machine.prepare(config, vars(config))
   data = trained.datasets.load_data("digits")
   for name, preset in PRESETS.items():
     config = settings(preset, size, **changes)

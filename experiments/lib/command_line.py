@@ -77,7 +77,7 @@ def main(file: str, presets: dict[str, tuple[str, Any]], run: Callable) -> None:
   _check_flags(type(next(iter(presets.values()))[1]))
   config = tyro.extras.overridable_config_cli(presets, prog=command)
   config = _with_warmup(config, presets[preset][1])
-  machine.prepare(config, config.batch_size)
+  machine.prepare(config, vars(config))
   with one_line(command, config.run_dir, type(config)):
     run(config)
 
@@ -151,10 +151,10 @@ def main_of_run(file: str, page: str | None, kind: type, run: Callable) -> None:
   command = _command(file)
 
   def call(run_dir: tyro.conf.Positional[str], config: Any) -> None:
-    batch_size = None
+    about = {}
     with contextlib.suppress(ValueError, OSError):  # `run` says what is wrong
-      batch_size = runs.read_config(run_dir).get("batch_size")
-    machine.prepare(config, batch_size)
+      about = runs.read_config(run_dir)
+    machine.prepare(config, about)
     with one_line(command, run_dir, kind):
       run(run_dir, config)
 

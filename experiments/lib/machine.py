@@ -3,8 +3,8 @@
 On a CPU, three settings of the process make JAX faster, and change results by
 rounding only (settings.Process.tune_cpu):
 
-  devices     one per core, over which a batch is split. XLA's own threads split
-              single operations, of which small networks have few worth it.
+  devices     one per core, over which a batch of images is split. XLA's own
+              threads split single operations, few of which are worth it.
   memory      freed blocks are kept (glibc). By default the large ones, such as
               activations, go back to the system and are cleared page by page
               when the next step asks for them.
@@ -15,11 +15,12 @@ rounding only (settings.Process.tune_cpu):
 import ctypes
 import gc
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from experiments.lib import programs
+from experiments.lib import datasets, programs
 
 MIN_EXAMPLES = 16  # of a device
 # Parameters of glibc's mallopt (malloc.h), and the same as variables, which
@@ -33,12 +34,14 @@ LEVEL = "xla_backend_optimization_level"
 FLAGS = "--no-tune-cpu, --no-cache-programs"
 
 
-def prepare(config: Any, batch_size: int | None) -> None:
+def prepare(config: Any, about: Mapping[str, Any]) -> None:
   """Sets up the process, before JAX opens a device.
 
   Args:
     config: settings that include the group settings.Process.
-    batch_size: number of examples per step, if it is known.
+    about: the settings of the run, of which batch_size, data and model decide
+      on the number of devices. Points on the plane get one: splitting their
+      batches takes longer than it saves.
   """
   gc.freeze()  # modules; tracing makes many objects, and little garbage
   gc.set_threshold(100_000, 20, 100)
@@ -46,6 +49,8 @@ def prepare(config: Any, batch_size: int | None) -> None:
     programs.use()
   if config.tune_cpu:
     keep_blocks()
+    points = about.get("data") in datasets.TOYS or about.get("model") == "mlp"
+    batch_size = None if points else about.get("batch_size")
     split_cpu(num_devices(batch_size or 1, num_cores()))
 
 

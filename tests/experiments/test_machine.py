@@ -18,7 +18,7 @@ import jax
 from experiments.lib import machine
 from tests.experiments.test_machine import settings
 
-machine.prepare(settings(tune_cpu={}), 64)
+machine.prepare(settings(tune_cpu={}), dict(data="{}", batch_size=64))
 
 libc = ctypes.CDLL(None)
 malloc, free = libc.malloc, libc.free
@@ -62,13 +62,13 @@ def test_every_device_has_an_equal_part_of_the_batch(batch_size, cores, number):
   assert machine.num_devices(batch_size, cores) == number
 
 
-def _process(tuned, monkeypatch, **variables):
+def _process(tuned, monkeypatch, data="digits", **variables):
   for name in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", *machine.MALLOPT):
     monkeypatch.delenv(name, raising=False)
   monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
   for name, value in variables.items():
     monkeypatch.setenv(name, value)
-  done = processes.python("-c", PROGRAM.format(tuned))
+  done = processes.python("-c", PROGRAM.format(tuned, data))
   assert not done.returncode, done.stderr
   return json.loads(done.stdout)
 
@@ -80,6 +80,11 @@ def test_a_process_has_a_device_a_core_and_keeps_its_memory(monkeypatch):
   if GLIBC:
     assert faults < 500
     assert "freed memory kept" in said and "--no-tune-cpu" in said
+
+
+def test_points_are_not_split(monkeypatch):
+  number, *_ = _process(True, monkeypatch, "moons")
+  assert number == 1
 
 
 def test_a_flag_turns_all_of_it_off(monkeypatch):
