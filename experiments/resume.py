@@ -40,14 +40,12 @@ def run(run_dir: str, config: Config) -> Any:
   record = runs.read_config(run_dir)
   module = scripts.of_run(record, run_dir, config.script)
   found = runs.config_from(record, module.Config, run_dir)
-  process = {name: getattr(config, name) for name in settings.PROCESS}
   asked = {k: v for k, v in vars(config).items() if v is not None}
-  for name in ("script", *settings.PROCESS):
-    asked.pop(name, None)
+  asked.pop("script", None)
   if odd := [name for name in asked if not hasattr(found, name)]:
     raise ValueError(f"{odd[0]}: runs of this script have no such setting")
   checks.known(config)
-  return module.run(checks.replace(found, run_dir=run_dir, **asked, **process))
+  return module.run(checks.replace(found, run_dir=run_dir, **asked))
 
 
 def main() -> None:

@@ -142,7 +142,7 @@ def test_set(cell: runner.Cell, number: int):
 def squared_distance(x, y) -> float:
   """What they call W2: the least mean squared distance of pairs."""
   x, y = (np.asarray(a, np.float64) for a in (x, y))
-  return float(((x - y[flows.optimal_order(x, y)]) ** 2).sum(1).mean())
+  return float(((x - y[couplings.exact(x, y)]) ** 2).sum(1).mean())
 
 
 @functools.partial(jax.jit, static_argnames="tol")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import couplings, paths
+from jaxgen import paths
 from jaxgen.data import pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import ema
@@ -163,16 +163,6 @@ def train(
     carries = advance(carries, run_keys, np.array(numbers), stack(*batches))
   params, _, mean = carries
   return params, mean
-
-
-def optimal_order(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-  """couplings.exact; by POT where it is installed, in a third of the time."""
-  try:
-    import ot
-  except ModuleNotFoundError:
-    return couplings.exact(x, y)
-  plan = ot.emd([], [], couplings.costs(x, y), numItermax=10**8)
-  return plan.argmax(1)
 
 
 def pool(points: np.ndarray, seed: int, size: int):

@@ -107,7 +107,7 @@ def coupled(column: str) -> tuple[np.ndarray, np.ndarray]:
   """(source, data) of seed 0's training points, in their optimal pairs."""
   found = points(column, 0)
   source, data = found["train_source"], found["train_data"]
-  return source, data[flows.optimal_order(source, data)]
+  return source, data[couplings.exact(source, data)]
 
 
 def optimal(cell: runner.Cell) -> dict:

@@ -122,7 +122,7 @@ def pairing(repeats):
       for what in ("milliseconds", "ratios"):
         row[what][STEP] = beside[what][STEP]
     found.append(row)
-    print(name, size, row["milliseconds"], row["ratios"], flush=True)
+    print(name, size, flush=True)
   return found
 
 

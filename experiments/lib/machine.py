@@ -10,11 +10,16 @@ rounding only (settings.Process.tune_cpu):
               when the next step asks for them.
   compilation level 1 of XLA in place of 3, 0 for the initial state. Programs
               are as fast, since most of their time is in libraries.
+
+Python's garbage collector runs rarely: tracing makes many objects, and little
+garbage.
 """
 
+import contextlib
 import ctypes
 import gc
 import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +48,6 @@ def prepare(config: Any, about: Mapping[str, Any]) -> None:
       on the number of devices. Points on the plane get one: splitting their
       batches takes longer than it saves.
   """
-  gc.freeze()  # modules; tracing makes many objects, and little garbage
   gc.set_threshold(100_000, 20, 100)
   if config.cache_programs:
     programs.use()
@@ -77,22 +81,17 @@ def split_cpu(number: int) -> None:
   chosen = jax.config.jax_num_cpu_devices != -1
   if chosen or by_flag in os.environ.get("XLA_FLAGS", ""):
     return
-  try:
+  with contextlib.suppress(RuntimeError):  # devices are in use
     jax.config.update("jax_num_cpu_devices", number)
-  except RuntimeError:
-    return
 
 
 def keep_blocks() -> None:
   """Tells glibc's allocator to keep freed blocks; elsewhere does nothing."""
-  try:
-    libc = ctypes.CDLL(None)
-    version, mallopt = libc.gnu_get_libc_version, libc.mallopt
-  except (AttributeError, OSError, TypeError):
+  if platform.libc_ver()[0] != "glibc":
     return
-  del version  # exists in glibc alone
+  libc = ctypes.CDLL(None)
   for name, (parameter, value) in MALLOPT.items():
-    if name not in os.environ and mallopt(parameter, value):
+    if name not in os.environ and libc.mallopt(parameter, value):
       os.environ[name] = str(value)
 
 
@@ -109,10 +108,9 @@ def describe() -> str:
   number = jax.device_count()
   plural = "s" if number > 1 else ""
   found = [f"{number} {jax.default_backend().upper()} device{plural}"]
-  tuned = os.environ.keys() & MALLOPT.keys() or number > 1
-  if os.environ.keys() & MALLOPT.keys():
+  if kept := os.environ.keys() & MALLOPT.keys():
     found.append("freed memory kept")
   if place := jax.config.jax_compilation_cache_dir:
     found.append(f"compiled programs in {place}")
-  hint = f" (off by {FLAGS})" if tuned or place else ""
+  hint = f" (off by {FLAGS})" if kept or place else ""
   return f"{', '.join(found)}{hint}"

@@ -14,11 +14,7 @@ import numpy as np
 import optax
 
 from jaxgen.training.state import State
-
-# Steps that may be under way at once. Several devices of one CPU wait for one
-# another in a step; with 32 programs under way, jaxlib 0.10.2 starts no other
-# on a device, and a second thread's (the loader's) can then block all for ever.
-_AHEAD = 4
+from jaxgen.training.step import AHEAD
 
 
 class Interrupted(Exception):
@@ -139,7 +135,7 @@ def _train(train_step, state, batch_fn, start, events, received):
       jax.block_until_ready(metrics)
       events.begin(done)
     ahead.append(metrics)
-    if len(ahead) > _AHEAD:
+    if len(ahead) > AHEAD:
       jax.block_until_ready(ahead.popleft())
     losses[done] = {k: v for k, v in metrics.items() if _is_loss(k, state)}
     stop = bool(received)

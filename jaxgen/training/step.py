@@ -14,6 +14,7 @@ dL/dx + i dL/dy, the direction of steepest ascent, which is the conjugate of
 JAX's gradient.
 """
 
+import collections
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -24,6 +25,12 @@ from jaxtyping import Array
 
 from jaxgen.training import accumulation, ema
 from jaxgen.training.state import Player, State
+
+# Steps of a loop, and programs of a step, that may be under way at once.
+# Several devices of one CPU wait for one another in a step; with 32 programs
+# under way, jaxlib 0.10.2 starts no other on a device, and a second thread's
+# (the loader's) can then block all for ever.
+AHEAD = 4
 
 
 class Turn(NamedTuple):
@@ -100,8 +107,8 @@ def make_train_step(
 
   Every turn is one jitted function, called from Python for each of its inner
   steps; gradients are not computed inside a scan. The state passed in is
-  donated: its buffers are consumed, so use the returned one. The call does not
-  wait for the device.
+  donated: its buffers are consumed, so use the returned one. The call waits for
+  the device only if it starts more than AHEAD programs.
 
   Args:
     turns: the game, in the order of play, with one turn per player.
@@ -132,10 +139,14 @@ def make_train_step(
   ) -> tuple[State, dict[str, Array]]:
     batches = jax.device_put(batches)  # once, not in every inner step
     metrics: dict[str, Array] = {}
+    sent: collections.deque = collections.deque()
     for turn, program in zip(turns, programs, strict=True):
       for inner in range(turn.num_steps):
         which = () if turn.num_steps == 1 else (inner,)
         state, of_turn = program(state, batches, *which)
+        sent.append(of_turn)
+        if len(sent) > AHEAD:
+          jax.block_until_ready(sent.popleft())
       metrics |= of_turn
     return state, metrics
 

@@ -61,7 +61,7 @@ def test_few_steps_are_under_way_at_once(tmp_path, monkeypatch):
   made = []
 
   def train_step(now, batch):
-    assert len(made) - len(waited) <= loop._AHEAD
+    assert len(made) - len(waited) <= step.AHEAD
     now, metrics = TRAIN_STEP(now, batch)
     made.append(metrics)
     return now, metrics
@@ -69,7 +69,7 @@ def test_few_steps_are_under_way_at_once(tmp_path, monkeypatch):
   quiet = dict(log_every=100, save_every=100, log=lambda *_: None)
   saver = contextlib.nullcontext(lambda _: None)
   loop.run(train_step, _init(), _batch, num_steps=12, saver=saver, **quiet)
-  assert len(waited) == 12 - loop._AHEAD
+  assert len(waited) == 12 - step.AHEAD
   assert all(a is b for a, b in zip(waited, made, strict=False))
 
 

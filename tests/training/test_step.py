@@ -225,3 +225,16 @@ def test_jit_equals_no_jit():
       now, _ = step.make_train_step(turns)(now, {"model": _batch(0)})
     results.append(now.players)
   trees.assert_close(*results, rtol=1e-6)
+
+
+def test_few_programs_of_a_step_are_under_way_at_once(monkeypatch):
+  waited, wait = [], jax.block_until_ready
+  monkeypatch.setattr(
+    step.jax, "block_until_ready", lambda x: waited.append(x) or wait(x)
+  )
+  turns = _saddle(num_steps=12)
+  params = {"x": jnp.float32(1.0), "y": jnp.float32(-0.5)}
+  now = state.init(jax.random.key(0), params, turns, {"count": jnp.int32(0)})
+  batches = {"y": jnp.ones(12), "x": jnp.float32(0)}
+  now, _ = step.make_train_step(turns)(now, batches)
+  assert len(waited) == 12 + 1 - step.AHEAD
