@@ -21,8 +21,9 @@ from tests import rules
 ROOT = pathlib.Path(jaxgen.__file__).parent
 
 MATHEMATICS = frozenset(
-  "paths predictions levels costs assignment couplings bijectors quantizers"
-  " estimators keys scalars traces truncated dequantisation"
+  "paths predictions levels costs assignment couplings bijectors elementwise"
+  " inversion linear_maps quantizers estimators outputs keys scalars traces"
+  " truncated dequantisation"
   " fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "guidance"}
@@ -33,7 +34,7 @@ LAYERS = {
   "guidance": CORE | {"fields"},
   "losses": CORE,
   "samplers": {"fields", "paths", "predictions", "keys"},
-  "models": {"keys", "bijectors", "quantizers"},
+  "models": {"keys", "bijectors", "elementwise", "inversion", "quantizers"},
   "likelihood": MATHEMATICS | {"samplers"},
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},

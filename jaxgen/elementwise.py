@@ -1,0 +1,205 @@
+"""Increasing maps of single numbers, with parameters and their derivatives.
+
+Couplings and autoregressive flows apply such a map to each coordinate, with
+parameters that a network computes from other coordinates. Parameters 0 are the
+identity, so that a network whose last layer starts at 0 starts there too.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_LEAST = 1e-3  # of a bin's width and height, relative to all, and of a slope
+# By how much the bins of a histogram are wider than levels are apart: rounding
+# puts dequantised data on the edge of the outer bins, where y is infinite.
+_WIDER = 1 + 1e-5
+
+
+class Elementwise(NamedTuple):
+  """A family of increasing maps R -> R.
+
+  Attributes:
+    name: name for error messages.
+    num_params: K, parameters per coordinate.
+    forward: (params [*D, K], x [*D]) -> (y [*D], log dy/dx [*D]).
+    inverse: (params [*D, K], y [*D]) -> (x [*D], log dx/dy [*D]).
+  """
+
+  name: str
+  num_params: int
+  forward: Callable[[Array, Array], tuple[Array, Array]]
+  inverse: Callable[[Array, Array], tuple[Array, Array]]
+
+
+def affine(bound: float = 5.0) -> Elementwise:
+  """y = exp(s) x + m with parameters (m, r), s = bound tanh(r / bound).
+
+  Args:
+    bound: largest |s|, positive; the scale stays within exp(+-bound).
+
+  Raises:
+    ValueError: bound is not positive.
+
+  Reference: Dinh et al. 2017, arXiv:1605.08803, eq. 4.
+  """
+  if not 0 < bound < math.inf:
+    raise ValueError(f"affine: expected a positive bound, got {bound}")
+
+  def parts(params):
+    return params[..., 0], bound * jnp.tanh(params[..., 1] / bound)
+
+  def forward(params, x):
+    shift, log_scale = parts(params)
+    return jnp.exp(log_scale) * x + shift, log_scale
+
+  def inverse(params, y):
+    shift, log_scale = parts(params)
+    return (y - shift) * jnp.exp(-log_scale), -log_scale
+
+  return Elementwise("affine", 2, forward, inverse)
+
+
+def spline(num_bins: int = 8, bound: float = 5.0) -> Elementwise:
+  """A rational-quadratic spline on [-bound, bound], the identity outside.
+
+    y = y_k + h_k (s t^2 + d_k t (1 - t)) / (s + (d_k + d_k+1 - 2 s) t (1 - t))
+
+  in bin k, with t = (x - x_k) / w_k, s = h_k / w_k and d the slopes at the
+  bins' ends. The 3 num_bins - 1 parameters of a coordinate are logits of the
+  widths w and the heights h, and the slopes between bins; at +-bound the slope
+  is 1. The inverse solves a quadratic equation in its stable form.
+
+  Args:
+    num_bins: number of bins, 2 to 500.
+    bound: half the length of the interval, positive.
+
+  Raises:
+    ValueError: num_bins or bound is out of range.
+
+  Reference: Durkan et al. 2019, arXiv:1906.04032, eq. 4 to 8 and appendix A.
+  """
+  if not 2 <= num_bins <= 500:
+    raise ValueError(f"spline: expected num_bins from 2 to 500, got {num_bins}")
+  if not 0 < bound < math.inf:
+    raise ValueError(f"spline: expected a positive bound, got {bound}")
+
+  def bins_at(params, value, of_y):
+    """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value."""
+    widths = _partition(params[..., :num_bins], bound)
+    heights = _partition(params[..., num_bins : 2 * num_bins], bound)
+    raw = params[..., 2 * num_bins :]
+    # softplus(0 + shift) + least = 1, which makes parameters 0 the identity.
+    shift = math.log(math.expm1(1 - _LEAST))
+    slopes = _LEAST + jax.nn.softplus(raw + shift)
+    one = jnp.ones_like(slopes[..., :1])
+    slopes = jnp.concatenate([one, slopes, one], axis=-1)
+    xs, ys = _starts(widths, bound), _starts(heights, bound)
+    inside = (value > -bound) & (value < bound)
+    at = jnp.sum((ys if of_y else xs) <= value[..., None], -1) - 1
+    index = jnp.clip(at, 0, num_bins - 1)[..., None] == jnp.arange(num_bins)
+    pick = lambda array: jnp.sum(jnp.where(index, array, 0), -1)
+    found = xs, widths, ys, heights, slopes[..., :-1], slopes[..., 1:]
+    return inside, *map(pick, found)
+
+  def log_slope(t, s, low, high):
+    rest = t * (1 - t)
+    over = high * t**2 + 2 * s * rest + low * (1 - t) ** 2
+    under = s + (low + high - 2 * s) * rest
+    return 2 * jnp.log(s) + jnp.log(over) - 2 * jnp.log(under)
+
+  def forward(params, x):
+    inside, start, width, base, height, low, high = bins_at(params, x, False)
+    t = jnp.where(inside, (x - start) / width, 0.5)
+    s, rest = height / width, t * (1 - t)
+    over = height * (s * t**2 + low * rest)
+    y = base + over / (s + (low + high - 2 * s) * rest)
+    slope = log_slope(t, s, low, high)
+    return jnp.where(inside, y, x), jnp.where(inside, slope, 0)
+
+  def inverse(params, y):
+    inside, start, width, base, height, low, high = bins_at(params, y, True)
+    u = jnp.where(inside, (y - base) / height, 0.5)
+    s = height / width
+    bend = u * (low + high - 2 * s)
+    a, b, c = s - low + bend, low - bend, -s * u
+    t = 2 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 0)))
+    slope = log_slope(t, s, low, high)
+    return jnp.where(inside, start + t * width, y), jnp.where(inside, -slope, 0)
+
+  return Elementwise("spline", 3 * num_bins - 1, forward, inverse)
+
+
+def _partition(logits, bound):
+  """Positive lengths whose sum is 2 bound."""
+  number = logits.shape[-1]
+  shares = _LEAST + (1 - _LEAST * number) * jax.nn.softmax(logits)
+  return 2 * bound * shares
+
+
+def _starts(lengths, bound):
+  """The left ends of consecutive intervals from -bound."""
+  return jnp.cumsum(lengths, -1) - lengths - bound
+
+
+def histogram(log_probs: Float[Array, "*D L"]) -> Callable:
+  """The map of each coordinate to N(0, 1), for a density constant in bins.
+
+    y = Phi^-1(F(x)),   F the distribution function with P(bin l) = p_l
+
+  The L bins have equal widths and fill [-1 - h, 1 + h], h = 1.00001 / (L - 1):
+  levels with uniform dequantisation. With the levels' frequencies, a standard
+  normal y is the model of independent coordinates, which a flow then improves
+  on. All probabilities must be positive.
+
+  Args:
+    log_probs: log of the probabilities of the L bins, [*D, L].
+
+  Returns:
+    (forward, inverse) as in Elementwise, without their params. Outside of the
+    bins, forward gives NaN: the density is 0 there.
+  """
+  num_levels = log_probs.shape[-1]
+  probs = jax.nn.softmax(log_probs)
+  ends = jnp.cumsum(probs, -1)
+  # Distances from both ends, so that the tails keep their digits.
+  starts, left = ends - probs, jnp.cumsum(probs[..., ::-1], -1)[..., ::-1]
+  width = 2 / (num_levels - 1) * _WIDER
+
+  def pick(index, array):
+    return jnp.sum(
+      jnp.where(index[..., None] == jnp.arange(num_levels), array, 0), -1
+    )
+
+  def slope(index, y):
+    log_normal = -(y**2 + math.log(2 * math.pi)) / 2
+    log_p = pick(index, jax.nn.log_softmax(log_probs))
+    return log_p - math.log(width) - log_normal
+
+  def forward(x):
+    place = x / width + num_levels / 2  # 0 to L
+    index = jnp.clip(jnp.floor(place), 0, num_levels - 1).astype("int32")
+    part, p = place - index, pick(index, probs)
+    below = pick(index, starts) + part * p
+    above = pick(index, left) - part * p
+    tail = jnp.minimum(below, above)
+    small = jax.scipy.special.ndtri(tail)
+    y = jnp.where(below < above, small, -small)
+    return y, slope(index, y)
+
+  def inverse(y):
+    below = jax.scipy.special.ndtr(y)
+    above = jax.scipy.special.ndtr(-y)
+    index = jnp.sum(ends <= below[..., None], -1)
+    index = jnp.clip(index, 0, num_levels - 1)
+    p = pick(index, probs)
+    from_left = (below - pick(index, starts)) / p
+    from_right = (pick(index, left) - above) / p
+    part = jnp.where(below < above, from_left, from_right)
+    x = (index + part - num_levels / 2) * width
+    return x, -slope(index, y)
+
+  return forward, inverse
