@@ -49,7 +49,7 @@ def discrete(
 
 
 def gaussian(
-  data: Float[Array, "*D"], mean: Float[Array, "*D"], log_std: Numeric
+  data: Float[Array, "..."], mean: Float[Array, "..."], log_std: Numeric
 ) -> Float[Array, ""]:
   """log N(data; mean, std^2), summed over coordinates, [].
 
@@ -74,7 +74,7 @@ def gaussian(
 
 
 def optimal_log_std(
-  data: Float[Array, "*D"], mean: Float[Array, "*D"]
+  data: Float[Array, "..."], mean: Float[Array, "..."]
 ) -> Float[Array, ""]:
   """The log_std at which `gaussian` of these data is highest, [].
 

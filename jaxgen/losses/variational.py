@@ -52,7 +52,7 @@ class Terms(NamedTuple):
 
 
 def gaussian(
-  mean: Float[Array, "*Z"], raw: Float[Array, "*Z"], bound: float = 7.0
+  mean: Float[Array, "..."], raw: Float[Array, "..."], bound: float = 7.0
 ) -> Gaussian:
   """The Gaussian of a network's two outputs, with a bounded log_std.
 
