@@ -54,25 +54,36 @@ class Terms(NamedTuple):
 def gaussian(
   mean: Float[Array, "..."], raw: Float[Array, "..."], bound: float = 7.0
 ) -> Gaussian:
-  """The Gaussian of a network's two outputs, with a bounded log_std.
-
-    log_std = bound tanh(raw / bound)
-
-  Near 0 log_std is raw itself. The bound keeps variances and their inverses
-  finite in float32 for every output of the network.
+  """The Gaussian of a network's two outputs, with log_std = bounded(raw).
 
   Args:
     mean: [*Z].
     raw: any real numbers, [*Z].
-    bound: largest |log_std|, from above 0 to 20.
+    bound: as in bounded.
 
   Raises:
     ValueError: the shapes differ, or bound is out of range.
   """
   costs.require_alike(mean=mean, raw=raw)
+  return Gaussian(mean, bounded(raw, bound))
+
+
+def bounded(raw: Float[Array, "*Z"], bound: float = 7.0) -> Float[Array, "*Z"]:
+  """A log_std of any real number, bound tanh(raw / bound).
+
+  Near 0 it is raw itself. The bound keeps variances and their inverses finite
+  in float32 for every output of a network.
+
+  Args:
+    raw: any real numbers, [*Z].
+    bound: largest absolute value, from above 0 to 20.
+
+  Raises:
+    ValueError: bound is out of range.
+  """
   if not 0 < bound <= 20:
     raise ValueError(f"bound: expected above 0 to 20, got {bound}")
-  return Gaussian(mean, bound * jnp.tanh(raw / bound))
+  return bound * jnp.tanh(raw / bound)
 
 
 def sample(

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen.models import gan, layers, residual
+from jaxgen.models import layers, residual
 
 Label = Int[Numeric, ""] | None
 
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
 
     Args:
       x: the example, [*D].
-      label: [], in [0, num_classes - 1]; None where num_classes is 0.
+      label: [], in [0, num_classes]; None and num_classes are the null label.
       train: whether to apply dropout; the rng stream "dropout" is then needed
         if dropout is above 0.
 
@@ -57,8 +57,8 @@ class Encoder(nn.Module):
       (mean, raw), [Z] each.
 
     Raises:
-      ValueError: an unconditional model is given a label, a conditional one is
-        given none or one out of range, or a setting is out of range.
+      ValueError: an unconditional model is given a label, or the label or a
+        setting is out of range.
     """
     h = _with_label(self, x.ravel(), label)
     h = _trunk(h, self.features, self.dropout, train)
@@ -170,7 +170,6 @@ class ConvDecoder(nn.Module):
 
 def _with_label(net: Any, h, label):
   """h [K] and the vector of the label, if the network has labels."""
-  gan.check_label(net.num_classes, label)
   layers.check_settings(net.num_classes, net.dropout, label)
   if not net.num_classes:
     return h

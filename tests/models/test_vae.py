@@ -71,6 +71,15 @@ def test_vmap_is_a_loop_and_labels_matter(name):
 
 
 @by_net
+def test_no_label_is_the_null_label(name):
+  net, x = NETS[name]
+  none, null, one = (net.apply(moved(name), x, y) for y in (None, 3, 1))
+  expect.close(none, null)
+  first = lambda tree: jax.tree.leaves(tree)[0]
+  assert np.abs(first(none) - first(one)).max() > 1e-4
+
+
+@by_net
 def test_dropout_needs_its_key_and_only_in_training(name):
   net, x = NETS[name]
   net = net.clone(dropout=0.5)
@@ -94,8 +103,7 @@ def test_bad_encoders_are_rejected(kind):
   expect.error("features: expected at least one", start, kind(2, (0,)))
   expect.error("label: expected None", start, kind(2), 1)
   labelled = kind(2, num_classes=3)
-  expect.error("label: expected 0 to 2, got None", start, labelled)
-  expect.error("label: expected 0 to 2, got 3", start, labelled, 3)
+  expect.error("label: expected 0 to 3, got 4", start, labelled, 4)
   expect.error("dropout: expected", start, kind(2, dropout=1.0))
   assert start(kind(1, (1,), num_classes=1), 0)
 
