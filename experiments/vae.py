@@ -177,7 +177,6 @@ def experiment(config: Config) -> Experiment:
     data,
     model.init,
     lambda params, key, batch: (jnp.zeros(()), {}),  # replaced below
-    data=shown,
     sample=lambda p, extras, key, label: (
       None,
       model.sample(p["model"], extras, key, label),
@@ -192,7 +191,8 @@ def experiment(config: Config) -> Experiment:
     measure=functools.partial(_measure, config, model, shown),
     pictures=_pictures(config, model, shown, data.real[1]),
   )
-  return ex._replace(turns=make_turns(config, model, data.num_classes))
+  turns = make_turns(config, model, data.num_classes)
+  return ex._replace(data=shown, turns=turns)
 
 
 def make_turns(
