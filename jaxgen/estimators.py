@@ -109,7 +109,7 @@ def score_function(
 def gumbel_softmax(
   key: Array,
   f: Callable,
-  logits: Float[Array, "*D K"],
+  logits: Float[Array, "..."],
   temperature: Float[ArrayLike, ""],
 ) -> Surrogate:
   """f at a relaxed one-hot sample.
@@ -144,7 +144,7 @@ def gumbel_softmax(
 def straight_through(
   key: Array,
   f: Callable,
-  logits: Float[Array, "*D K"],
+  logits: Float[Array, "..."],
   temperature: Float[ArrayLike, ""],
 ) -> Surrogate:
   """f at a one-hot sample, with the gradient of the relaxed sample.
