@@ -52,7 +52,7 @@ def pathwise(key: Array, f: Callable, sample_fn: Callable) -> Surrogate:
     ValueError: key is not a typed key, or f does not return a scalar.
 
   Reference: Kingma and Welling 2014, arXiv:1312.6114, section 2.4; Figurnov et
-  al. 2018, arXiv:1805.08498, eq. 6.
+  al. 2018, arXiv:1805.08498.
   """
   keys.require_typed(key)
   return _scalar("f", f)(sample_fn(key))
@@ -71,8 +71,8 @@ def score_function(
     b_k = sum_{j != k} f(x_j) / (K - 1),   b_1 = 0 if K = 1
 
   Unbiased for every distribution with a log-probability, and f need not be
-  differentiable in x. The surrogate f m + sg(b) (1 - m), with
-  m = exp(log p - sg(log p)), has unbiased derivatives of every order.
+  differentiable in x. The surrogate mean_k f(x_k) m_k + b_k (1 - m_k), with
+  m = exp(log p - sg(log p)), has unbiased second derivatives too.
 
   Args:
     key: a typed key.
@@ -90,7 +90,7 @@ def score_function(
     ValueError: key is not a typed key, num_samples is below 1, or f or
       log_prob_fn does not return a scalar.
 
-  Reference: Foerster et al. 2018, arXiv:1802.05098, eq. 5 (the surrogate);
+  Reference: Foerster et al. 2018, arXiv:1802.05098 (the surrogate);
   Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
   """
   keys.require_typed(key)
@@ -101,7 +101,7 @@ def score_function(
   values = jax.vmap(_scalar("f", f))(x)
   log_p = jax.vmap(_scalar("log_prob_fn", log_prob_fn))(x)
   others = jnp.sum(values) - values  # 0 if there is no other
-  baseline = jax.lax.stop_gradient(others / max(num_samples - 1, 1))
+  baseline = others / max(num_samples - 1, 1)
   magic = jnp.exp(log_p - jax.lax.stop_gradient(log_p))
   return jnp.mean(values * magic + baseline * (1 - magic))
 
@@ -204,7 +204,7 @@ def disarm(key: Array, f: Callable, logits: Float[Array, "*D"]) -> Surrogate:
 
   Args, Returns and Raises: as in `arm`.
 
-  Reference: Dong et al. 2020, arXiv:2006.10680, eq. 8.
+  Reference: Dong et al. 2020, arXiv:2006.10680.
   """
   noise = _logistic(key, logits)
   scale = jax.nn.sigmoid(jnp.abs(logits)) / 2

@@ -166,6 +166,26 @@ def test_score_function_of_classes_over_keys():
     assert (np.abs(np.mean(x, 0) - right) <= 4.5 * error + 1e-5).all()
 
 
+def test_score_function_ignores_the_derivative_of_samples():
+  """E x^2 of N(mean, std^2), whose samples are differentiable too."""
+  number, params = 8192, jnp.array([0.7, 0.5])
+
+  def surrogate(params, key):
+    mean, std = params
+    return estimators.score_function(
+      key,
+      lambda x: x**2,
+      lambda key: mean + std * jax.random.normal(key),
+      lambda x: jax.scipy.stats.norm.logpdf(x, mean, std),
+      num_samples=4,
+    )
+
+  keys = jax.random.split(jax.random.key(8), number)
+  slope = jax.jit(jax.vmap(jax.grad(surrogate), (None, 0)))(params, keys)
+  error = np.std(slope, 0) / math.sqrt(number)
+  assert (np.abs(np.mean(slope, 0) - 2 * params) <= 4.5 * error).all()
+
+
 @pytest.mark.parametrize("name", ["gumbel_softmax", "straight_through"])
 def test_samples_of_classes(name):
   """On the simplex, or one-hot exactly, with the classes' probabilities."""
