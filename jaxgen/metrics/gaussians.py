@@ -100,8 +100,9 @@ def probabilistic_pca(
 
     N(mean, V diag(lambda - s) V^T + s I),   s = mean of the other D - q lambda
 
-  The optimum of a linear VAE with q latent dimensions. As scikit-learn's PCA,
-  with lambda the eigenvalues of the unbiased covariance.
+  with lambda the eigenvalues of the covariance about the mean. The most likely
+  Gaussian of this form, and so the optimum of a linear VAE with q latent
+  dimensions. Scikit-learn's PCA, whose covariance has N - 1 for N.
 
   Args:
     data: points, at least two, [N, D].
@@ -120,7 +121,8 @@ def probabilistic_pca(
   baselines.check_range("num_components", num_components, 1, most)
   model = _scikit_learn().decomposition.PCA(num_components, svd_solver="full")
   model.fit(np.asarray(data, np.float64))
-  return frechet.Gaussian(model.mean_, model.get_covariance())
+  covariance = model.get_covariance() * (1 - 1 / len(data))
+  return frechet.Gaussian(model.mean_, covariance)
 
 
 def pca(
