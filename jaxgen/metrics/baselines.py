@@ -134,36 +134,49 @@ def categorical_mixture(
   w = np.full(num_components, 1 / num_components)
   course = []
   for step in range(num_steps + 1):
-    total, joint = _log_mixture(x, w, p)
+    total, joint = _log_mixture(x, w, np.log(p))
     course.append((total.sum(), total.sum() + added * np.log(p).sum()))
     if step < num_steps:
       share = np.exp(joint - total[:, None])
       w, counts = share.mean(0), (x.T @ share).T
       p = (counts + added) / (len(levels) * w[:, None] + pseudo_count)
   log_likelihood, objective = np.array(course).T
-  density = _mixture_density(w, p, num_levels)
+  density = mixture_density(w, np.log(p), num_levels)
   return History(density, log_likelihood, objective)
 
 
-def _mixture_density(w, p, num_levels):
-  """The density of weights [K] and probabilities [K, D L]."""
-  dim = p.shape[1] // num_levels
+def mixture_density(
+  weights: Float[np.ndarray, "K"],
+  log_p: Float[np.ndarray, "K DL"],
+  num_levels: int,
+) -> Density:
+  """The mixture of K factorised distributions with given probabilities.
+
+  Args:
+    weights: w, of sum 1, [K].
+    log_p: log p_kd(a) at column d L + a, [K, D L].
+    num_levels: number of levels L.
+
+  Returns:
+    The density, exact.
+  """
+  dim = log_p.shape[1] // num_levels
 
   def log_prob(levels):
     x = _one_hot(check_levels(levels, num_levels, dim), num_levels)
-    return _log_mixture(x, w, p)[0]
+    return _log_mixture(x, weights, log_p)[0]
 
   def sample(rng, number):
-    chosen = _draw(rng, np.broadcast_to(w / w.sum(), (number, len(w))))
-    return _draw(rng, p[chosen].reshape(number, dim, num_levels))
+    chosen = _draw(rng, np.broadcast_to(weights, (number, len(weights))))
+    return _draw(rng, np.exp(log_p[chosen].reshape(number, dim, num_levels)))
 
-  return Density(f"mixture of {len(w)}", EXACT, log_prob, sample)
+  return Density(f"mixture of {len(weights)}", EXACT, log_prob, sample)
 
 
-def _log_mixture(x, w, p):
+def _log_mixture(x, w, log_p):
   """(log P(x), [N], log w_k p_k(x), [N, K]) of one-hot x [N, D L]."""
   with np.errstate(divide="ignore"):  # a component may have lost all weight
-    joint = x @ np.log(p).T + np.log(w)
+    joint = x @ log_p.T + np.log(w)
   top = joint.max(1, keepdims=True)
   return np.log(np.exp(joint - top).sum(1)) + top[:, 0], joint
 

@@ -115,6 +115,41 @@ def test_bounds_probabilities_of_bins(num_components):
   assert np.abs(frequency - p).sum() < 0.06
 
 
+def test_binned_mixture_by_distribution_functions():
+  """One component, fitted as in the test of its moments; sums to one."""
+  x, same = data(300, 2), rng(0)
+  same.integers(2**31)
+  noisy = x + same.random(x.shape)
+  fitted = gaussians.binned_mixture(rng(0), x, LEVELS, 1, reg_covar=0.0)
+  every = np.array([*itertools.product(range(LEVELS), repeat=2)])
+  found = fitted.log_prob(every)
+  np.testing.assert_allclose(np.exp(found).sum(), 1, rtol=1e-10)
+  cdf = lambda edge: stats.norm.cdf(edge, noisy.mean(0), noisy.std(0))
+  inside = np.all((every > 0) & (every < LEVELS - 1), 1)
+  masses = np.where(every < LEVELS - 1, cdf(every + 1), 1)
+  masses = masses - np.where(every > 0, cdf(every), 0)
+  likely = masses.prod(1) > 1e-9
+  assert (likely & inside).sum() > 50
+  truth = masses.prod(1)[likely]
+  np.testing.assert_allclose(np.exp(found[likely]), truth, rtol=1e-5)
+  assert np.isfinite(found).all()  # far in the tails too
+
+
+def test_binned_mixture_exceeds_its_bound_and_has_its_samples():
+  x = data(300, 2)
+  binned = gaussians.binned_mixture(rng(0), x, LEVELS, 3, reg_covar=0.0)
+  bound = fit(x, 3, "diag", 500)
+  gap = binned.log_prob(x) - bound.log_prob(x)
+  assert gap.min() > -2e-3 and gap.mean() < 0.1
+  every = np.array([*itertools.product(range(LEVELS), repeat=2)])
+  p = 40_000 * np.exp(binned.log_prob(every))
+  for density in (binned, bound):
+    code = density.sample(rng(5), 40_000) @ [LEVELS, 1]
+    counts = np.bincount(code, minlength=LEVELS**2)[p > 5]
+    chi_squared = ((counts - p[p > 5]) ** 2 / p[p > 5]).sum()
+    assert abs(chi_squared - len(counts)) < 5 * np.sqrt(2 * len(counts))
+
+
 def test_a_row_has_its_own_value():
   x = data()
   density = fit(x, 3)
