@@ -225,9 +225,12 @@ def tables(record: dict) -> dict:
     binary=pages.table(head, _lines(record["binary"], 2)),
     levels=pages.table(head, _lines(record["levels"], 3)),
     gaussians=(
-      f"On test, the diagonal mixture has"
-      f" {row['Gaussian mixture, diagonal']} by its bound, {row['the same, integrated over bins']} by exact integrals,"
-      f" and independent pixels have {row['factorised categorical']}."
+      "On test, the diagonal mixture has {} by its bound and {} by exact"
+      " integrals; independent pixels have {}.".format(
+        row["Gaussian mixture, diagonal"],
+        row["the same, integrated over bins"],
+        row["factorised categorical"],
+      )
     ),
     raw=f"{raw['train']:.6f} nats on train and {raw['test']:.4f} on test",
   )

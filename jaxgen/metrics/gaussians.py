@@ -94,8 +94,8 @@ def binned_mixture(
     P(x) = sum_k w_k prod_d (F_kd(x_d + 1) - F_kd(x_d)),
 
   where F_kd are the normal distribution functions, and the bins of the first
-  and the last level reach to infinity. At least the mass that the lower bound
-  of `gaussian_mixture` is about, so the difference is what the bound loses.
+  and the last level reach to infinity. The difference from the lower bound of
+  `gaussian_mixture` is what the bound loses, and the mass outside the range.
 
   Args:
     rng: as in `gaussian_mixture`; the same state fits the same mixture.
