@@ -15,10 +15,13 @@ from jaxgen import costs, levels, paths, predictions
 from jaxgen.losses import (
   adversarial,
   clouds,
+  decoders,
   denoising,
   flow_matching,
+  importance,
   score_matching,
   transport_maps,
+  variational,
   wasserstein,
 )
 
@@ -225,7 +228,19 @@ def between_clouds(net, data, noise, t):
   )
 
 
+def bounds(net, data, noise, t):
+  """One network as encoder and decoder."""
+  q = variational.gaussian(net(data, t), net(data, t + 1))
+  likelihood_fn = lambda z: decoders.gaussian(data, net(z, t), 0.0)
+  terms = variational.elbo(likelihood_fn, q, noise)
+  weighted = importance.doubly_reparameterised(
+    likelihood_fn, q, jnp.stack([noise, -noise])
+  )
+  return variational.loss(terms, 0.5) - weighted
+
+
 LIFTED |= dict(
+  bounds=bounds,
   discriminators=discriminators,
   generators=generators,
   penalties=penalties,

@@ -1,6 +1,6 @@
 """Defaults of losses are the published ones, or those that the docs give."""
 
-from jaxgen.losses import clouds, flow_matching, wasserstein
+from jaxgen.losses import clouds, flow_matching, variational, wasserstein
 from tests import defaults
 
 
@@ -11,3 +11,6 @@ def test_of_losses():
   # Wu et al. 2018, arXiv:1712.01026: p = 6.
   defaults.check(wasserstein.divergence_penalty, power=6.0)
   defaults.check(wasserstein.quadratic, scale=10.0)
+  for function in (variational.gaussian, variational.bounded):
+    defaults.check(function, bound=7.0)
+  defaults.check(variational.loss, beta=1.0)

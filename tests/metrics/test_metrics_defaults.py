@@ -1,6 +1,6 @@
 """Defaults of metrics are the published ones, or those that the docs give."""
 
-from jaxgen.metrics import kernel, neighbours
+from jaxgen.metrics import kernel, latents, neighbours
 from tests import defaults
 
 
@@ -11,3 +11,5 @@ def test_of_metrics():
   defaults.check(neighbours.density_coverage, k=5)
   # Kynkaanniemi et al. 2019, arXiv:1904.06991: k = 3.
   defaults.check(neighbours.precision_recall, k=3)
+  # Burda et al. 2016, arXiv:1509.00519: .01.
+  defaults.check(latents.active_units, threshold=0.01)

@@ -10,6 +10,7 @@ from jaxgen.models import (
   potentials,
   residual,
   unet,
+  vae,
 )
 from tests import defaults
 
@@ -37,6 +38,12 @@ def test_of_networks_of_vectors():
   wide = dict(features=(128, 128, 128), num_classes=0)
   defaults.check(gan.Generator, embedding_width=32, bounded=False, **wide)
   defaults.check(gan.Discriminator, **wide)
+  wide = dict(num_classes=0, embedding_width=32, dropout=0.0)
+  for kind in (vae.Encoder, vae.Decoder):
+    defaults.check(kind, features=(256, 256), **wide)
+    defaults.check(kind.__call__, train=False)
+  defaults.check(vae.ConvEncoder, features=(32, 64), **wide)
+  defaults.check(vae.ConvDecoder, features=(64, 32), **wide)
   convex = dict(features=(32, 32, 32, 32), sharpness=4.0, strength=0.0)
   defaults.check(icnn.ICNN, **convex)
   defaults.check(lipschitz.Network, features=(128, 128))

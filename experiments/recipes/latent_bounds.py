@@ -1,0 +1,115 @@
+"""Bounds on the likelihood of held-out data, and how a latent is used."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.recipes import latent_variables
+from jaxgen.losses import importance, variational
+from jaxgen.metrics import latents
+
+NUM_MEASURED = 1000  # largest number of examples that are measured
+
+
+class Measured(NamedTuple):
+  """Means over held-out examples, in nats, and the use of the latent.
+
+  Attributes:
+    number: number of examples.
+    elbo: lower bound on log p(x).
+    kl: log q(z | x) - log p(z) of one sample.
+    kls: analytic KL to N(0, I) of each coordinate, [Z].
+    bound: the bound of many weighted samples.
+    active: number of active units.
+    variances: variance of each coordinate's posterior mean, [Z].
+    means: posterior means, [N, Z].
+  """
+
+  number: int
+  elbo: float
+  kl: float
+  kls: np.ndarray
+  bound: float
+  active: int
+  variances: np.ndarray
+  means: np.ndarray
+
+
+def measure(
+  model: latent_variables.Model,
+  params: Any,
+  extras: Any,
+  examples: np.ndarray,
+  labels: Any,
+  key: Any,
+  number: int,
+) -> Measured:
+  """Measures at most NUM_MEASURED examples with `number` samples of each."""
+  examples = np.asarray(examples[:NUM_MEASURED])
+  labels = None if labels is None else jnp.asarray(labels[:NUM_MEASURED])
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(None, 0, 0, 0))
+  def run(params, key, x, label):
+    weight_key, noise_key = jax.random.split(key)
+    posterior = model.posterior(params, x, label)
+    noise = jax.random.normal(noise_key, (model.latent,))
+    z = variational.sample(posterior, noise)
+    prior = model.prior(params, label)
+    rate = variational.log_prob(posterior, z) - prior(z)
+    log_w = model.log_weights(params, extras, weight_key, x, label, number)
+    found = log_w.mean(), rate, variational.kl(posterior)
+    return *found, importance.iwae(log_w), posterior.mean
+
+  keys = jax.random.split(key, len(examples))
+  found = run(params, keys, examples, labels)
+  elbo, rate, kls, bound, means = (np.asarray(x, float) for x in found)
+  active = latents.active_units(jnp.asarray(means, jnp.float32))
+  return Measured(
+    len(examples),
+    float(elbo.mean()),
+    float(rate.mean()),
+    kls.mean(0),
+    float(bound.mean()),
+    int(active.number),
+    np.asarray(active.variances),
+    means,
+  )
+
+
+def record(
+  config: Any, model: latent_variables.Model, log_std: Any, found: Measured
+) -> tuple[dict[str, Any], str]:
+  """The record of result.json and its text.
+
+  Args:
+    config: settings with latent and num_weights.
+    model: the model.
+    log_std: of the decoder, or None for levels.
+    found: what was measured.
+  """
+  values = dict(
+    number=found.number,
+    elbo=found.elbo,
+    reconstruction=found.elbo + found.kl,
+    kl=found.kl,
+    num_weights=config.num_weights,
+    weighted_bound=found.bound,
+    latent=model.latent,
+    active_units=found.active,
+    kl_of_units=[round(float(kl), 4) for kl in found.kls],
+  )
+  if log_std is not None:
+    values["decoder_std"] = float(np.exp(log_std).mean())
+  lines = (
+    f"{found.number} held-out examples, nats",
+    f"ELBO                   {found.elbo:9.3f}",
+    f"  E log p(x | z)       {found.elbo + found.kl:9.3f}",
+    f"  KL                   {found.kl:9.3f}",
+    f"{f'bound of {config.num_weights} samples':<23}{found.bound:9.3f}",
+    f"active units: {found.active} of {model.latent}",
+  )
+  return values, "\n".join(lines)

@@ -1,0 +1,356 @@
+"""Variational autoencoders: bounds on the likelihood by an encoder.
+
+  python -m experiments.vae digits --run-dir runs/vae
+  python -m experiments.vae binary-digits --run-dir runs/vae-binary
+  python -m experiments.vae toy --run-dir runs/vae-toy --data moons
+  python -m experiments.evaluate runs/vae-binary
+
+--objective chooses the bound, --likelihood the decoder's distribution: of
+levels (bernoulli, categorical, logistic_mixture), or a Gaussian whose standard
+deviation is learned, that of the training error (calibrated), or fixed. A
+sample is one of the decoder's distribution for a latent of the prior; decoding
+gives the mean. result.json has the bounds, the KL and the active units of the
+validation split.
+
+Methods: Kingma and Welling 2014, arXiv:1312.6114; Higgins et al. 2017 (beta);
+Kingma et al. 2016, arXiv:1606.04934 (free bits); Burda et al. 2016,
+arXiv:1509.00519 (weighted samples); Tucker et al. 2018, arXiv:1810.04152 (their
+gradient); Rybkin et al. 2021, arXiv:2006.13202 (calibrated decoders); Tomczak
+and Welling 2018, arXiv:1705.07120 (the prior of pseudo-inputs).
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import settings
+from experiments.experiment import Experiment, LogLikelihood
+from experiments.lib import (
+  averages,
+  checks,
+  command_line,
+  datasets,
+  samples,
+  training,
+)
+from experiments.pictures import latent_spaces
+from experiments.recipes import (
+  latent_bounds,
+  latent_variables,
+  latents,
+  single,
+)
+from jaxgen.losses import decoders, importance, variational
+from jaxgen.training import state, step
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(
+  settings.Logging,
+  settings.Averages,
+  settings.Optimizer,
+  settings.Devices,
+  settings.Data,
+  settings.Run,
+):
+  """Settings of one run; config.json stores all of them."""
+
+  objective: Literal["elbo", "iwae", "dreg"] = "elbo"
+  """Bound that is maximised: of single samples, of weighted samples, or the
+  latter with the doubly reparameterised gradient."""
+  num_draws: int = 1
+  """Number of samples of the posterior per example in training."""
+  num_weights: int = 500
+  """Number of weighted samples of the reported bound."""
+  beta: float = 1.0
+  """Weight of the KL in the objective elbo, at least 0."""
+  beta_steps: int = 0
+  """Number of first steps in which that weight grows linearly from 0."""
+  free_bits: float = 0.0
+  """KL of each coordinate, in nats, below which the objective elbo does not
+  reduce it; 0 for none."""
+  likelihood: Literal[
+    "bernoulli", "categorical", "logistic_mixture", "gaussian"
+  ] = "logistic_mixture"
+  """Distribution of each coordinate given the latent."""
+  num_components: int = 5
+  """Number of components of logistic_mixture, at least 1."""
+  std: Literal["learned", "per_coordinate", "calibrated", "fixed"] = "learned"
+  """Standard deviation of the gaussian: a parameter, one per coordinate, the
+  root mean square error of the batch, or constant."""
+  decoder_std: float | None = None
+  """First or constant standard deviation, positive; None is that of the
+  data."""
+  pseudo_inputs: int = 0
+  """Number of learned inputs whose mean posterior is the prior (VampPrior); 0
+  is the standard normal prior."""
+  label_dropout: float = 1.0
+  """Fraction of labels replaced by the null label, from 0 to 1; 1 is a model
+  without labels."""
+
+  network: Literal["mlp", "conv"] = "mlp"
+  """Perceptrons, or convolutions for images."""
+  latent: int = 8
+  """Latent dimension, at least 1."""
+  width: int = 256
+  """Number of features of a hidden layer, or of the finest convolution."""
+  num_blocks: int = 2
+  """Number of hidden layers, or of convolutions, each at half the size."""
+  dropout: float = 0.0
+  """Dropout probability of activations, from 0 to below 1."""
+
+
+_SMOKE = dict(latent=2, width=16, num_blocks=1, num_weights=20, num_draws=2)
+_SMOKE |= dict(num_steps=20, warmup_steps=5, batch_size=16, log_every=5)
+_SMOKE |= dict(save_every=10, samples_every=10)
+_DIGITS = dict(
+  objective="dreg",
+  num_draws=8,
+  dropout=0.2,
+  num_steps=2000,
+  learning_rate=2e-3,
+  clip_norm=5.0,
+  weight_decay=0.05,
+  ema_decay=(0.998,),
+)
+PRESETS = {
+  "smoke": (
+    "Digits in seconds: runs all code, but does not learn the data.",
+    Config(run_dir="runs/smoke-vae", objective="dreg", **_SMOKE),
+  ),
+  "digits": (
+    "The 17 levels of the digits: a minute on two CPU cores.",
+    Config(run_dir="runs/vae-digits", **_DIGITS),
+  ),
+  "binary-digits": (
+    "The digits in black and white: a minute on two CPU cores.",
+    Config(
+      run_dir="runs/vae-binary",
+      data="binary_digits",
+      likelihood="bernoulli",
+      **_DIGITS,
+    ),
+  ),
+  "toy": (
+    "A distribution on the plane: eight Gaussians, or another set by --data.",
+    Config(
+      run_dir="runs/vae-toy",
+      data="eight_gaussians",
+      likelihood="gaussian",
+      latent=2,
+      width=128,
+      num_steps=5000,
+      batch_size=512,
+      learning_rate=2e-3,
+      log_every=50,
+      save_every=1000,
+      samples_every=1000,
+    ),
+  ),
+}
+
+
+def experiment(config: Config) -> Experiment:
+  """The experiment that the settings describe.
+
+  Raises:
+    ValueError, OSError: invalid settings, or missing or invalid data.
+  """
+  config = checks.plain(config)
+  data = datasets.load(config)
+  _check(config)
+  model = latent_variables.make(config, data)
+  shown = data if config.label_dropout < 1 else samples.without_labels(data)
+  log_likelihood = LogLikelihood(
+    "lower bound",
+    "density" if model.output is None else "levels",
+    lambda p, extras, key, x, label: model.log_prob(
+      p["model"], extras, key, x, label, config.num_weights
+    ),
+  )
+  ex = single.experiment_of(
+    config,
+    data,
+    model.init,
+    lambda params, key, batch: (jnp.zeros(()), {}),  # replaced below
+    data=shown,
+    sample=lambda p, extras, key, label: (
+      None,
+      model.sample(p["model"], extras, key, label),
+    ),
+    encode=lambda p, extras, x, label: (
+      model.posterior(p["model"], x, label).mean
+    ),
+    decode=lambda p, extras, z, label: model.mean(p["model"], z, label),
+    between=latents.straight,
+    log_likelihood=log_likelihood,
+    extras=model.extras,
+    measure=functools.partial(_measure, config, model, shown),
+    pictures=_pictures(config, model, shown, data.real[1]),
+  )
+  return ex._replace(turns=make_turns(config, model, data.num_classes))
+
+
+def make_turns(
+  config: Config, model: latent_variables.Model, num_classes: int
+) -> tuple[step.Turn, ...]:
+  """The game of one player, whose loss knows the step and the error so far."""
+
+  def loss_fn(params, extras, key, batch, step):
+    examples, labels = batch
+    params = params["model"]
+    label_key, noise_key, net_key = jax.random.split(key, 3)
+    labels = single.drop_labels(config, num_classes, label_key, labels)
+    shape = len(examples), config.num_draws, model.latent
+    drawn = (
+      jax.random.normal(noise_key, shape),
+      jax.random.split(net_key, len(examples)),
+    )
+    log_std, extras = _spread(model, params, extras, examples, labels, drawn)
+    ramp = jnp.minimum(1.0, (step + 1) / max(config.beta_steps, 1))
+    loss = functools.partial(
+      _loss, config, model, params, log_std, config.beta * ramp
+    )
+    losses, rates = jax.vmap(loss)(examples, labels, *drawn)
+    return losses.mean(), ({"kl": rates.mean()}, extras)
+
+  optimizer, rules = training.adam(config), averages.rules(config)
+  turn = step.Turn("model", loss_fn, optimizer, averages=rules)
+  return (turn._replace(accumulate=config.accumulate),)
+
+
+def _loss(config, model, params, log_std, beta, x, label, noise, key):
+  """(loss, KL) of one example, in nats, for noise [num_draws, Z]."""
+  encoder_key, decoder_key = jax.random.split(key)
+  posterior = model.posterior(params, x, label, encoder_key)
+  fn = model.likelihood(params, log_std, x, label, decoder_key)
+  prior = model.prior(params, label)
+  if config.objective == "dreg":
+    value = importance.doubly_reparameterised(
+      fn, posterior, noise, prior_fn=prior
+    )
+    return -value, variational.kl(posterior).sum()
+  if config.objective == "iwae":
+    log_w = importance.log_weights(fn, posterior, noise, prior_fn=prior)
+    return -importance.iwae(log_w), variational.kl(posterior).sum()
+
+  def one(noise):
+    if config.pseudo_inputs:
+      terms = variational.sampled_elbo(fn, posterior, noise, prior_fn=prior)
+    else:
+      terms = variational.elbo(fn, posterior, noise)
+    rate = terms.kl.sum()
+    if config.free_bits:
+      kl = variational.free_bits(terms.kl, config.free_bits)
+      terms = terms._replace(kl=kl)
+    return variational.loss(terms, beta), rate
+
+  losses, rates = jax.vmap(one)(noise)
+  return losses.mean(), rates.mean()
+
+
+def _spread(model, params, extras, examples, labels, drawn):
+  """The decoder's log_std, and the extras with the error of the batch.
+
+  At the optimal standard deviation the derivative by it is 0, so no gradient
+  passes through it.
+  """
+  if model.output is not None or model.std != "calibrated":
+    return model.log_std(params, extras), extras
+
+  def decoded(x, label, noise, key):
+    encoder_key, decoder_key = jax.random.split(key)
+    posterior = model.posterior(params, x, label, encoder_key)
+    z = variational.sample(posterior, noise[0])
+    return model.decode(params, z, label, decoder_key)
+
+  found = jax.vmap(decoded)(examples, labels, *drawn)
+  log_std = decoders.optimal_log_std(examples, jax.lax.stop_gradient(found))
+  share = latent_variables.SHARE
+  square = (1 - share) * extras["square"] + share * jnp.exp(2 * log_std)
+  return log_std, {"square": square}
+
+
+def run(config: Config) -> state.State:
+  """Trains, samples, measures, draws; resumes an existing run directory."""
+  return training.run(__file__, experiment(config))
+
+
+def _held_out(config, model, data, found, number):
+  """latent_bounds.Measured of the validation split."""
+  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
+  params, (examples, labels) = found.params["model"], data.real
+  return latent_bounds.measure(
+    model, params, found.extras, examples, labels, key, number
+  )
+
+
+def _measure(config, model, data, found):
+  held = _held_out(config, model, data, found, config.num_weights)
+  log_std = model.log_std(found.params["model"], found.extras)
+  return latent_bounds.record(config, model, log_std, held)
+
+
+def _pictures(config, model, data, labels):
+  def reconstructions(path, found):
+    examples, own = (None if x is None else x[:48] for x in data.real)
+    params = found.params["model"]
+    code = lambda x, label: model.mean(
+      params, model.posterior(params, x, label).mean, label
+    )
+    decoded = jax.jit(jax.vmap(code))(np.asarray(examples), own)
+    latent_spaces.reconstructions(path, np.asarray(examples), decoded)
+
+  def plane(path, found):
+    held = _held_out(config, model, data, found, 1)
+    order = np.argsort(-held.kls)[:2]
+    means = held.means[:, order]
+    names = [f"coordinate {i}, KL {held.kls[i]:.2f} nats" for i in order]
+    if len(order) == 1:
+      means = np.concatenate([means, np.zeros_like(means)], 1)
+      names.append("")
+    known = None if labels is None else np.asarray(labels[: len(means)])
+    latent_spaces.plane(path, means, known, names)
+
+  def traversals(path, found):
+    held = _held_out(config, model, data, found, 1)
+    params, order = found.params["model"], np.argsort(-held.kls)[:10]
+    values = np.linspace(-2.5, 2.5, 11, dtype=np.float32)
+    start = jnp.asarray(held.means[0], jnp.float32)
+    label = None if data.real[1] is None else jnp.asarray(data.real[1][0])
+    image = lambda i, v: model.mean(params, start.at[i].set(v), label)
+    grid = jax.vmap(jax.vmap(image, (None, 0)), (0, None))
+    names = [f"{i}: {held.kls[i]:.2f} nats" for i in order]
+    latent_spaces.traversals(path, jax.jit(grid)(order, values), values, names)
+
+  common = ("reconstructions.png", reconstructions), ("latents.png", plane)
+  images = (("traversals.png", traversals),) if len(data.shape) == 3 else ()
+  return (*common, *images)
+
+
+def _check(config):
+  counts = "num_draws num_weights latent width num_blocks"
+  single.check(config, *counts.split())
+  checks.at_least(config, beta_steps=0, pseudo_inputs=0)
+  checks.nonnegative(config, "beta", "free_bits")
+  checks.positive(config, "decoder_std")
+  checks.fraction(config, "dropout")
+  weighted = config.beta != 1 or config.beta_steps or config.free_bits
+  if config.objective != "elbo" and weighted:
+    raise ValueError(
+      "objective, beta, beta_steps, free_bits: expected elbo with a weight or"
+      f" free bits, got {config.objective}"
+    )
+  if config.free_bits and config.pseudo_inputs:
+    raise ValueError(
+      "free_bits, pseudo_inputs: expected one of them, as the prior of"
+      " pseudo-inputs has no KL per coordinate, got both"
+    )
+
+
+if __name__ == "__main__":
+  command_line.main(__file__, PRESETS, run)
