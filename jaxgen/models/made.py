@@ -92,7 +92,7 @@ class MADE(nn.Module):
     self,
     x: Float[Array, "D F"],
     label: Int[Numeric, ""] | None = None,
-    order: Int[Numeric, "D"] | None = None,
+    order: Int[Numeric, "..."] | None = None,
     *,
     train: bool = False,
   ) -> Float[Array, "D K"]:

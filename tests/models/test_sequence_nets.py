@@ -124,14 +124,17 @@ def test_a_derivative_in_forward_mode_is_the_difference(started):
     fn = jax.jit(lambda x: sequences.apply(case, wide, x, 1))
     slope = jax.jit(lambda x, v: jax.jvp(fn, (x,), (v,))[1])(x, v)
     assert slope.dtype == jnp.float64
-    truth = (fn(x + 1e-5 * v) - fn(x - 1e-5 * v)) / 2e-5
-    np.testing.assert_allclose(slope, truth, atol=1e-7)
+    # Attention's softmax is in float32, whose rounding a step of 1e-5 shows.
+    h, atol = (1e-2, 1e-4) if hasattr(net, "num_heads") else (1e-5, 1e-7)
+    truth = (fn(x + h * v) - fn(x - h * v)) / (2 * h)
+    np.testing.assert_allclose(slope, truth, atol=atol)
+    assert np.abs(truth).max() > 1e-2
 
 
 def test_dropout_masks_differ_by_key(started):
   case, params, run = started
-  if not case.net.clone(dropout=0.5).dropout or case is CASES["fvsbn"]:
-    return  # nothing hidden to drop
+  if case is CASES["fvsbn"]:
+    return  # it has no hidden units
   case = case._replace(net=case.net.clone(dropout=0.5))
   x = jax.random.normal(jax.random.key(1), (LENGTH, LEVELS))
 
