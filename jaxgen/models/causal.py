@@ -35,14 +35,14 @@ class Cache(NamedTuple):
   """What the positions before one hand on to it.
 
   Attributes:
-    keys: of each block, [T, num_heads, width / num_heads]; zero beyond the
+    keys: of each block, [num_heads, T, width / num_heads]; zero beyond the
       positions seen.
     values: as keys.
     condition: the label's vector, [width].
   """
 
-  keys: tuple[Float[Array, "T N C"], ...]
-  values: tuple[Float[Array, "T N C"], ...]
+  keys: tuple[Float[Array, "N T C"], ...]
+  values: tuple[Float[Array, "N T C"], ...]
   condition: Float[Array, "width"]
 
 
@@ -82,20 +82,22 @@ class Block(nn.Module):
   def step(
     self,
     x: Float[Array, "1 C"],
-    keys: Float[Array, "T N D"],
-    values: Float[Array, "T N D"],
+    keys: Float[Array, "N T D"],
+    values: Float[Array, "N T D"],
     i: Int[Numeric, ""],
   ) -> tuple[Array, Array, Array]:
     """Maps position i: (its output, keys with its own, values with its own)."""
     q, k, v = self.project(x)
-    keys = jax.lax.dynamic_update_slice_in_dim(keys, k, i, 0)
-    values = jax.lax.dynamic_update_slice_in_dim(values, v, i, 0)
+    keys = jax.lax.dynamic_update_slice_in_dim(keys, k.swapaxes(0, 1), i, 1)
+    values = jax.lax.dynamic_update_slice_in_dim(
+      values, v.swapaxes(0, 1), i, 1
+    )
     # One query: two small products, for which no kernel is worth its overhead.
-    scores = jnp.einsum("nd,tnd->nt", q[0], keys) * q.shape[-1] ** -0.5
-    seen = jnp.arange(len(keys)) <= i
+    scores = jnp.einsum("nd,ntd->nt", q[0], keys) * q.shape[-1] ** -0.5
+    seen = jnp.arange(keys.shape[1]) <= i
     lowest = jnp.finfo(scores.dtype).min
     weights = jax.nn.softmax(jnp.where(seen[None], scores, lowest))
-    h = jnp.einsum("nt,tnd->nd", weights, values)
+    h = jnp.einsum("nt,ntd->nd", weights, values)
     return self.finish(x, h, False), keys, values
 
   def project(self, x):
@@ -109,6 +111,67 @@ class Block(nn.Module):
     x = x + self.drop(self.out(h.reshape(x.shape)), deterministic=not train)
     h = nn.gelu(self.mlp_0(self.norm_1(x)), approximate=True)
     return x + self.drop(self.mlp_1(h), deterministic=not train)
+
+
+class Inputs(nn.Module):
+  """What position i knows before any other position is asked.
+
+    h_i = Dense(token_(i-1)) + position_i + label vector,   without Dense for 0
+
+  Attributes:
+    length, width, num_classes, dtype: as in Transformer.
+  """
+
+  length: int
+  width: int
+  num_classes: int
+  dtype: Any
+
+  def setup(self):
+    self.project = dense(self.width, self.dtype)
+    self.positions = self.param(
+      "positions",
+      nn.initializers.normal(0.02),
+      (self.length, self.width),
+      jnp.float32,
+    )
+    if self.num_classes:
+      self.label = layers.LabelEmbedding(
+        self.num_classes, self.width, self.dtype
+      )
+
+  def __call__(
+    self,
+    tokens: Float[Array, "T P"],
+    label: Int[Numeric, ""] | None,
+  ) -> Float[Array, "T C"]:
+    """The inputs of all positions."""
+    count = len(tokens)
+    if not 1 <= count <= self.length:
+      raise ValueError(
+        f"tokens: expected 1 to {self.length} tokens, got {count}"
+      )
+    h = self.project(tokens.astype(self.dtype))
+    h = jnp.pad(h[:-1], ((1, 0), (0, 0)))
+    h = h + self.positions[:count].astype(self.dtype)
+    return h + self.condition(label)[None]
+
+  def step(
+    self,
+    token_before: Float[Array, "P"],
+    i: Int[Numeric, ""],
+    condition: Float[Array, "C"],
+  ) -> Float[Array, "1 C"]:
+    """The input of position i, from the label's vector."""
+    h = self.project(token_before.astype(self.dtype)[None])
+    h = jnp.where(i == 0, 0, h) + condition[None]
+    return h + self.positions[i].astype(self.dtype)[None]
+
+  def condition(self, label: Int[Numeric, ""] | None) -> Float[Array, "C"]:
+    """The label's vector; zero without labels."""
+    if not self.num_classes:
+      return jnp.zeros(self.width, self.dtype)
+    return self.label(label)
 
 
 def dense(features, dtype, zero=False):
@@ -158,17 +221,7 @@ class Transformer(nn.Module):
 
   def setup(self):
     self.check()
-    self.project = dense(self.width, self.dtype)
-    self.positions = self.param(
-      "positions",
-      nn.initializers.normal(0.02),
-      (self.length, self.width),
-      jnp.float32,
-    )
-    if self.num_classes:
-      self.embed = layers.LabelEmbedding(
-        self.num_classes, self.width, self.dtype
-      )
+    self.inputs = Inputs(self.length, self.width, self.num_classes, self.dtype)
     self.blocks = [
       Block(
         self.width,
@@ -206,15 +259,8 @@ class Transformer(nn.Module):
       ValueError: there are more than `length` tokens or none, num_heads does
         not divide the width, or a setting or the label is out of range.
     """
-    count = len(tokens)
-    if not 1 <= count <= self.length:
-      raise ValueError(
-        f"tokens: expected 1 to {self.length} tokens, got {count}"
-      )
-    h = self.project(tokens.astype(self.dtype))
-    h = jnp.pad(h[:-1], ((1, 0), (0, 0)))
-    h = h + self.positions[:count].astype(self.dtype)
-    h = h + self.condition(label)[None]
+    layers.check_settings(self.num_classes, self.dropout, label)
+    h = self.inputs(tokens, label)
     for block in self.blocks:
       h = block(h, train)
     return self.finish(h)
@@ -224,10 +270,11 @@ class Transformer(nn.Module):
 
     Args and Raises: as in __call__.
     """
+    layers.check_settings(self.num_classes, self.dropout, label)
     size = self.width // self.num_heads
-    empty = jnp.zeros((self.length, self.num_heads, size), self.dtype)
+    empty = jnp.zeros((self.num_heads, self.length, size), self.dtype)
     pages = (empty,) * self.depth
-    return Cache(pages, pages, self.condition(label))
+    return Cache(pages, pages, self.inputs.condition(label))
 
   def step(
     self,
@@ -245,9 +292,7 @@ class Transformer(nn.Module):
     Returns:
       (the cache with position i, outputs [out_features]).
     """
-    h = self.project(token_before.astype(self.dtype)[None])
-    h = jnp.where(i == 0, 0, h)
-    h = h + self.positions[i].astype(self.dtype)[None] + cache.condition[None]
+    h = self.inputs.step(token_before, i, cache.condition)
     keys, values = [], []
     for block, *pages in zip(
       self.blocks, cache.keys, cache.values, strict=True
@@ -257,13 +302,6 @@ class Transformer(nn.Module):
       values.append(page_values)
     cache = Cache(tuple(keys), tuple(values), cache.condition)
     return cache, self.finish(h)[0]
-
-  def condition(self, label):
-    """The label's vector, [width]; zero without labels."""
-    layers.check_settings(self.num_classes, self.dropout, label)
-    if not self.num_classes:
-      return jnp.zeros(self.width, self.dtype)
-    return self.embed(label)
 
   def finish(self, h):
     """Outputs of positions, [T, out_features]."""
