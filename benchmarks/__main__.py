@@ -27,6 +27,7 @@ BENCHMARKS = {
   "first_step": ("speed.first_step", "Times the first step and imports."),
   "throughput": ("speed.throughput", "Times train steps beside torch eager."),
   "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),
+  "baselines": ("baselines", "Fits classical densities to the digits."),
   "likelihood": ("likelihood", "Measures errors and costs of log-likelihoods."),
   "quality": ("quality", "Scores samples of every script beside the floor."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),

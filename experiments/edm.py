@@ -22,7 +22,7 @@ import jax
 from experiments import settings
 from experiments.experiment import Experiment
 from experiments.lib import checks, command_line, datasets, training
-from experiments.recipes import diffusion
+from experiments.recipes import diffusion, single
 from jaxgen.losses import denoising
 from jaxgen.training import state
 
@@ -125,7 +125,7 @@ def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
     t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
     t = model.draw(t_key, (len(examples),)).astype(examples.dtype)
     noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
-    labels = diffusion.drop_labels(config, num_classes, label_key, labels)
+    labels = single.drop_labels(config, num_classes, label_key, labels)
     net_keys = jax.random.split(net_key, len(examples))
 
     def loss(data, noise, t, label, key):  # one example

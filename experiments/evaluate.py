@@ -20,7 +20,14 @@ import jax
 import numpy as np
 
 from experiments import settings
-from experiments.lib import checks, command_line, quality, samples
+from experiments.lib import (
+  averages,
+  checks,
+  command_line,
+  likelihoods,
+  quality,
+  samples,
+)
 from experiments.lib import run as runs
 from experiments.pictures import metrics
 from jaxgen.training import checkpoint
@@ -71,6 +78,13 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
       num_draws=config.draws,
       seed=config.seed,
     )
+  rows = []
+  if ex.log_likelihood is not None:
+    trained = averages.load(ex, config.step, config.average)
+    likelihood_key = jax.random.fold_in(seed_key, config.draws)
+    rows = likelihoods.measure(
+      ex, *trained, config.split, likelihood_key, config.chunk
+    )
   last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
   record = dataclasses.asdict(config) | dict(
     run=str(run_dir),
@@ -79,6 +93,7 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
     calls=ex.num_calls,
     **{name: getattr(ex.config, name, None) for name in settings.SAMPLING},
     metrics=found.rows,
+    log_likelihood=[row._asdict() for row in rows],
   )
   write(pathlib.Path(run_dir), config.split, record, found)
   return record
@@ -188,6 +203,9 @@ def write(
   )
   metrics.results(run_dir / "results.png", found, title)
   print(f"{run_dir}: {title}\n{table(record)}")
+  if record["log_likelihood"]:
+    rows = [likelihoods.Row(**row) for row in record["log_likelihood"]]
+    print(likelihoods.table(rows))
   print(f"{path} {run_dir / 'results.png'}", file=sys.stderr)
 
 

@@ -71,6 +71,24 @@ class Vectors(NamedTuple):
   exact: fields.Field | None = None
 
 
+class LogLikelihood(NamedTuple):
+  """The log-likelihood of an example, as `evaluate` reports it.
+
+  Attributes:
+    kind: "exact"; "lower bound", of the expected value over random draws; or
+      "estimate", which has an error in both directions.
+    of: what has this probability, for the table: "levels", "levels by uniform
+      dequantisation" or "density".
+    log_prob: (params, extras, key, example [*D], label) -> nats, [].
+    num_draws: number of keys over whose values `evaluate` takes the mean.
+  """
+
+  kind: str
+  of: str
+  log_prob: Callable
+  num_draws: int = 1
+
+
 class Trained(NamedTuple):
   """A run at one step, for pictures and measurements.
 
@@ -117,6 +135,7 @@ class Experiment(NamedTuple):
       common ones.
     sheet: (path, Trained) -> None, the picture during training; None draws the
       samples.
+    log_likelihood: the log-likelihood of examples, or None.
     measure: Trained -> (record for result.json, text), or None.
     reads: {name: directory} of other runs that sampling needs, such as the
       first of two stages.
@@ -144,6 +163,7 @@ class Experiment(NamedTuple):
   vectors: Vectors | None = None
   pictures: tuple[tuple[str, Callable], ...] = ()
   sheet: Callable | None = None
+  log_likelihood: LogLikelihood | None = None
   measure: Callable | None = None
   reads: Mapping[str, str] = MappingProxyType({})
   learns_from: Mapping[str, str] = MappingProxyType({})

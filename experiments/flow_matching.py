@@ -35,7 +35,7 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import figures
-from experiments.recipes import diffusion, flows
+from experiments.recipes import diffusion, flows, single
 from jaxgen.data import loaders, pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import state
@@ -201,7 +201,7 @@ def make_loss(config: Config, model: diffusion.Diffusion, num_classes: int):
     t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
     t = model.draw(t_key, (len(examples),)).astype(examples.dtype)
     noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
-    labels = diffusion.drop_labels(config, num_classes, label_key, labels)
+    labels = single.drop_labels(config, num_classes, label_key, labels)
     net_keys = jax.random.split(net_key, len(examples))
 
     def loss(example, source, noise, t, label, key):  # one pair

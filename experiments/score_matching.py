@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from experiments import settings
 from experiments.experiment import Experiment
 from experiments.lib import checks, choices, command_line, datasets, training
-from experiments.recipes import diffusion
+from experiments.recipes import diffusion, single
 from jaxgen import fields, predictions, samplers
 from jaxgen.losses import denoising, score_matching
 from jaxgen.training import state
@@ -189,7 +189,7 @@ def make_loss(config: Config, model: diffusion.Diffusion, data: datasets.Data):
     t_key, noise_key, label_key, net_key = jax.random.split(key, 4)
     t = model.draw(t_key, (len(examples),)).astype(examples.dtype)
     noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
-    labels = diffusion.drop_labels(config, data.num_classes, label_key, labels)
+    labels = single.drop_labels(config, data.num_classes, label_key, labels)
     net_keys = jax.random.split(net_key, len(examples))
 
     def loss(example, noise, t, label, key):  # one example

@@ -30,9 +30,9 @@ class Data:
   """The dataset."""
 
   data: str = "digits"
-  """Dataset: digits, digits:LABEL, photos, gaussian, eight_gaussians, moons,
-  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz
-  (images or points), file:PATH.zip or folder:PATH."""
+  """Dataset: digits, digits:LABEL, binary_digits, photos, gaussian,
+  eight_gaussians, moons, s_curve, checkerboard, swiss_roll, pinwheel, ring,
+  tfds:NAME, file:PATH.npz (images or points), file:PATH.zip or folder:PATH."""
   image_size: int | None = None
   """Side in pixels to which the center of images is resized; None keeps their
   size. For photos, the side of the crops; None is 32."""

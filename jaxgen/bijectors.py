@@ -16,7 +16,7 @@ to initialise and nothing to store.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -105,7 +105,7 @@ def of_functions(forward: Callable, inverse: Callable) -> Bijector:
   )
 
 
-def permuted(order: np.ndarray) -> Bijector:
+def permuted(order: Sequence[int] | np.ndarray) -> Bijector:
   """y = x[order] along the first axis.
 
   Raises:

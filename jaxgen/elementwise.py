@@ -5,6 +5,7 @@ parameters that a network computes from other coordinates. Parameters 0 are the
 identity, so that a network whose last layer starts at 0 starts there too.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -87,50 +88,54 @@ def spline(num_bins: int = 8, bound: float = 5.0) -> Elementwise:
   if not 0 < bound < math.inf:
     raise ValueError(f"spline: expected a positive bound, got {bound}")
 
-  def bins_at(params, value, of_y):
-    """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value."""
-    widths = _partition(params[..., :num_bins], bound)
-    heights = _partition(params[..., num_bins : 2 * num_bins], bound)
-    raw = params[..., 2 * num_bins :]
-    # softplus(0 + shift) + least = 1, which makes parameters 0 the identity.
-    shift = math.log(math.expm1(1 - _LEAST))
-    slopes = _LEAST + jax.nn.softplus(raw + shift)
-    one = jnp.ones_like(slopes[..., :1])
-    slopes = jnp.concatenate([one, slopes, one], axis=-1)
-    xs, ys = _starts(widths, bound), _starts(heights, bound)
-    inside = (value > -bound) & (value < bound)
-    at = jnp.sum((ys if of_y else xs) <= value[..., None], -1) - 1
-    index = jnp.clip(at, 0, num_bins - 1)[..., None] == jnp.arange(num_bins)
-    pick = lambda array: jnp.sum(jnp.where(index, array, 0), -1)
-    found = xs, widths, ys, heights, slopes[..., :-1], slopes[..., 1:]
-    return inside, *map(pick, found)
-
-  def log_slope(t, s, low, high):
-    rest = t * (1 - t)
-    over = high * t**2 + 2 * s * rest + low * (1 - t) ** 2
-    under = s + (low + high - 2 * s) * rest
-    return 2 * jnp.log(s) + jnp.log(over) - 2 * jnp.log(under)
+  find = functools.partial(_bin_at, num_bins, bound)
 
   def forward(params, x):
-    inside, start, width, base, height, low, high = bins_at(params, x, False)
+    inside, start, width, base, height, low, high = find(params, x, False)
     t = jnp.where(inside, (x - start) / width, 0.5)
     s, rest = height / width, t * (1 - t)
     over = height * (s * t**2 + low * rest)
     y = base + over / (s + (low + high - 2 * s) * rest)
-    slope = log_slope(t, s, low, high)
+    slope = _log_slope(t, s, low, high)
     return jnp.where(inside, y, x), jnp.where(inside, slope, 0)
 
   def inverse(params, y):
-    inside, start, width, base, height, low, high = bins_at(params, y, True)
+    inside, start, width, base, height, low, high = find(params, y, True)
     u = jnp.where(inside, (y - base) / height, 0.5)
     s = height / width
     bend = u * (low + high - 2 * s)
     a, b, c = s - low + bend, low - bend, -s * u
     t = 2 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 0)))
-    slope = log_slope(t, s, low, high)
+    slope = _log_slope(t, s, low, high)
     return jnp.where(inside, start + t * width, y), jnp.where(inside, -slope, 0)
 
   return Elementwise("spline", 3 * num_bins - 1, forward, inverse)
+
+
+def _bin_at(num_bins, bound, params, value, of_y):
+  """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value."""
+  widths = _partition(params[..., :num_bins], bound)
+  heights = _partition(params[..., num_bins : 2 * num_bins], bound)
+  raw = params[..., 2 * num_bins :]
+  # softplus(0 + shift) + least = 1, which makes parameters 0 the identity.
+  shift = math.log(math.expm1(1 - _LEAST))
+  slopes = _LEAST + jax.nn.softplus(raw + shift)
+  one = jnp.ones_like(slopes[..., :1])
+  slopes = jnp.concatenate([one, slopes, one], axis=-1)
+  xs, ys = _starts(widths, bound), _starts(heights, bound)
+  inside = (value > -bound) & (value < bound)
+  at = jnp.sum((ys if of_y else xs) <= value[..., None], -1) - 1
+  index = jnp.clip(at, 0, num_bins - 1)
+  pick = functools.partial(_pick, index)
+  found = xs, widths, ys, heights, slopes[..., :-1], slopes[..., 1:]
+  return inside, *map(pick, found)
+
+
+def _log_slope(t, s, low, high):
+  rest = t * (1 - t)
+  over = high * t**2 + 2 * s * rest + low * (1 - t) ** 2
+  under = s + (low + high - 2 * s) * rest
+  return 2 * jnp.log(s) + jnp.log(over) - 2 * jnp.log(under)
 
 
 def _partition(logits, bound):
@@ -140,12 +145,20 @@ def _partition(logits, bound):
   return 2 * bound * shares
 
 
+def _pick(index, array):
+  """array[..., index], by a sum: on accelerators faster than a gather."""
+  chosen = jax.nn.one_hot(index, array.shape[-1], dtype=bool)
+  return jnp.sum(jnp.where(chosen, array, 0), -1)
+
+
 def _starts(lengths, bound):
   """The left ends of consecutive intervals from -bound."""
   return jnp.cumsum(lengths, -1) - lengths - bound
 
 
-def histogram(log_probs: Float[Array, "*D L"]) -> Callable:
+def histogram(
+  log_probs: Float[Array, "*D L"],
+) -> tuple[Callable, Callable]:
   """The map of each coordinate to N(0, 1), for a density constant in bins.
 
     y = Phi^-1(F(x)),   F the distribution function with P(bin l) = p_l
@@ -169,22 +182,17 @@ def histogram(log_probs: Float[Array, "*D L"]) -> Callable:
   starts, left = ends - probs, jnp.cumsum(probs[..., ::-1], -1)[..., ::-1]
   width = 2 / (num_levels - 1) * _WIDER
 
-  def pick(index, array):
-    return jnp.sum(
-      jnp.where(index[..., None] == jnp.arange(num_levels), array, 0), -1
-    )
-
   def slope(index, y):
     log_normal = -(y**2 + math.log(2 * math.pi)) / 2
-    log_p = pick(index, jax.nn.log_softmax(log_probs))
+    log_p = _pick(index, jax.nn.log_softmax(log_probs))
     return log_p - math.log(width) - log_normal
 
   def forward(x):
     place = x / width + num_levels / 2  # 0 to L
     index = jnp.clip(jnp.floor(place), 0, num_levels - 1).astype("int32")
-    part, p = place - index, pick(index, probs)
-    below = pick(index, starts) + part * p
-    above = pick(index, left) - part * p
+    part, p = place - index, _pick(index, probs)
+    below = _pick(index, starts) + part * p
+    above = _pick(index, left) - part * p
     tail = jnp.minimum(below, above)
     small = jax.scipy.special.ndtri(tail)
     y = jnp.where(below < above, small, -small)
@@ -195,9 +203,9 @@ def histogram(log_probs: Float[Array, "*D L"]) -> Callable:
     above = jax.scipy.special.ndtr(-y)
     index = jnp.sum(ends <= below[..., None], -1)
     index = jnp.clip(index, 0, num_levels - 1)
-    p = pick(index, probs)
-    from_left = (below - pick(index, starts)) / p
-    from_right = (pick(index, left) - above) / p
+    p = _pick(index, probs)
+    from_left = (below - _pick(index, starts)) / p
+    from_right = (_pick(index, left) - above) / p
     part = jnp.where(below < above, from_left, from_right)
     x = (index + part - num_levels / 2) * width
     return x, -slope(index, y)

@@ -21,11 +21,13 @@ def scale_and_shift(
 
   def forward(x):
     log_slopes = jnp.broadcast_to(log_scale, x.shape)
-    return jnp.exp(log_slopes) * x + shift, jnp.sum(log_slopes)
+    y = jnp.exp(log_slopes) * x + jnp.broadcast_to(shift, x.shape)
+    return y, jnp.sum(log_slopes)
 
   def inverse(y):
     log_slopes = jnp.broadcast_to(log_scale, y.shape)
-    return (y - shift) * jnp.exp(-log_slopes), -jnp.sum(log_slopes)
+    x = (y - jnp.broadcast_to(shift, y.shape)) * jnp.exp(-log_slopes)
+    return x, -jnp.sum(log_slopes)
 
   return bijectors.Bijector(forward, inverse)
 

@@ -137,7 +137,9 @@ def mean(output: Output, params: Float[Array, "*D K"]) -> Array:
   return jnp.exp(table(output, params)) @ values.astype(params.dtype)
 
 
-def to_levels(data: Float[Array, "*D"], num_levels: int) -> Int[Array, "*D"]:
+def to_levels(
+  data: Float[Array | np.ndarray, "*D"], num_levels: int
+) -> Int[Array, "*D"]:
   """The levels 0, ..., L - 1 (int32) of values in [-1, 1].
 
   Raises:

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors elementwise"
   " inversion linear_maps quantizers estimators outputs keys scalars traces"
-  " truncated dequantisation"
+  " truncated dequantisation orders"
   " fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "guidance"}
@@ -33,8 +33,10 @@ LAYERS = {
   "fields": CORE,
   "guidance": CORE | {"fields"},
   "losses": CORE,
-  "samplers": {"fields", "paths", "predictions", "keys"},
-  "models": {"keys", "bijectors", "elementwise", "inversion", "quantizers"},
+  "samplers": set("fields paths predictions keys orders outputs".split()),
+  "models": set(
+    "keys orders bijectors elementwise inversion quantizers".split()
+  ),
   "likelihood": MATHEMATICS | {"samplers"},
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},

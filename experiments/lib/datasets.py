@@ -34,7 +34,7 @@ TOYS = {
 SPLITS = ("train", "validation", "test")
 MAX_SIDE = 2**14  # pixels
 NUM_POINTS = 4096  # samples that represent a split of a distribution
-DATA = f"digits, digits:LABEL, photos, {', '.join(TOYS)}"
+DATA = f"digits, digits:LABEL, binary_digits, photos, {', '.join(TOYS)}"
 DATA += ", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH"
 
 
@@ -141,6 +141,8 @@ def load_data(
   match name.split(":", 1):
     case ["digits"]:
       found, levels = (_embedded(digits.load), 10), 17
+    case ["binary_digits"]:
+      found, levels = (_embedded(digits.load_binary), 10), 2
     case ["digits", label] if label in tuple("0123456789"):
       load = functools.partial(_digits_of, int(label))
       found, levels = (_embedded(load), 0), 17

@@ -19,15 +19,9 @@ from experiments.lib import (
   choices,
   datasets,
   samples,
-  training,
 )
-from experiments.recipes import guided, latents, levels, networks
+from experiments.recipes import guided, latents, levels, networks, single
 from jaxgen import fields, paths, predictions, samplers
-from jaxgen.data import loaders
-
-COUNTS = "num_steps batch_size sample_steps log_every save_every snapshot_every"
-COUNTS += " samples_every keep"
-POSITIVE = ("learning_rate", "clip_norm", "sigma_data", "level_std")
 
 
 class Diffusion(NamedTuple):
@@ -216,84 +210,41 @@ def experiment_of(
     batches: (data, key) -> (step -> batch); None for examples and labels.
     more: other fields of the Experiment.
   """
-  if batches is None:
-    batches = lambda data, key: data.batches(key, config.batch_size)
-
-  def for_model(data, key):
-    batch_fn = batches(data, key)
-    return lambda number: {"model": batch_fn(number)}
-
   # At the ends of a path the noise ratio may be 0 or infinite.
   ratios = np.asarray(model.sample_path.ratio(model.times)).clip(1e-9, 1e9)
   shown = data if config.label_dropout < 1 else samples.without_labels(data)
   drawn = experiment.Vectors(
     model.learned, model.times, ratios, model.scale, model.exact
   )
-  return experiment.Experiment(
+  return single.experiment_of(
     config,
-    shown,
-    players=lambda key: {"model": model.init(key)},
-    turns=training.one_player(config, loss_fn),
-    batches=functools.partial(for_model, data),
-    sampled=("model",),
-    sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
-    num_calls=guided.num_calls(config, model),
-    times=experiment.Times(*model.marks, model.scales),
-    encode=lambda p, extras, *rest: model.encode(p["model"], *rest),
-    decode=lambda p, extras, *rest: model.decode(p["model"], *rest),
-    between=model.between,
-    field=lambda p, extras, label: model.field(p["model"], label),
-    vectors=drawn if data.shape == (2,) else None,
-    reads={} if config.guide is None else {"guide": config.guide},
-    **dict(validation=lambda key: for_model(held_out(data), key)) | more,
+    data,
+    model.init,
+    loss_fn,
+    batches,
+    **dict(
+      data=shown,
+      sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
+      num_calls=guided.num_calls(config, model),
+      times=experiment.Times(*model.marks, model.scales),
+      encode=lambda p, extras, *rest: model.encode(p["model"], *rest),
+      decode=lambda p, extras, *rest: model.decode(p["model"], *rest),
+      between=model.between,
+      field=lambda p, extras, label: model.field(p["model"], label),
+      vectors=drawn if data.shape == (2,) else None,
+      reads={} if config.guide is None else {"guide": config.guide},
+    )
+    | more,
   )
-
-
-def held_out(data: datasets.Data) -> datasets.Data:
-  """Data whose batches are those of validation, or new samples."""
-  if not data.is_set:
-    return data
-  batches = lambda key, size: loaders.batches(
-    data.split("validation"), key, size
-  )
-  return data._replace(batches=batches)
-
-
-def drop_labels(
-  config: Any, num_classes: int, key: jax.Array, labels: Any
-) -> Any:
-  """Labels [B], a fraction label_dropout of them replaced by the null label.
-
-  The null label is num_classes. Labels of None stay None.
-  """
-  if labels is None or not config.label_dropout:
-    return labels
-  drop = jax.random.bernoulli(key, config.label_dropout, labels.shape)
-  return jnp.where(drop, num_classes, labels)
 
 
 def _check(config):
-  checks.known(config)
-  checks.at_least(config, **dict.fromkeys(COUNTS.split(), 1))
+  single.check(config, "sample_steps")
   checks.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
-  checks.positive(config, *POSITIVE)
-  checks.fraction(config, "adam_b2", "dropout")
+  checks.positive(config, "sigma_data", "level_std")
+  checks.fraction(config, "dropout")
   # Every ratio exists on the linear path: this rejects only invalid ratios.
   paths.linear().ends(config.ratio_min, config.ratio_max)
   if not math.isfinite(config.level_mean):
     raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
-  checks.nonnegative(config, "churn", "weight_decay")
-  if config.accumulate < 1 or config.batch_size % config.accumulate:
-    raise ValueError(
-      "accumulate, batch_size: expected a divisor of the batch size, got"
-      f" {config.accumulate} for {config.batch_size}"
-    )
-  if not 0 <= config.label_dropout <= 1:
-    raise ValueError(
-      f"label_dropout: expected 0 to 1, got {config.label_dropout}"
-    )
-  if not 0 <= config.warmup_steps < config.num_steps:
-    raise ValueError(
-      "warmup_steps, num_steps: expected 0 <= warmup_steps < num_steps, got"
-      f" {config.warmup_steps} and {config.num_steps}"
-    )
+  checks.nonnegative(config, "churn")

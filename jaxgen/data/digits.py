@@ -44,6 +44,17 @@ def load(
   return images.astype(np.float32), labels[order].astype(np.int32)
 
 
+def load_binary(
+  split: str,
+) -> tuple[Float32[np.ndarray, "N 8 8 1"], Int32[np.ndarray, "N"]]:
+  """The images in black and white, -1 or 1: 1 where the level is 8 or more.
+
+  Arguments, labels and errors are those of `load`.
+  """
+  images, labels = load(split)
+  return np.where(images >= 0, 1, -1).astype(np.float32), labels
+
+
 def _all():
   """Levels [1797, 64] and labels [1797].
 

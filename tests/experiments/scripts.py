@@ -13,6 +13,7 @@ from experiments import (
   edm,
   flow_matching,
   gan,
+  normalizing_flow,
   score_matching,
   transport_map,
   wasserstein,
@@ -29,6 +30,7 @@ NETWORK = dict(width=16, num_blocks=1, warmup_steps=2, sample_steps=3)
 PLANE = dict(data="eight_gaussians", **NETWORK, **SIZES)
 IMAGES = SIZES | NETWORK | dict(width=8, batch_size=4)
 IMAGES |= dict(multipliers=(1, 1), attention=())
+RATE = SIZES | dict(warmup_steps=2)
 PENALTY = dict(penalty_last=0.5, penalty_every=2, critic_steps=3)
 # The shortest run of edm's toy, but for its directory.
 FLAGS = (
@@ -98,6 +100,30 @@ SCRIPTS = {
       "generator/loss",
     ),
     ONE_CALL,
+  ),
+  "normalizing flow": Script(
+    normalizing_flow,
+    normalizing_flow.Config(
+      "", data="moons", width=8, num_blocks=2, depth=1, num_bins=3, **RATE
+    ),
+    (*PICTURES[:3], "density.png"),
+  ),
+  # Labels, dropout and both kinds of noise have keys in training.
+  "tarflow": Script(
+    normalizing_flow,
+    normalizing_flow.Config(
+      "",
+      model="tarflow",
+      width=8,
+      num_blocks=2,
+      depth=1,
+      dropout=0.2,
+      label_dropout=0.3,
+      noise=0.1,
+      guidance=1.5,
+      **RATE | dict(batch_size=4),
+    ),
+    PICTURES[:2],
   ),
   "map semi_dual": of_map("semi_dual"),
   "map max_min": of_map("max_min", "map", "potential", inner_steps=3),

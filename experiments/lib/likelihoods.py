@@ -1,0 +1,145 @@
+"""Log-likelihoods of a run's held-out data, and the kind of each figure.
+
+A model with labels gives up to three figures for the same examples: given
+their own labels, as a mixture over all labels with equal weights,
+
+  log p(x) = log mean_y p(x | y),
+
+and with the null label, if it was trained. The last two are log-likelihoods of
+the examples alone.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.experiment import Experiment
+
+MAX_EXAMPLES = 2000
+
+
+class Row(NamedTuple):
+  """The mean over held-out examples of one log-likelihood.
+
+  Attributes:
+    condition: "given labels", "mixture over labels", "without labels" or, for
+      the distribution that the data come from, "true density".
+    kind: exact, lower bound or estimate.
+    of: what has this probability: levels or a density.
+    nats: mean log-likelihood per example.
+    standard_error: over the examples, in nats.
+    draw_error: part of it from the random draws, in nats; 0 if exact.
+    bits_per_dim: -nats / (D log 2).
+  """
+
+  condition: str
+  kind: str
+  of: str
+  nats: float
+  standard_error: float
+  draw_error: float
+  bits_per_dim: float
+
+
+def measure(
+  ex: Experiment,
+  params: Any,
+  extras: Any,
+  split: str,
+  key: jax.Array,
+  chunk: int = 500,
+) -> list[Row]:
+  """The rows of one split; at most MAX_EXAMPLES of its examples are used.
+
+  Args:
+    ex: an experiment with a log_likelihood.
+    params: {player: averaged parameters}.
+    extras: extras of the losses.
+    split: 'train', 'validation' or 'test'.
+    key: for random draws.
+    chunk: number of examples computed together.
+  """
+  how, num_classes = ex.log_likelihood, ex.data.num_classes
+  examples, labels = (
+    part if part is None else part[:MAX_EXAMPLES]
+    for part in ex.data.split(split)
+  )
+  draws = compute(ex, params, extras, key, chunk)
+  given = lambda label: draws(examples, np.full(len(examples), label))
+  row = lambda name, values: _row(name, how, values, ex.data.shape)
+  found = []
+  if num_classes and labels is not None:
+    found.append(row("given labels", draws(examples, labels)))
+    each = np.stack([given(label) for label in range(num_classes)])
+    mixture = np.logaddexp.reduce(each) - math.log(num_classes)
+    found.append(row("mixture over labels", mixture))
+  if not num_classes:
+    found.append(row("without labels", draws(examples, None)))
+  elif getattr(ex.config, "label_dropout", 0):
+    found.append(row("without labels", given(num_classes)))
+  known = ex.data.distribution
+  if known is not None and known.log_prob is not None:
+    truth = jax.jit(jax.vmap(known.log_prob))(examples)
+    exact = how._replace(kind="exact")
+    found.append(
+      _row("true density", exact, np.asarray(truth)[:, None], ex.data.shape)
+    )
+  return found
+
+
+def compute(
+  ex: Experiment, params: Any, extras: Any, key: jax.Array, chunk: int
+) -> Callable:
+  """(examples [N, *D], labels [N] or None) -> nats [N, draws], float64."""
+  how = ex.log_likelihood
+
+  @jax.jit
+  def some(params, key, index, examples, labels):
+    def one(i, example, label):
+      own = jax.random.fold_in(key, i)
+      return how.log_prob(params, extras, own, example, label)
+
+    return jax.vmap(one)(index, examples, labels)
+
+  def draw(key, examples, labels):
+    size, parts = min(chunk, len(examples)), []
+    for first in range(0, len(examples), size):
+      # All chunks have the same size, so one compilation; the surplus is cut.
+      index = np.arange(first, first + size)
+      rows = index % len(examples)
+      own = None if labels is None else jnp.asarray(labels[rows], "int32")
+      parts.append(some(params, key, index, examples[rows], own))
+    return np.concatenate(parts)[: len(examples)].astype(np.float64)
+
+  def many(examples, labels):
+    keys = [jax.random.fold_in(key, i) for i in range(how.num_draws)]
+    return np.stack([draw(key, examples, labels) for key in keys], 1)
+
+  return many
+
+
+def _row(condition, how, values, shape):
+  """values: [examples, draws]."""
+  means = values.mean(1)
+  nats, number = float(means.mean()), len(means)
+  error = float(means.std(ddof=1)) / math.sqrt(number) if number > 1 else 0.0
+  draws = values.shape[1]
+  spread = values.var(1, ddof=1).mean() / draws / number if draws > 1 else 0.0
+  bits = -nats / (math.prod(shape) * math.log(2))
+  return Row(condition, how.kind, how.of, nats, error, math.sqrt(spread), bits)
+
+
+def table(rows: list[Row]) -> str:
+  """The rows as a table of text."""
+  head = f"{'log-likelihood':<22}{'kind':<13}{'nats':>20}{'bits/dim':>10}  of"
+  lines = [
+    f"{row.condition:<22}{row.kind:<13}"
+    f"{f'{row.nats:.3f} +- {row.standard_error:.3f}':>20}"
+    f"{row.bits_per_dim:>10.4f}  {row.of}"
+    for row in rows
+  ]
+  return "\n".join([head, *lines])
