@@ -113,3 +113,52 @@ def record(
     f"active units: {found.active} of {model.latent}",
   )
   return values, "\n".join(lines)
+
+
+def reconstructed(
+  model: latent_variables.Model, params: Any, examples: Any, labels: Any
+) -> np.ndarray:
+  """E[x | z] at the means of the posteriors, [N, *D]."""
+
+  def one(x, label):
+    z = model.posterior(params, x, label).mean
+    return model.mean(params, z, label)
+
+  return np.asarray(jax.jit(jax.vmap(one))(examples, labels))
+
+
+def traversed(
+  model: latent_variables.Model,
+  params: Any,
+  start: np.ndarray,
+  label: Any,
+  units: np.ndarray,
+  values: np.ndarray,
+) -> np.ndarray:
+  """E[x | z] where one coordinate of z has other values, [R, C, *D].
+
+  Args:
+    model: the model.
+    params: its parameters.
+    start: the latent, [Z].
+    label: [], or None.
+    units: the coordinates, [R].
+    values: their values, [C].
+  """
+  z = jnp.asarray(start, jnp.float32)
+  one = lambda i, value: model.mean(params, z.at[i].set(value), label)
+  grid = jax.vmap(jax.vmap(one, (None, 0)), (0, None))
+  return np.asarray(jax.jit(grid)(units, jnp.asarray(values, jnp.float32)))
+
+
+def plane(found: Measured) -> tuple[np.ndarray, list[str]]:
+  """Posterior means of the two coordinates of largest KL, and their names.
+
+  The second is 0 for a latent of one coordinate.
+  """
+  order = np.argsort(-found.kls)[:2]
+  means = found.means[:, order]
+  names = [f"coordinate {i}, KL {found.kls[i]:.2f} nats" for i in order]
+  if len(order) == 1:
+    return np.pad(means, ((0, 0), (0, 1))), [*names, ""]
+  return means, names
