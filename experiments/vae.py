@@ -102,7 +102,7 @@ class Config(
   num_blocks: int = 2
   """Number of hidden layers, or of convolutions, each at half the size."""
   dropout: float = 0.0
-  """Dropout probability of activations, from 0 to below 1."""
+  """Dropout probability of the decoder's activations, from 0 to below 1."""
   hidden: float = 0.0
   """Fraction of the coordinates that the encoder sees as 0 in training, from 0
   to below 1: the bound stays one, for a posterior that knows less."""
@@ -193,7 +193,7 @@ def experiment(config: Config) -> Experiment:
     between=latents.straight,
     log_likelihood=log_likelihood,
     extras=model.extras,
-    measure=functools.partial(_measure, config, model, shown),
+    measure=functools.partial(latent_bounds.record, config, model, shown),
     pictures=_pictures(config, model, shown, data.real[1]),
   )
   turns = make_turns(config, model, data.num_classes)
@@ -261,10 +261,10 @@ def _loss(config, model, params, log_std, beta, x, label, noise, key):
 
 def _encoded(config, model, params, x, label, key):
   """(the posterior of an example of which a part is hidden, another key)."""
-  hide_key, encoder_key, decoder_key = jax.random.split(key, 3)
+  hide_key, decoder_key = jax.random.split(key)
   if config.hidden:
     x = jnp.where(jax.random.bernoulli(hide_key, config.hidden, x.shape), 0, x)
-  return model.posterior(params, x, label, encoder_key), decoder_key
+  return model.posterior(params, x, label), decoder_key
 
 
 def _spread(config, model, params, extras, examples, labels, drawn):
@@ -293,21 +293,6 @@ def run(config: Config) -> state.State:
   return training.run(__file__, experiment(config))
 
 
-def _held_out(config, model, data, found, number):
-  """latent_bounds.Measured of the validation split."""
-  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
-  params, (examples, labels) = found.params["model"], data.real
-  return latent_bounds.measure(
-    model, params, found.extras, examples, labels, key, number
-  )
-
-
-def _measure(config, model, data, found):
-  held = _held_out(config, model, data, found, config.num_weights)
-  log_std = model.log_std(found.params["model"], found.extras)
-  return latent_bounds.record(config, model, log_std, held)
-
-
 def _pictures(config, model, data, labels):
   """Pictures of the latents; labels colour those of a model without labels."""
 
@@ -319,12 +304,14 @@ def _pictures(config, model, data, labels):
     latent_spaces.reconstructions(path, examples, made)
 
   def plane(path, found):
-    means, names = latent_bounds.plane(_held_out(config, model, data, found, 1))
+    means, names = latent_bounds.plane(
+      latent_bounds.held_out(config, model, data, found, 1)
+    )
     known = None if labels is None else labels[: len(means)]
     latent_spaces.plane(path, means, known, names)
 
   def traversals(path, found):
-    held = _held_out(config, model, data, found, 1)
+    held = latent_bounds.held_out(config, model, data, found, 1)
     units, values = np.argsort(-held.kls)[:10], np.linspace(-2.5, 2.5, 11)
     label = None if data.real[1] is None else data.real[1][0]
     start = held.means[0], label

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import experiment
+from experiments.lib import datasets
 from experiments.recipes import latent_variables
 from jaxgen.losses import importance, variational
 from jaxgen.metrics import latents
@@ -80,17 +82,28 @@ def measure(
   )
 
 
-def record(
-  config: Any, model: latent_variables.Model, log_std: Any, found: Measured
-) -> tuple[dict[str, Any], str]:
-  """The record of result.json and its text.
+def held_out(
+  config: Any,
+  model: latent_variables.Model,
+  data: datasets.Data,
+  now: experiment.Trained,
+  number: int,
+) -> Measured:
+  """`measure` of the validation split, with `number` samples per example."""
+  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
+  params, (examples, labels) = now.params["model"], data.real
+  return measure(model, params, now.extras, examples, labels, key, number)
 
-  Args:
-    config: settings with latent and num_weights.
-    model: the model.
-    log_std: of the decoder, or None for levels.
-    found: what was measured.
-  """
+
+def record(
+  config: Any,
+  model: latent_variables.Model,
+  data: datasets.Data,
+  now: experiment.Trained,
+) -> tuple[dict[str, Any], str]:
+  """The record of result.json of the validation split, and its text."""
+  found = held_out(config, model, data, now, config.num_weights)
+  log_std = model.log_std(now.params["model"], now.extras)
   values = dict(
     number=found.number,
     elbo=found.elbo,
