@@ -11,7 +11,8 @@ Bijectors are built from arrays and from callables with their parameters bound
 to initialise and nothing to store.
 
 `elementwise` has the maps of single numbers, `linear_maps` the linear ones,
-`inversion` the ways to invert an autoregressive map.
+`arrangements` those that only move numbers, `inversion` the ways to invert an
+autoregressive map.
 """
 
 import functools
@@ -60,6 +61,29 @@ def chain(*bijectors: Bijector) -> Bijector:
   )
 
 
+def between(outer: Bijector, inner: Bijector) -> Bijector:
+  """outer, inner, then the inverse of outer: inner in other coordinates."""
+  return chain(outer, inner, inverted(outer))
+
+
+def inverse_states(
+  bijectors: Sequence[Bijector], y: Float[Array, "*D"]
+) -> Float[Array, "T *D"]:
+  """A latent and what each inverse makes of it, the last bijector's first.
+
+  Args:
+    bijectors: those of a chain, which keep the shape.
+    y: the latent, [*D].
+
+  Returns:
+    [len(bijectors) + 1, *D]; the last state is the inverse of the chain.
+  """
+  found = [y]
+  for bijector in reversed(bijectors):
+    found.append(bijector.inverse(found[-1])[0])
+  return jnp.stack(found)
+
+
 def scanned(make: Callable[[Any], Bijector], params: Any) -> Bijector:
   """A chain of equal layers by one scan, which compiles one layer.
 
@@ -103,68 +127,6 @@ def of_functions(forward: Callable, inverse: Callable) -> Bijector:
   return Bijector(
     functools.partial(run, forward), functools.partial(run, inverse)
   )
-
-
-def permuted(order: Sequence[int] | np.ndarray) -> Bijector:
-  """y = x[order] along the first axis.
-
-  Raises:
-    ValueError: order is not a permutation.
-  """
-  order = np.asarray(order)
-  back = np.argsort(order)
-  if order.ndim != 1 or not np.array_equal(order[back], np.arange(order.size)):
-    raise ValueError(f"order: expected a permutation, got {order.tolist()}")
-
-  def take(rows, x):
-    if len(x) != len(rows):
-      raise ValueError(
-        f"x: expected {len(rows)} rows, as order has, got shape {x.shape}"
-      )
-    return x[rows], jnp.zeros((), x.dtype)
-
-  return Bijector(functools.partial(take, order), functools.partial(take, back))
-
-
-def reshaped(before: tuple[int, ...], after: tuple[int, ...]) -> Bijector:
-  """From one shape to another, with as many numbers.
-
-  Raises:
-    ValueError: the sizes differ.
-  """
-  if math.prod(before) != math.prod(after):
-    raise ValueError(
-      f"reshaped: expected as many numbers in {after} as in {before}"
-    )
-  shape = lambda size, x: (x.reshape(size), jnp.zeros((), x.dtype))
-  return Bijector(
-    functools.partial(shape, after), functools.partial(shape, before)
-  )
-
-
-def patches(shape: tuple[int, int, int], side: int) -> Bijector:
-  """An image [H, W, C] as tokens [H W / side^2, side^2 C], row by row.
-
-  Raises:
-    ValueError: side does not divide H and W.
-  """
-  height, width, channels = shape
-  if side < 1 or height % side or width % side:
-    raise ValueError(
-      f"side: expected a divisor of {height} and {width}, got {side}"
-    )
-  rows, columns = height // side, width // side
-  grid = rows, side, columns, side, channels
-
-  def forward(x):
-    tokens = x.reshape(grid).swapaxes(1, 2)
-    return tokens.reshape(rows * columns, -1), jnp.zeros((), x.dtype)
-
-  def inverse(y):
-    parts = y.reshape(rows, columns, side, side, channels).swapaxes(1, 2)
-    return parts.reshape(shape), jnp.zeros((), y.dtype)
-
-  return Bijector(forward, inverse)
 
 
 def coupling(

@@ -112,6 +112,11 @@ def spline(num_bins: int = 8, bound: float = 5.0) -> Elementwise:
   return Elementwise("spline", 3 * num_bins - 1, forward, inverse)
 
 
+def of_bins(num_bins: int, bound: float) -> Elementwise:
+  """`spline`, or `affine` where num_bins is 0."""
+  return spline(num_bins, bound) if num_bins else affine(bound)
+
+
 def _bin_at(num_bins, bound, params, value, of_y):
   """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value."""
   widths = _partition(params[..., :num_bins], bound)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg, special
 
-from jaxgen import bijectors, elementwise, inversion, linear_maps
+from jaxgen import arrangements, bijectors, elementwise, inversion, linear_maps
 from tests import expect
 
 D = 6
@@ -64,7 +64,7 @@ def histogram():
 def layers():
   shifts, log_scales = normal(8, 2, 3, D)
   make = lambda p: bijectors.chain(
-    linear_maps.scale_and_shift(*p), bijectors.permuted(np.roll(range(D), 1))
+    linear_maps.scale_and_shift(*p), arrangements.permuted(np.roll(range(D), 1))
   )
   return bijectors.scanned(make, (log_scales, shifts))
 
@@ -213,7 +213,7 @@ def test_the_linear_map_of_an_image_acts_on_channels():
 
 def test_patches_are_tokens_row_by_row():
   x = np.arange(4 * 6 * 2.0).reshape(4, 6, 2)
-  patches = bijectors.patches((4, 6, 2), 2)
+  patches = arrangements.patches((4, 6, 2), 2)
   tokens = patches.forward(jnp.asarray(x))[0]
   assert tokens.shape == (6, 8)
   np.testing.assert_array_equal(tokens[4], x[2:, 2:4].ravel())
@@ -293,12 +293,14 @@ def test_jacobi_counts_its_sweeps():
 
 def test_bad_input_is_one_line():
   affine = FAMILIES[0]
-  expect.error("order: expected a permutation", bijectors.permuted, [0, 0, 1])
   expect.error(
-    "x: expected 2 rows", bijectors.permuted([1, 0]).forward, jnp.ones(3)
+    "order: expected a permutation", arrangements.permuted, [0, 0, 1]
   )
-  expect.error("side: expected a divisor", bijectors.patches, (4, 4, 1), 3)
-  expect.error("as many numbers", bijectors.reshaped, (4,), (3,))
+  expect.error(
+    "x: expected 2 rows", arrangements.permuted([1, 0]).forward, jnp.ones(3)
+  )
+  expect.error("side: expected a divisor", arrangements.patches, (4, 4, 1), 3)
+  expect.error("as many numbers", arrangements.reshaped, (4,), (3,))
   expect.error(
     "mask: expected True and False",
     bijectors.coupling,

@@ -21,8 +21,8 @@ from tests import rules
 ROOT = pathlib.Path(jaxgen.__file__).parent
 
 MATHEMATICS = frozenset(
-  "paths predictions levels costs assignment couplings bijectors elementwise"
-  " inversion linear_maps quantizers estimators outputs keys scalars traces"
+  "paths predictions levels costs assignment couplings bijectors arrangements"
+  " elementwise inversion linear_maps quantizers estimators outputs keys scalars traces"
   " truncated dequantisation orders"
   " fields guidance".split()
 )
@@ -35,7 +35,7 @@ LAYERS = {
   "losses": CORE,
   "samplers": set("fields paths predictions keys orders outputs".split()),
   "models": set(
-    "keys orders bijectors elementwise inversion quantizers".split()
+    "keys orders bijectors arrangements elementwise inversion quantizers".split()
   ),
   "likelihood": MATHEMATICS | {"samplers"},
   "diffusion_bound": MATHEMATICS,

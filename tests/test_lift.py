@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxgen import costs, levels, paths, predictions
+from jaxgen import bijectors, costs, elementwise, levels, paths, predictions
 from jaxgen.losses import (
   adversarial,
   clouds,
@@ -19,6 +19,7 @@ from jaxgen.losses import (
   denoising,
   flow_matching,
   importance,
+  normalizing_flow,
   score_matching,
   transport_maps,
   variational,
@@ -239,8 +240,16 @@ def bounds(net, data, noise, t):
   return variational.loss(terms, 0.5) - weighted
 
 
+def invertible(net, data, noise, t):
+  """The network as the conditioner of a coupling."""
+  mask, family = np.array([True, False]), elementwise.affine()
+  block = bijectors.coupling(mask, lambda x: net(jnp.append(x, t), t), family)
+  return normalizing_flow.negative_log_likelihood(block.forward, data)
+
+
 LIFTED |= dict(
   bounds=bounds,
+  invertible=invertible,
   discriminators=discriminators,
   generators=generators,
   penalties=penalties,

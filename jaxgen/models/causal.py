@@ -89,9 +89,7 @@ class Block(nn.Module):
     """Maps position i: (its output, keys with its own, values with its own)."""
     q, k, v = self.project(x)
     keys = jax.lax.dynamic_update_slice_in_dim(keys, k.swapaxes(0, 1), i, 1)
-    values = jax.lax.dynamic_update_slice_in_dim(
-      values, v.swapaxes(0, 1), i, 1
-    )
+    values = jax.lax.dynamic_update_slice_in_dim(values, v.swapaxes(0, 1), i, 1)
     # One query: two small products, for which no kernel is worth its overhead.
     scores = jnp.einsum("nd,ntd->nt", q[0], keys) * q.shape[-1] ** -0.5
     seen = jnp.arange(keys.shape[1]) <= i

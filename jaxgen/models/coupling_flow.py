@@ -119,9 +119,7 @@ class CouplingFlow(nn.Module):
     ]
 
   def _family(self):
-    if self.num_bins:
-      return elementwise.spline(self.num_bins, self.bound)
-    return elementwise.affine(self.bound)
+    return elementwise.of_bins(self.num_bins, self.bound)
 
   def _masks(self):
     """The kept halves of all blocks, [*D] booleans each."""
@@ -181,7 +179,4 @@ class CouplingFlow(nn.Module):
 
     The last state is the example.
     """
-    found = [y]
-    for block in reversed(self.blocks(label)):
-      found.append(block.inverse(found[-1])[0])
-    return jnp.stack(found)
+    return bijectors.inverse_states(self.blocks(label), y)

@@ -12,7 +12,7 @@ sweeps over blocks of positions (inversion.jacobi).
 Reference: Zhai et al. 2024, arXiv:2412.06329.
 """
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen import bijectors, elementwise, inversion
+from jaxgen import arrangements, bijectors, elementwise, inversion
 from jaxgen.models import causal, layers
 
 
@@ -78,7 +78,7 @@ class TarFlow(nn.Module):
 
   def _tokens(self):
     """(T, P), the number of patches and of numbers in each."""
-    patches = bijectors.patches(self.shape, self.patch)
+    patches = arrangements.patches(self.shape, self.patch)
     image = jax.ShapeDtypeStruct(self.shape, jnp.float32)
     return jax.eval_shape(patches.forward, image)[0].shape
 
@@ -103,28 +103,13 @@ class TarFlow(nn.Module):
     """
     if x.shape != tuple(self.shape):
       raise ValueError(f"x: expected shape {self.shape}, got {x.shape}")
-    patches = bijectors.patches(self.shape, self.patch)
-    family, (length, size) = elementwise.affine(self.bound), self._tokens()
-
-    def conditioner(net, tokens):
-      out = net(tokens, label, train=train)
-      return out.reshape(length, size, 2)
-
-    tokens, total = patches.forward(x)
-    for turn, net in zip(self._turns(), self.transformers, strict=True):
-      block = bijectors.autoregressive(
-        lambda tokens, net=net: conditioner(net, tokens), family
-      )
-      block = bijectors.chain(turn, block, bijectors.inverted(turn))
-      tokens, log_det = block.forward(tokens)
-      total = total + log_det
-    return patches.inverse(tokens)[0], total
+    return bijectors.chain(*self.blocks(label, train=train)).forward(x)
 
   def _turns(self):
     """The order in which each block reads: odd ones reverse the sequence."""
     forward = np.arange(self._tokens()[0])
-    reverse = bijectors.permuted(forward[::-1])
-    same = bijectors.permuted(forward)
+    reverse = arrangements.permuted(forward[::-1])
+    same = arrangements.permuted(forward)
     return [reverse if i % 2 else same for i in range(self.num_blocks)]
 
   def inverse(
@@ -140,11 +125,7 @@ class TarFlow(nn.Module):
     of the label - those of the null label); as in fields' guidance, 1 changes
     nothing. The log-determinant is that of the guided map.
     """
-    total, x = jnp.zeros((), y.dtype), y
-    for block in self._inverses(label, guidance):
-      x, log_det = block(x)
-      total = total + log_det
-    return x, total
+    return bijectors.chain(*self.blocks(label, guidance)).inverse(y)
 
   def states(
     self,
@@ -157,44 +138,55 @@ class TarFlow(nn.Module):
 
     The last state is the example.
     """
-    found = [y]
-    for block in self._inverses(label, guidance):
-      found.append(block(found[-1])[0])
-    return jnp.stack(found)
+    return bijectors.inverse_states(self.blocks(label, guidance), y)
 
-  def _inverses(self, label, guidance) -> list[Callable]:
-    """The inverse of each block on images, the last block first."""
-    patches = bijectors.patches(self.shape, self.patch)
+  def blocks(
+    self,
+    label: Int[Numeric, ""] | None = None,
+    guidance: Float[Numeric, ""] | None = None,
+    *,
+    train: bool = False,
+  ) -> list[bijectors.Bijector]:
+    """The maps of images, data to latent; use them within `apply`."""
+    patches = arrangements.patches(self.shape, self.patch)
     family, (length, size) = elementwise.affine(self.bound), self._tokens()
 
     def of(turn, net):
-      # Pure functions, as Flax modules cannot be called within a scan.
-      module, variables = net.unbind()
-      apply = lambda *args, **how: module.apply(variables, *args, **how)
-      mixed = lambda fn: _guided(fn, label, guidance)
-      conditioner = mixed(
-        lambda label, tokens: apply(tokens, label).reshape(length, size, 2)
-      )
-
-      def step(caches, before, i):
-        found = [apply(c, before, i, method="step") for c in caches]
-        caches, outs = zip(*found, strict=True)
-        return caches, _mix(outs, guidance).reshape(size, 2)
-
-      if self.sweeps:
-        invert = lambda *args: (
-          inversion.jacobi(*args, tolerance=1e-6, num_blocks=self.sweeps).x
+      def invert(conditioner, family, y):
+        # Pure functions, as Flax modules cannot be called within a scan.
+        module, variables = net.unbind()
+        apply = functools.partial(module.apply, variables)
+        params = lambda label, tokens: apply(tokens, label).reshape(
+          length, size, 2
         )
-      else:
+        if self.sweeps:
+          how = dict(tolerance=1e-6, num_blocks=self.sweeps)
+          mixed = _guided(params, label, guidance)
+          return inversion.jacobi(mixed, family, y, **how).x
+
+        def step(caches, before, i):
+          found = [apply(c, before, i, method="step") for c in caches]
+          caches, outs = zip(*found, strict=True)
+          return caches, _mix(outs, guidance).reshape(size, 2)
+
         labels = (label,) if guidance is None else (label, None)
         memory = tuple(apply(label, method="start") for label in labels)
-        invert = lambda *args: inversion.cached(*args, step=step, memory=memory)
-      block = bijectors.autoregressive(conditioner, family, invert)
-      whole = bijectors.chain(patches, turn)
-      return bijectors.chain(whole, block, bijectors.inverted(whole)).inverse
+        return inversion.cached(
+          conditioner, family, y, step=step, memory=memory
+        )
+
+      guided = _guided(
+        lambda label, tokens: net(tokens, label, train=train).reshape(
+          length, size, 2
+        ),
+        label,
+        guidance,
+      )
+      block = bijectors.autoregressive(guided, family, invert)
+      return bijectors.between(bijectors.chain(patches, turn), block)
 
     pairs = zip(self._turns(), self.transformers, strict=True)
-    return [of(*pair) for pair in pairs][::-1]
+    return [of(*pair) for pair in pairs]
 
 
 def _guided(fn, label, guidance):

@@ -1,0 +1,166 @@
+"""Log-likelihoods of every family on the digits, beside classical densities.
+
+  python -m benchmarks densities binary    black and white, in nats
+  python -m benchmarks densities levels    17 levels, in bits per dimension
+
+Trains each row of densities.toml with three seeds, under runs/quality (finished
+runs are not trained again): minutes on two cores for each training. Settings
+were chosen on validation; the figures of test are those of the chosen ones.
+The classical densities are those of the page of `python -m benchmarks
+baselines`.
+"""
+
+import json
+import pathlib
+import tomllib
+
+import numpy as np
+
+from benchmarks import pages, quality, runner
+
+TRAININGS = tomllib.loads(
+  pathlib.Path(__file__).with_name("densities.toml").read_text()
+)
+SPLITS = ("validation", "test")
+UNITS = {"binary": "nats", "levels": "bits_per_dim"}
+
+
+def measure(part: str, name: str, flags: str, seeds: int) -> dict:
+  """One model: its command and, for each seed, what evaluate finds."""
+  found = []
+  for seed in range(seeds):
+    slug = f"{part}-{name.lower().replace(' ', '-')}-{seed}"
+    run_dir, command = quality.train(slug, f"{flags} --seed {seed}")
+    records = {s: quality.evaluate(run_dir, split=s) for s in SPLITS}
+    found.append(
+      {
+        split: dict(
+          log_likelihood=record["log_likelihood"],
+          frechet=record["metrics"]["frechet"],
+          nearest_50=record["metrics"]["nearest_50"],
+        )
+        for split, record in records.items()
+      }
+    )
+  return dict(command=command, seeds=found)
+
+
+def rows_of(part: str, name: str, row: dict) -> list[tuple]:
+  """A line for each condition: (test mean, cells)."""
+  unit, lines = UNITS[part], []
+  for i, first in enumerate(row["seeds"][0]["test"]["log_likelihood"]):
+    values = {
+      split: np.array(
+        [
+          _value(seed[split]["log_likelihood"][i], unit)
+          for seed in row["seeds"]
+        ]
+      )
+      for split in SPLITS
+    }
+    test = values["test"]
+    error = first["standard_error"] * abs(
+      _value(first, unit) / first["nats"] if first["nats"] else 1
+    )
+    lines.append(
+      (
+        test.mean(),
+        name,
+        first["condition"],
+        first["kind"],
+        f"{values['validation'].mean():.3f}",
+        f"**{test.mean():.3f}**",
+        f"{test.min():.3f} to {test.max():.3f}",
+        f"{error:.3f}",
+        first["of"],
+      )
+    )
+  return lines
+
+
+def _value(row, unit):
+  """A figure that is better if it is lower."""
+  return -row["nats"] if unit == "nats" else row["bits_per_dim"]
+
+
+def classical(part: str) -> list[tuple]:
+  """The lines of the classical densities, as in rows_of."""
+  record = json.loads((pages.PAGES / "baselines.json").read_text())
+  return [
+    (
+      row["test"],
+      row["name"],
+      "without labels",
+      row["kind"].split(" in ")[0],
+      f"{row['validation']:.3f}",
+      f"{row['test']:.3f}",
+      "",
+      f"{row['error']:.3f}",
+      "levels" if row["kind"] == "exact" else "dequantised",
+    )
+    for row in record[part]
+  ]
+
+
+def sample_lines(rows: dict) -> list[tuple]:
+  """Samples of each model, on test: Frechet distance and nearest images."""
+  lines = []
+  for name, row in rows.items():
+    found = [seed["test"] for seed in row["seeds"]]
+    mean = lambda key, found=found: np.mean([f[key]["samples"] for f in found])
+    floor = lambda key, found=found: found[0][key]["floor"]
+    lines.append(
+      (
+        name,
+        f"{mean('frechet'):.3f}",
+        f"{floor('frechet'):.3f}",
+        f"{mean('nearest_50') / floor('nearest_50'):.2f}",
+      )
+    )
+  return lines
+
+
+def tables(found: dict) -> dict:
+  """The parts of the page, of every part that has been measured."""
+  parts: dict = {}
+  for name, record in found.items():
+    rows = record["rows"]
+    lines = [line for row in rows.items() for line in rows_of(name, *row)]
+    lines = sorted(lines + classical(name), key=lambda line: line[0])
+    head = "model | label | kind | validation | test | seeds | s.e. | of"
+    parts[name] = pages.table(head, [line[1:] for line in lines])
+    head = "model | Frechet | real | nearest, relative to real"
+    parts[f"{name}, samples"] = pages.table(head, sample_lines(rows))
+    commands = [f"- {n}: `{row['command']}`" for n, row in rows.items()]
+    parts[f"{name}, runs"] = commands
+    parts[f"{name}, machine"] = f"On {record['machine']}."
+  return parts
+
+
+def run(args) -> dict:
+  """Trains, measures and merges with what is on the page."""
+  found = pages.stored(args.out, "densities")
+  for part in args.parts:
+    chosen = {
+      name: flags
+      for name, flags in TRAININGS[part].items()
+      if not args.only or name in args.only
+    }
+    for name, flags in chosen.items():  # each is kept, whatever follows
+      row = measure(part, name, flags, args.seeds)
+      rows = found.get(part, {}).get("rows", {})
+      found[part] = dict(
+        machine=runner.machine(),
+        rows=rows | json.loads(json.dumps({name: row})),
+      )
+      pages.write(args.out, "densities", tables(found), found)
+  return found
+
+
+def flags(parser) -> None:
+  """Adds the parts."""
+  parser.add_argument("parts", nargs="+", choices=list(TRAININGS))
+  parser.add_argument("--only", nargs="*", help="names of rows")
+
+
+BENCHMARKS = {"densities": runner.Benchmark(run, tables, dict(seeds=3), flags)}
