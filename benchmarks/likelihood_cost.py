@@ -1,12 +1,15 @@
 """What a log-likelihood costs, in time and in forwards of its own network.
 
-  python -m benchmarks likelihood_cost --run runs/demo    half an hour, two cores
+  python -m benchmarks likelihood_cost --run runs/demo   half an hour of a core
 
 The run is one of experiments.edm on digits (make demo trains one); --run none
 leaves its part out. Peers that are not installed (benchmarks/requirements.txt)
 are left out too.
 
-Every row of the first table integrates the same velocity, with the same weights,
+On one core (taskset -c 0): threads of two frameworks disturb each other.
+--images is the batch of the exact trace of the U-Net and of the run.
+
+Every row of the first table integrates the same velocity with the same weights
 from t = 0 to 1 by the midpoint rule in as many steps (zuko: one step of Dormand
 and Prince). All calls of a network and trace are timed in turn; times are per
 evaluation of the velocity with its trace.
@@ -33,16 +36,16 @@ class Case(NamedTuple):
   products: int
   batch_size: int
   num_steps: int
-  # The share of --repeats, as exact traces of images take minutes.
-  share: float = 1.0
+  share: float = 1.0  # of --repeats
 
 
+# The exact trace of images takes minutes; its batch is --images.
 CASES = (
   Case("MLP", "exact", 2, 1024, 8),
   Case("MLP", "one probe", 1, 1024, 8),
   Case("U-Net", "one probe", 1, 64, 8),
   Case("U-Net", "8 probes", 8, 64, 1),
-  Case("U-Net", "exact", 64, 8, 1, share=1 / 3),
+  Case("U-Net", "exact", 64, 0, 1, share=1 / 3),
 )
 # Reverse mode of convolutions in a loop takes XLA some 20 forwards a product on
 # CPUs: of 64 products, an hour.
@@ -52,7 +55,7 @@ GOALS = {"flow_matching": 0.6, "zuko": 0.6, "diffrax": 0.9}
 FORWARDS = {"MLP": 1.5, "U-Net": 1.8}  # for one probe
 HALF = 0.5  # of the exact trace's time, for hutchpp on the digits
 PEERS = "diffrax", "flow_matching", "torchdyn", "zuko", "torch"
-DIGITS = dict(number=16, num_steps=4, ratio=0.04)
+DIGITS = dict(num_steps=4, ratio=0.04)
 SKETCHES = 2, 3, 4, 6, 8
 
 
@@ -171,10 +174,10 @@ def by_diffrax(net, case: Case, mode):
   return one
 
 
-def digits(run_dir: pathlib.Path, repeats: int) -> list[dict]:
+def digits(run_dir: pathlib.Path, number: int, repeats: int) -> list[dict]:
   """Time and standard error of every trace, on images of a trained model."""
   model = estimates.load(run_dir)
-  images, labels = (a[: DIGITS["number"]] for a in model.data.split("test"))
+  images, labels = (a[:number] for a in model.data.split("test"))
   keys = jax.random.split(jax.random.key(0), len(images))
   times = estimates.grid(model, DIGITS["ratio"], DIGITS["num_steps"])
   estimators = [
@@ -206,10 +209,13 @@ def run(args) -> dict:
   """Times every case, and the traces on the run if there is one."""
   versions = {name: timing.version(name) for name in PEERS}
   record = dict(machine=runner.machine(), versions=versions)
-  record |= dict(run=args.run, repeats=args.repeats)
-  record["cost"] = [r for case in CASES for r in costs(case, args.repeats)]
+  record |= dict(run=args.run, repeats=args.repeats, images=args.images)
+  record["cost"] = []
+  for case in CASES:
+    case = case._replace(batch_size=case.batch_size or args.images)
+    record["cost"] += costs(case, args.repeats)
   if args.run != "none":
-    record["digits"] = digits(pathlib.Path(args.run), args.repeats)
+    record["digits"] = digits(pathlib.Path(args.run), args.images, args.repeats)
   return record
 
 
@@ -237,7 +243,7 @@ def goals(record: dict) -> list[tuple]:
     if r["trace"] == "one probe" and r["who"] == "jaxgen":
       what = f"{name}: forwards per evaluation"
       found.append((what, FORWARDS[r["network"]], r["forwards"]))
-  if row := equal_error(record.get("digits", [])) if "digits" in record else 0:
+  if "digits" in record and (row := equal_error(record["digits"])):
     what = f"digits: hutchpp({row['num_estimates']}) / exact, time"
     found.append((what, HALF, row["exact"]))
   cells = lambda what, goal, q: (what, goal, timing.spread(*q), _met(q, goal))
@@ -272,8 +278,9 @@ def tables(record: dict) -> dict:
   head += " | ours / theirs | ms per evaluation | difference, nats"
   found = dict(
     made=[
-      f"`python -m benchmarks likelihood_cost --run {record['run']} --repeats"
-      f" {record['repeats']}` on",
+      f"`taskset -c 0 python -m benchmarks likelihood_cost --run"
+      f" {record['run']} --repeats {record['repeats']} --images"
+      f" {record['images']}` on",
       f"{record['machine']},",
       f"{', '.join(installed)}.",
     ],
@@ -288,6 +295,6 @@ def tables(record: dict) -> dict:
 
 BENCHMARKS = {
   "likelihood_cost": runner.Benchmark(
-    run, tables, dict(repeats=9), runner.run_flag
+    run, tables, dict(repeats=9, images=16), runner.run_flag
   )
 }
