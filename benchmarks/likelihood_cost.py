@@ -68,9 +68,8 @@ def costs(case: Case, repeats: int) -> list[dict]:
   repeats = max(3, round(case.share * repeats))
   seconds = timing.in_turn(calls, repeats, warm=1)
   units = seconds[:, len(runs) :] / (2 * case.num_steps)
-  runs_of = enumerate(found.items())
   each, rows = {}, []
-  for i, (who, (_, forward, evaluations)) in runs_of:
+  for i, (who, (_, forward, evaluations)) in enumerate(found.items()):
     each[who] = seconds[:, i] / evaluations
     quartiles = lambda a: np.quantile(a, timing.QUARTILES).tolist()
     rows.append(
@@ -109,11 +108,10 @@ def calls_of(case: Case) -> dict:
       if (case.network, case.trace, f"diffrax, {mode}") != TOO_SLOW:
         ones[f"diffrax, {mode}"] = by_diffrax(net, case, mode)
   evaluations = 2 * case.num_steps
-  found = {
-    name: (functools.partial(jax.jit(jax.vmap(one)), batch, keys),)
-    for name, one in ones.items()
-  }
-  found = {name: (*run, forward, evaluations) for name, run in found.items()}
+  found = {}
+  for name, one in ones.items():
+    call = functools.partial(jax.jit(jax.vmap(one)), batch, keys)
+    found[name] = call, forward, evaluations
   if case.trace != "8 probes" and timing.version("torch") is not None:
     from benchmarks.peers import torch_flows
 
@@ -287,6 +285,7 @@ def tables(record: dict) -> dict:
     goals=pages.table("what | goal | measured |", goals(record)),
     cost=pages.table(head, map(_cost_cells, record["cost"])),
   )
+  found["digits"] = "Not measured."
   if "digits" in record:
     head = "trace | products | standard error, nats | time / exact's | s"
     found["digits"] = pages.table(head, map(_digits_cells, record["digits"]))
