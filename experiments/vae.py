@@ -16,7 +16,8 @@ Methods: Kingma and Welling 2014, arXiv:1312.6114; Higgins et al. 2017 (beta);
 Kingma et al. 2016, arXiv:1606.04934 (free bits); Burda et al. 2016,
 arXiv:1509.00519 (weighted samples); Tucker et al. 2018, arXiv:1810.04152 (their
 gradient); Rybkin et al. 2021, arXiv:2006.13202 (calibrated decoders); Tomczak
-and Welling 2018, arXiv:1705.07120 (the prior of pseudo-inputs).
+and Welling 2018, arXiv:1705.07120 (the prior of pseudo-inputs); Im et al. 2017,
+arXiv:1511.06406 (the hidden coordinates).
 """
 
 import dataclasses
@@ -60,8 +61,8 @@ class Config(
   """Settings of one run; config.json stores all of them."""
 
   objective: Literal["elbo", "iwae", "dreg"] = "elbo"
-  """Bound that is maximised: of single samples, of weighted samples, or the
-  latter with the doubly reparameterised gradient."""
+  """Bound that is maximised: of single samples, or of weighted samples, by its
+  own gradient or by the doubly reparameterised one."""
   num_draws: int = 1
   """Number of samples of the posterior per example in training."""
   num_weights: int = 500
@@ -101,7 +102,10 @@ class Config(
   num_blocks: int = 2
   """Number of hidden layers, or of convolutions, each at half the size."""
   dropout: float = 0.0
-  """Dropout probability of activations, from 0 to below 1."""
+  """Dropout probability of the decoder's activations, from 0 to below 1."""
+  hidden: float = 0.0
+  """Fraction of the coordinates that the encoder sees as 0 in training, from 0
+  to below 1: the bound stays one, for a posterior that knows less."""
 
 
 _SMOKE = dict(latent=2, width=16, num_blocks=1, num_weights=20, num_draws=2)
@@ -110,11 +114,11 @@ _SMOKE |= dict(save_every=10, samples_every=10)
 _DIGITS = dict(
   objective="dreg",
   num_draws=8,
-  dropout=0.2,
-  num_steps=2000,
+  dropout=0.1,
+  hidden=0.2,
+  num_steps=4000,
   learning_rate=2e-3,
   clip_norm=5.0,
-  weight_decay=0.05,
   ema_decay=(0.998,),
 )
 PRESETS = {
@@ -189,10 +193,11 @@ def experiment(config: Config) -> Experiment:
     between=latents.straight,
     log_likelihood=log_likelihood,
     extras=model.extras,
-    measure=functools.partial(_measure, config, model, shown),
+    measure=functools.partial(latent_bounds.record, config, model, shown),
     pictures=_pictures(config, model, shown, data.real[1]),
   )
-  return ex._replace(turns=make_turns(config, model, data.num_classes))
+  turns = make_turns(config, model, data.num_classes)
+  return ex._replace(turns=turns)
 
 
 def make_turns(
@@ -210,7 +215,9 @@ def make_turns(
       jax.random.normal(noise_key, shape),
       jax.random.split(net_key, len(examples)),
     )
-    log_std, extras = _spread(model, params, extras, examples, labels, drawn)
+    log_std, extras = _spread(
+      config, model, params, extras, examples, labels, drawn
+    )
     ramp = jnp.minimum(1.0, (step + 1) / max(config.beta_steps, 1))
     loss = functools.partial(
       _loss, config, model, params, log_std, config.beta * ramp
@@ -225,8 +232,7 @@ def make_turns(
 
 def _loss(config, model, params, log_std, beta, x, label, noise, key):
   """(loss, KL) of one example, in nats, for noise [num_draws, Z]."""
-  encoder_key, decoder_key = jax.random.split(key)
-  posterior = model.posterior(params, x, label, encoder_key)
+  posterior, decoder_key = _encoded(config, model, params, x, label, key)
   fn = model.likelihood(params, log_std, x, label, decoder_key)
   prior = model.prior(params, label)
   if config.objective == "dreg":
@@ -253,7 +259,15 @@ def _loss(config, model, params, log_std, beta, x, label, noise, key):
   return losses.mean(), rates.mean()
 
 
-def _spread(model, params, extras, examples, labels, drawn):
+def _encoded(config, model, params, x, label, key):
+  """(the posterior of an example of which a part is hidden, another key)."""
+  hide_key, decoder_key = jax.random.split(key)
+  if config.hidden:
+    x = jnp.where(jax.random.bernoulli(hide_key, config.hidden, x.shape), 0, x)
+  return model.posterior(params, x, label), decoder_key
+
+
+def _spread(config, model, params, extras, examples, labels, drawn):
   """The decoder's log_std, and the extras with the error of the batch.
 
   At the optimal standard deviation the derivative by it is 0, so no gradient
@@ -263,8 +277,7 @@ def _spread(model, params, extras, examples, labels, drawn):
     return model.log_std(params, extras), extras
 
   def decoded(x, label, noise, key):
-    encoder_key, decoder_key = jax.random.split(key)
-    posterior = model.posterior(params, x, label, encoder_key)
+    posterior, decoder_key = _encoded(config, model, params, x, label, key)
     z = variational.sample(posterior, noise[0])
     return model.decode(params, z, label, decoder_key)
 
@@ -280,52 +293,33 @@ def run(config: Config) -> state.State:
   return training.run(__file__, experiment(config))
 
 
-def _held_out(config, model, data, found, number):
-  """latent_bounds.Measured of the validation split."""
-  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
-  params, (examples, labels) = found.params["model"], data.real
-  return latent_bounds.measure(
-    model, params, found.extras, examples, labels, key, number
-  )
-
-
-def _measure(config, model, data, found):
-  held = _held_out(config, model, data, found, config.num_weights)
-  log_std = model.log_std(found.params["model"], found.extras)
-  return latent_bounds.record(config, model, log_std, held)
-
-
 def _pictures(config, model, data, labels):
+  """Pictures of the latents; labels colour those of a model without labels."""
+
   def reconstructions(path, found):
     examples, own = (None if x is None else x[:48] for x in data.real)
-    params = found.params["model"]
-    code = lambda x, label: model.mean(
-      params, model.posterior(params, x, label).mean, label
+    made = latent_bounds.reconstructed(
+      model, found.params["model"], examples, own
     )
-    decoded = jax.jit(jax.vmap(code))(np.asarray(examples), own)
-    latent_spaces.reconstructions(path, np.asarray(examples), decoded)
+    latent_spaces.reconstructions(path, examples, made)
 
   def plane(path, found):
-    held = _held_out(config, model, data, found, 1)
-    order = np.argsort(-held.kls)[:2]
-    means = held.means[:, order]
-    names = [f"coordinate {i}, KL {held.kls[i]:.2f} nats" for i in order]
-    if len(order) == 1:
-      means = np.concatenate([means, np.zeros_like(means)], 1)
-      names.append("")
-    known = None if labels is None else np.asarray(labels[: len(means)])
+    means, names = latent_bounds.plane(
+      latent_bounds.held_out(config, model, data, found, 1)
+    )
+    known = None if labels is None else labels[: len(means)]
     latent_spaces.plane(path, means, known, names)
 
   def traversals(path, found):
-    held = _held_out(config, model, data, found, 1)
-    params, order = found.params["model"], np.argsort(-held.kls)[:10]
-    values = np.linspace(-2.5, 2.5, 11, dtype=np.float32)
-    start = jnp.asarray(held.means[0], jnp.float32)
-    label = None if data.real[1] is None else jnp.asarray(data.real[1][0])
-    image = lambda i, v: model.mean(params, start.at[i].set(v), label)
-    grid = jax.vmap(jax.vmap(image, (None, 0)), (0, None))
-    names = [f"{i}: {held.kls[i]:.2f} nats" for i in order]
-    latent_spaces.traversals(path, jax.jit(grid)(order, values), values, names)
+    held = latent_bounds.held_out(config, model, data, found, 1)
+    units, values = np.argsort(-held.kls)[:10], np.linspace(-2.5, 2.5, 11)
+    label = None if data.real[1] is None else data.real[1][0]
+    start = held.means[0], label
+    rows = latent_bounds.traversed(
+      model, found.params["model"], *start, units, values
+    )
+    names = [f"{i}: {held.kls[i]:.2f} nats" for i in units]
+    latent_spaces.traversals(path, rows, values, names)
 
   common = ("reconstructions.png", reconstructions), ("latents.png", plane)
   images = (("traversals.png", traversals),) if len(data.shape) == 3 else ()
@@ -338,7 +332,7 @@ def _check(config):
   checks.at_least(config, beta_steps=0, pseudo_inputs=0)
   checks.nonnegative(config, "beta", "free_bits")
   checks.positive(config, "decoder_std")
-  checks.fraction(config, "dropout")
+  checks.fraction(config, "dropout", "hidden")
   weighted = config.beta != 1 or config.beta_steps or config.free_bits
   if config.objective != "elbo" and weighted:
     raise ValueError(

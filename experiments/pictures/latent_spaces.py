@@ -149,16 +149,21 @@ def rate_distortion(
   for beta, rate, distortion in zip(betas, *held[:2], strict=True):
     at = dict(textcoords="offset points", xytext=(4, 4), fontsize=7)
     left.annotate(f"{beta:g}", (rate, distortion), **at)
-  left.axhline(entropy, color="0.6", linewidth=0.8)
-  left.annotate("entropy of the labels", (0, entropy), va="bottom", fontsize=8)
   ends = np.array([0, entropy])
   left.plot(ends, entropy - ends, "--", color="0.6", linewidth=0.8)
   left.set(xlabel="rate, nats", ylabel="distortion (cross entropy), nats")
-  left.set_title("numbers are beta; dashed: the least distortion", fontsize=9)
-  left.set_xlim(left=0)
+  left.set_title(
+    f"numbers are beta; dashed: labels of {entropy:.2f} nats less the rate",
+    fontsize=9,
+  )
+  # Linear up to the entropy of the labels, then logarithmic.
+  left.set_xscale("symlog", linthresh=entropy)
+  left.set_xlim(0, 2.5 * max(held[0].max(), entropy))
   left.set_ylim(bottom=0)
   right.set(xscale="log", xlabel="beta", ylabel="share of wrong classes")
+  right.set_yscale("symlog", linthresh=0.01)
   right.set_ylim(bottom=0)
+  right.set_yticks([0, 0.01, 0.1, 1], ["0", "0.01", "0.1", "1"])
   for axis in (left, right):
     axis.legend(frameon=False, fontsize=8)
   figures.save(figure, path)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import experiment
+from experiments.lib import datasets
 from experiments.recipes import latent_variables
 from jaxgen.losses import importance, variational
 from jaxgen.metrics import latents
@@ -80,17 +82,28 @@ def measure(
   )
 
 
-def record(
-  config: Any, model: latent_variables.Model, log_std: Any, found: Measured
-) -> tuple[dict[str, Any], str]:
-  """The record of result.json and its text.
+def held_out(
+  config: Any,
+  model: latent_variables.Model,
+  data: datasets.Data,
+  now: experiment.Trained,
+  number: int,
+) -> Measured:
+  """`measure` of the validation split, with `number` samples per example."""
+  key = jax.random.fold_in(jax.random.key(config.seed), 1001)
+  params, (examples, labels) = now.params["model"], data.real
+  return measure(model, params, now.extras, examples, labels, key, number)
 
-  Args:
-    config: settings with latent and num_weights.
-    model: the model.
-    log_std: of the decoder, or None for levels.
-    found: what was measured.
-  """
+
+def record(
+  config: Any,
+  model: latent_variables.Model,
+  data: datasets.Data,
+  now: experiment.Trained,
+) -> tuple[dict[str, Any], str]:
+  """The record of result.json of the validation split, and its text."""
+  found = held_out(config, model, data, now, config.num_weights)
+  log_std = model.log_std(now.params["model"], now.extras)
   values = dict(
     number=found.number,
     elbo=found.elbo,
@@ -113,3 +126,52 @@ def record(
     f"active units: {found.active} of {model.latent}",
   )
   return values, "\n".join(lines)
+
+
+def reconstructed(
+  model: latent_variables.Model, params: Any, examples: Any, labels: Any
+) -> np.ndarray:
+  """E[x | z] at the means of the posteriors, [N, *D]."""
+
+  def one(x, label):
+    z = model.posterior(params, x, label).mean
+    return model.mean(params, z, label)
+
+  return np.asarray(jax.jit(jax.vmap(one))(examples, labels))
+
+
+def traversed(
+  model: latent_variables.Model,
+  params: Any,
+  start: np.ndarray,
+  label: Any,
+  units: np.ndarray,
+  values: np.ndarray,
+) -> np.ndarray:
+  """E[x | z] where one coordinate of z has other values, [R, C, *D].
+
+  Args:
+    model: the model.
+    params: its parameters.
+    start: the latent, [Z].
+    label: [], or None.
+    units: the coordinates, [R].
+    values: their values, [C].
+  """
+  z = jnp.asarray(start, jnp.float32)
+  one = lambda i, value: model.mean(params, z.at[i].set(value), label)
+  grid = jax.vmap(jax.vmap(one, (None, 0)), (0, None))
+  return np.asarray(jax.jit(grid)(units, jnp.asarray(values, jnp.float32)))
+
+
+def plane(found: Measured) -> tuple[np.ndarray, list[str]]:
+  """Posterior means of the two coordinates of largest KL, and their names.
+
+  The second is 0 for a latent of one coordinate.
+  """
+  order = np.argsort(-found.kls)[:2]
+  means = found.means[:, order]
+  names = [f"coordinate {i}, KL {found.kls[i]:.2f} nats" for i in order]
+  if len(order) == 1:
+    return np.pad(means, ((0, 0), (0, 1))), [*names, ""]
+  return means, names

@@ -72,16 +72,15 @@ class Model(NamedTuple):
       return jnp.full((), math.log(self.start))
     return variational.bounded(params["log_std"])
 
-  def posterior(
-    self, params: Any, x: Any, label: Any, key: Any = None
-  ) -> variational.Gaussian:
-    """q(z | x), with dropout if a key is given."""
-    how = {} if key is None else dict(train=True, rngs={"dropout": key})
-    parts = self.encoder.apply(params["encoder"], x / self.scale, label, **how)
+  def posterior(self, params: Any, x: Any, label: Any) -> variational.Gaussian:
+    """q(z | x)."""
+    parts = self.encoder.apply(params["encoder"], x / self.scale, label)
     return variational.gaussian(*parts)
 
   def decode(self, params: Any, z: Any, label: Any, key: Any = None) -> Any:
-    """The decoder's output: a mean [*D] or numbers of an Output [*D, K]."""
+    """The decoder's output, with dropout if a key is given: a mean [*D] or
+    numbers of an Output [*D, K].
+    """
     how = {} if key is None else dict(train=True, rngs={"dropout": key})
     found = self.decoder.apply(params["decoder"], z, label, **how)
     return self.scale * found if self.output is None else found
@@ -157,15 +156,15 @@ def make(config: Any, data: datasets.Data) -> Model:
   """
   output, shape = make_output(config, data), data.shape
   size = shape if output is None else (*shape, output.num_params)
-  how = dict(num_classes=data.num_classes, dropout=config.dropout)
+  how = dict(num_classes=data.num_classes)
   widths = (config.width,) * config.num_blocks
   if config.network == "mlp":
     encoder: Any = vae.Encoder(config.latent, widths, **how)
-    decoder: Any = vae.Decoder(size, widths, **how)
+    decoder: Any = vae.Decoder(size, widths, dropout=config.dropout, **how)
   else:
     wide = tuple(config.width * 2**i for i in range(config.num_blocks))
     encoder = vae.ConvEncoder(config.latent, wide, **how)
-    decoder = vae.ConvDecoder(size, wide[::-1], **how)
+    decoder = vae.ConvDecoder(size, wide[::-1], dropout=config.dropout, **how)
   inputs = None
   if config.pseudo_inputs:
     key = jax.random.fold_in(jax.random.key(config.seed), 1002)

@@ -21,6 +21,7 @@ def experiment_of(
   init: Callable,
   loss_fn: Callable,
   batches: Callable | None = None,
+  /,
   **more: Any,
 ) -> experiment.Experiment:
   """The Experiment of one player, model, and one loss.
@@ -31,7 +32,8 @@ def experiment_of(
     init: key -> initial parameters.
     loss_fn: (params, key, batch) -> (loss [], metrics).
     batches: (data, key) -> (step -> batch); None for examples and labels.
-    more: other fields of the Experiment.
+    more: other fields of the Experiment; `data` may differ from that of the
+      batches.
   """
   if batches is None:
     batches = lambda data, key: data.batches(key, config.batch_size)
