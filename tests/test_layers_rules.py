@@ -35,7 +35,8 @@ LAYERS = {
   "losses": CORE,
   "samplers": set("fields paths predictions keys orders outputs".split()),
   "models": set(
-    "keys orders bijectors arrangements elementwise inversion quantizers".split()
+    "keys orders bijectors arrangements elementwise inversion"
+    " quantizers".split()
   ),
   "likelihood": MATHEMATICS | {"samplers"},
   "diffusion_bound": MATHEMATICS,

@@ -248,7 +248,7 @@ def train_step(net, config, images, labels):
 def twin(model, params, shape):
   """(x [B, *D], t []) -> [B, *D], the U-Net's or the MLP's, weights copied."""
   if isinstance(model, unet.UNet):
-    net = load(UNet(model, shape[1:]), params)
+    net = load(UNet(model, shape[1:]), params).requires_grad_(False)
     label = torch.full(shape[:1], model.num_classes)
     return lambda x, t: net(x.float(), t.float().expand(shape[0]), label)
   features = Time(model.embedding_width, model.max_frequency)
@@ -265,28 +265,3 @@ def twin(model, params, shape):
     return torch.addmm(bias, h, kernel)
 
   return forward
-
-
-def likelihood(model, params, x, trace, num_steps):
-  """(flow_matching's compute_likelihood, its forward passes), as calls."""
-  from flow_matching import solver
-
-  net = twin(model, params, x.shape)
-  x = torch.from_numpy(x)
-  method = solver.ODESolver(lambda x, t: net(x, t))
-  log_p0 = lambda x: -0.5 * (x.flatten(1) ** 2).sum(1)
-  exact = trace == "exact"
-  settings = dict(step_size=1 / num_steps, method="midpoint")
-
-  def run():
-    method.compute_likelihood(
-      x.clone(), log_p0, exact_divergence=exact, **settings
-    )
-
-  def forwards():
-    with torch.no_grad():
-      y, t = x, torch.tensor(0.5)
-      for _ in range(2 * num_steps):
-        y = net(y, t)
-
-  return run, forwards

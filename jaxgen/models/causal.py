@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen.models import layers
+from jaxgen.models import layers, shifted
 
 
 class Cache(NamedTuple):
@@ -63,10 +63,10 @@ class Block(nn.Module):
 
   def setup(self):
     self.norm_0, self.norm_1 = norm(self.dtype), norm(self.dtype)
-    self.qkv = dense(3 * self.width, self.dtype)
-    self.out = dense(self.width, self.dtype)
-    self.mlp_0 = dense(self.mlp_ratio * self.width, self.dtype)
-    self.mlp_1 = dense(self.width, self.dtype)
+    self.qkv = shifted.dense(3 * self.width, self.dtype)
+    self.out = shifted.dense(self.width, self.dtype)
+    self.mlp_0 = shifted.dense(self.mlp_ratio * self.width, self.dtype)
+    self.mlp_1 = shifted.dense(self.width, self.dtype)
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(
@@ -111,79 +111,6 @@ class Block(nn.Module):
     return x + self.drop(self.mlp_1(h), deterministic=not train)
 
 
-class Inputs(nn.Module):
-  """What position i knows before any other position is asked.
-
-    h_i = Dense(token_(i-1)) + position_i + label vector,   without Dense for 0
-
-  Attributes:
-    length, width, num_classes, dtype: as in Transformer.
-  """
-
-  length: int
-  width: int
-  num_classes: int
-  dtype: Any
-
-  def setup(self):
-    self.project = dense(self.width, self.dtype)
-    self.positions = self.param(
-      "positions",
-      nn.initializers.normal(0.02),
-      (self.length, self.width),
-      jnp.float32,
-    )
-    if self.num_classes:
-      self.label = layers.LabelEmbedding(
-        self.num_classes, self.width, self.dtype
-      )
-
-  def __call__(
-    self,
-    tokens: Float[Array, "T P"],
-    label: Int[Numeric, ""] | None,
-  ) -> Float[Array, "T C"]:
-    """The inputs of all positions."""
-    count = len(tokens)
-    if not 1 <= count <= self.length:
-      raise ValueError(
-        f"tokens: expected 1 to {self.length} tokens, got {count}"
-      )
-    h = self.project(tokens.astype(self.dtype))
-    h = jnp.pad(h[:-1], ((1, 0), (0, 0)))
-    h = h + self.positions[:count].astype(self.dtype)
-    return h + self.condition(label)[None]
-
-  def step(
-    self,
-    token_before: Float[Array, "P"],
-    i: Int[Numeric, ""],
-    condition: Float[Array, "C"],
-  ) -> Float[Array, "1 C"]:
-    """The input of position i, from the label's vector."""
-    h = self.project(token_before.astype(self.dtype)[None])
-    h = jnp.where(i == 0, 0, h) + condition[None]
-    return h + self.positions[i].astype(self.dtype)[None]
-
-  def condition(self, label: Int[Numeric, ""] | None) -> Float[Array, "C"]:
-    """The label's vector; zero without labels."""
-    if not self.num_classes:
-      return jnp.zeros(self.width, self.dtype)
-    return self.label(label)
-
-
-def dense(features, dtype, zero=False):
-  """A Dense layer applied to each position of [T, C]."""
-  init = nn.initializers.zeros if zero else nn.initializers.xavier_uniform()
-  return nn.Dense(features, dtype=dtype, kernel_init=init, dot_general=product)
-
-
-def product(x, kernel, dimension_numbers, precision=None, **kwargs):
-  """The product of many positions as in layers, of one position as it is."""
-  multiply = layers.token_product if len(x) > 1 else jax.lax.dot_general
-  return multiply(x, kernel, dimension_numbers, precision, **kwargs)
-
-
 def norm(dtype):
   """Layer normalisation of each position of [T, C]."""
   return nn.LayerNorm(dtype=dtype, use_fast_variance=False)
@@ -219,7 +146,9 @@ class Transformer(nn.Module):
 
   def setup(self):
     self.check()
-    self.inputs = Inputs(self.length, self.width, self.num_classes, self.dtype)
+    self.inputs = shifted.Inputs(
+      self.length, self.width, self.num_classes, self.dtype
+    )
     self.blocks = [
       Block(
         self.width,
@@ -232,7 +161,7 @@ class Transformer(nn.Module):
       for _ in range(self.depth)
     ]
     self.norm = norm(self.dtype)
-    self.out = dense(self.out_features, self.dtype, zero=True)
+    self.out = shifted.dense(self.out_features, self.dtype, zero=True)
 
   def __call__(
     self,

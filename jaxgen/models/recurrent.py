@@ -1,7 +1,7 @@
 """A recurrent network on a sequence of tokens [T, P]: GRU or LSTM layers.
 
 Output i depends on the label and on tokens 0, ..., i - 1: the sequence is
-shifted by one position at the input, as in causal.py,
+shifted by one position at the input (shifted.py),
 
   h_i = Dense(token_(i-1)) + position_i + label vector
   carry, h_i = cell(carry, h_i)        in every layer
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen.models import causal, layers
+from jaxgen.models import layers, shifted
 
 
 class Recurrent(nn.Module):
@@ -48,13 +48,13 @@ class Recurrent(nn.Module):
 
   def setup(self):
     self.check()
-    self.inputs = causal.Inputs(
+    self.inputs = shifted.Inputs(
       self.length, self.width, self.num_classes, self.dtype
     )
     cell = nn.GRUCell if self.cell == "gru" else nn.OptimizedLSTMCell
     self.cells = [cell(self.width, dtype=self.dtype) for _ in range(self.depth)]
     self.drop = nn.Dropout(self.dropout)
-    self.out = causal.dense(self.out_features, self.dtype, zero=True)
+    self.out = shifted.dense(self.out_features, self.dtype, zero=True)
 
   def __call__(
     self,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import (
+  autoregressive,
   edm,
   flow_matching,
   gan,
@@ -175,6 +176,40 @@ SCRIPTS = {
     ("curve.png", "result.json"),
     ("loss", "rate"),
     NO_SAMPLES,
+  ),
+  # Orders, and the grid of points, are in training and in the density.
+  "made": Script(
+    autoregressive,
+    autoregressive.Config(
+      "",
+      data="moons",
+      model="made",
+      num_bins=6,
+      num_orders=2,
+      width=8,
+      num_blocks=1,
+      **RATE,
+    ),
+    ("samples.png", "density.png"),
+    rejected=ONE_CALL,
+  ),
+  # Labels and dropout have keys in training; samples have a cache.
+  "causal transformer": Script(
+    autoregressive,
+    autoregressive.Config(
+      "",
+      data="binary_digits",
+      model="transformer",
+      width=8,
+      num_heads=2,
+      num_blocks=1,
+      window=3,
+      dropout=0.2,
+      label_dropout=0.3,
+      **RATE | dict(batch_size=4),
+    ),
+    ("samples.png",),
+    rejected=ONE_CALL,
   ),
   "map semi_dual": of_map("semi_dual"),
   "map max_min": of_map("max_min", "map", "potential", inner_steps=3),

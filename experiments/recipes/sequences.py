@@ -1,0 +1,325 @@
+"""Autoregressive models of levels: data as levels, networks and samples."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.lib import checks, datasets
+from jaxgen import outputs, samplers
+from jaxgen.losses import autoregressive
+from jaxgen.models import causal, made, nade, pixelcnn, recurrent
+
+STEPS = "nade", "gru", "lstm", "transformer"  # one position in each call
+MAX_ONE_HOT = 64  # levels
+MARGIN = 1.3  # the grid's half side relative to the largest training value
+
+
+class Codec(NamedTuple):
+  """Data as levels.
+
+  Attributes:
+    num_levels: L.
+    to_levels: example [*D] -> levels [*D].
+    to_data: (key, levels [*D]) -> example.
+    log_density: (log P of the levels, example) -> what `evaluate` reports.
+    of: its name, for tables.
+  """
+
+  num_levels: int
+  to_levels: Callable
+  to_data: Callable
+  log_density: Callable
+  of: str
+
+
+class Model(NamedTuple):
+  """A network and how it reads levels.
+
+  Attributes:
+    net: a Flax module.
+    codec: data as levels.
+    output: the distribution of a level.
+    shape: *D.
+    orders: [M, D]; one MADE serves all of them.
+    read: levels [*D] -> the network's input.
+    step: (params, memory, level before, i) -> (memory, parameters [K]), and
+      start: (params, label) -> memory; None for networks without a cache.
+  """
+
+  net: Any
+  codec: Codec
+  output: outputs.Output
+  shape: tuple[int, ...]
+  orders: np.ndarray
+  read: Callable
+  step: Callable | None
+  start: Callable | None
+
+  def init(self, key: Any) -> Any:
+    """Initial parameters of the network."""
+    return self.net.init(key, self.read(jnp.zeros(self.shape, "int32")))
+
+  def params(
+    self, params: Any, levels: Any, label: Any, order: Any, **how: Any
+  ) -> Any:
+    """The parameters of all levels' distributions, [*D, K]."""
+    order = (order,) if isinstance(self.net, made.MADE) else ()
+    out = self.net.apply(params, self.read(levels), label, *order, **how)
+    return out.reshape(*self.shape, self.output.num_params)
+
+  def log_prob(self, params: Any, example: Any, label: Any) -> Any:
+    """log p of an example; the mean of probabilities over several orders."""
+    levels = self.codec.to_levels(example)
+    nats = autoregressive.ensemble_log_prob(
+      lambda levels, order: self.params(params, levels, label, order),
+      levels,
+      jnp.asarray(self.orders),
+      output=self.output,
+    )
+    return self.codec.log_density(nats, example)
+
+  def sample(self, params: Any, key: Any, label: Any) -> Any:
+    """An example, in one of the orders at random."""
+    key, order_key, data_key = jax.random.split(key, 3)
+    if self.step is not None:
+      levels = samplers.autoregressive(
+        functools.partial(self.step, params),
+        self.start(params, label),
+        self.output,
+        math.prod(self.shape),
+        key,
+      ).reshape(self.shape)
+    else:
+      order = jnp.asarray(self.orders)[self.draw_order(order_key)]
+      levels = samplers.autoregressive_by_forwards(
+        lambda levels: self.params(params, levels, label, order),
+        self.output,
+        self.shape,
+        key,
+        order=order,
+      )
+    return self.codec.to_data(data_key, levels)
+
+  def draw_order(self, key: Any) -> Any:
+    """The row of a random order."""
+    return jax.random.randint(key, (), 0, len(self.orders))
+
+  @property
+  def num_calls(self) -> int:
+    """Evaluations of the network whose work a sample takes."""
+    return 1 if self.step is not None else math.prod(self.shape)
+
+
+def make(config: Any, data: datasets.Data) -> Model:
+  """The model that the settings describe.
+
+  Raises:
+    ValueError: the settings do not fit together or to the data.
+  """
+  if data.levels is not None:
+    codec = of_images(data.levels)
+  else:
+    codec = of_points(data.split("train")[0], config.num_bins)
+  output = make_output(config, codec.num_levels)
+  size = math.prod(data.shape)
+  look = None
+  if config.window:
+    if len(data.shape) != 3 or config.model not in STEPS[1:]:
+      raise ValueError(
+        "window, model, data: expected 0, or images and gru, lstm or"
+        f" transformer, got {config.window}, {config.model} and {config.data}"
+      )
+    look = functools.partial(before_in_window, data.shape, config.window)
+  net, read = make_network(config, data, output.num_params, codec, look)
+  start, step = None, None
+  if config.model in STEPS:
+    start, step = _cached(net, size, codec.num_levels, look)
+  model = Model(
+    net, codec, output, data.shape, _orders(config, size), read, step, start
+  )
+  with checks.naming(config, features="width", depth="num_blocks"):
+    jax.eval_shape(model.init, jax.random.key(0))
+  return model
+
+
+def of_images(num_levels: int) -> Codec:
+  """The stored levels of images."""
+  return Codec(
+    num_levels,
+    lambda x: outputs.to_levels(x, num_levels),
+    lambda key, levels: outputs.to_values(levels, num_levels),
+    lambda nats, x: nats,
+    "levels",
+  )
+
+
+def of_points(points: np.ndarray, num_bins: int) -> Codec:
+  """The bins of a grid, whose density is constant within a bin.
+
+  The grid is a cube around the mean of the points, MARGIN times as large as
+  theirs. Beyond it the density is 0.
+  """
+  center = points.mean(0)
+  side = 2 * MARGIN * float(np.abs(points - center).max())
+  low, width = center - side / 2, side / num_bins
+  dtype, log_width = points.dtype, math.log(width)
+
+  def to_levels(x):
+    found = jnp.floor((x - low.astype(dtype)) / width).astype("int32")
+    return jnp.clip(found, 0, num_bins - 1)
+
+  def to_data(key, levels):
+    places = levels + jax.random.uniform(key, levels.shape, dtype)
+    return low.astype(dtype) + width * places
+
+  def log_density(nats, x):
+    inside = jnp.all(jnp.abs(x - center.astype(dtype)) <= side / 2)
+    return jnp.where(inside, nats - x.size * log_width, -jnp.inf)
+
+  return Codec(num_bins, to_levels, to_data, log_density, "density")
+
+
+def make_output(config: Any, num_levels: int) -> outputs.Output:
+  """The distribution of one level.
+
+  Raises:
+    ValueError: a Bernoulli distribution of more than two levels.
+  """
+  name = config.output
+  if name == "auto":
+    name = "categorical" if num_levels <= MAX_ONE_HOT else "logistic_mixture"
+    name = "bernoulli" if num_levels == 2 else name
+  if name == "bernoulli" and num_levels != 2:
+    raise ValueError(
+      f"output, data: expected two levels for bernoulli, got {num_levels} in"
+      f" {config.data}"
+    )
+  if name == "bernoulli":
+    return outputs.bernoulli()
+  if name == "categorical":
+    return outputs.categorical(num_levels)
+  return outputs.logistic_mixture(num_levels, config.num_components)
+
+
+def make_network(
+  config: Any,
+  data: datasets.Data,
+  num_params: int,
+  codec: Codec,
+  look: Callable | None,
+) -> tuple[Any, Callable]:
+  """(the network, levels [*D] -> its input).
+
+  Raises:
+    ValueError: the settings do not fit together or to the data.
+  """
+  size, width, depth = math.prod(data.shape), config.width, config.num_blocks
+  shared = dict(dropout=config.dropout, num_classes=data.num_classes)
+  encode = functools.partial(features, num_levels=codec.num_levels)
+  read = lambda levels: encode(levels.ravel())
+  match config.model:
+    case "made":
+      hidden = (width,) * depth
+      return made.MADE(num_params, features=hidden, **shared), read
+    case "nade":
+      channels = encode(jnp.zeros(1, "int32")).shape[-1]
+      return nade.NADE(size, channels, num_params, width, **shared), read
+    case "pixelcnn":
+      if len(data.shape) != 3:
+        raise ValueError(
+          f"model, data: expected images for pixelcnn, got {config.data}"
+        )
+      channels = data.shape[-1]
+      net = pixelcnn.PixelCNN(
+        channels * num_params, width, depth, config.first_kernel, **shared
+      )
+      return net, lambda levels: encode(levels).reshape(*data.shape[:2], -1)
+    case "transformer":
+      heads = dict(num_heads=config.num_heads)
+      net = causal.Transformer(
+        size, num_params, width, depth, **heads, **shared
+      )
+    case cell:
+      net = recurrent.Recurrent(size, num_params, cell, width, depth, **shared)
+
+  def tokens(levels):
+    flat = levels.ravel()
+    if look is None:
+      return encode(flat)
+    values = outputs.to_values(flat, codec.num_levels)
+    ahead = (jnp.arange(size) + 1) % size  # the last token has no effect
+    seen = jax.vmap(look, (None, 0))(values, ahead)
+    return jnp.concatenate([encode(flat), seen], -1)
+
+  return net, tokens
+
+
+def features(levels: Any, num_levels: int) -> Any:
+  """Levels [*D] as values, beside one-hot vectors if they are few, [*D, F]."""
+  values = outputs.to_values(levels, num_levels)[..., None]
+  if not 2 < num_levels <= MAX_ONE_HOT:
+    return values
+  return jnp.concatenate([jax.nn.one_hot(levels, num_levels), values], -1)
+
+
+def before_in_window(
+  shape: tuple[int, ...], side: int, values: Any, i: Any
+) -> Any:
+  """The values of the pixels before entry i in a window around its pixel.
+
+  Args:
+    shape: H, W, C.
+    side: side of the window, odd.
+    values: values of all entries, [H * W * C]; those from i on have no effect.
+    i: the entry, [].
+
+  Returns:
+    The rows above and the pixels to the left, zero outside of the image.
+  """
+  _, width, channels = shape
+  reach = side // 2
+  canvas = jnp.pad(values.reshape(shape), ((reach, 0), (reach, reach), (0, 0)))
+  row, column = i // channels // width, i // channels % width
+  window = jax.lax.dynamic_slice(
+    canvas, (row, column, 0), (reach + 1, side, channels)
+  )
+  return window.ravel()[: (reach * side + reach) * channels]
+
+
+def _cached(net, size, num_levels, look):
+  """(start, step) of a network with a cache, from levels to parameters."""
+  encode = functools.partial(features, num_levels=num_levels)
+
+  def start(params, label):
+    cache = net.apply(params, label, method="start")
+    return cache, jnp.zeros(size, "int32")
+
+  def step(params, memory, before, i):
+    cache, levels = memory
+    token = encode(before)
+    if look is not None:
+      # At position 0 this sets the last level, which no window reaches.
+      levels = levels.at[i - 1].set(before)
+      seen = look(outputs.to_values(levels, num_levels), i)
+      token = jnp.concatenate([token, seen])
+    cache, params_i = net.apply(params, cache, token, i, method="step")
+    return (cache, levels), params_i
+
+  return start, step
+
+
+def _orders(config, size):
+  """The raster order, and random ones for an ensemble."""
+  if config.num_orders > 1 and config.model != "made":
+    raise ValueError(
+      f"num_orders, model: expected 1, or made, got {config.num_orders} and"
+      f" {config.model}"
+    )
+  rng = np.random.default_rng(config.seed)
+  others = [rng.permutation(size) for _ in range(config.num_orders - 1)]
+  return np.stack([np.arange(size), *others])
