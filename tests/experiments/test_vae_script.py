@@ -83,7 +83,7 @@ def test_the_bound_at_the_start_is_that_of_independent_pixels():
   value, (metrics, _) = loss_of(ex, params, {})
   np.testing.assert_allclose(value, 64 * np.log(2), rtol=1e-5)
   np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
-  x = ex.data.real[0][0]
+  x = jnp.asarray(ex.data.real[0][0])
   bound = ex.log_likelihood.log_prob(params, {}, jax.random.key(0), x, None)
   np.testing.assert_allclose(bound, -64 * np.log(2), rtol=1e-5)
 
@@ -122,7 +122,7 @@ def test_the_calibrated_std_is_the_running_error():
 
 def test_hidden_coordinates_reach_only_the_encoder():
   """With all but none hidden, q is that of an example of zeros."""
-  ex, params, extras = started(**BINARY, hidden=0.999)
+  ex, params, extras = started(**BINARY, hidden=1 - 1e-7)
   _, (metrics, _) = loss_of(ex, params, extras)
   model = latent_variables.make(config(**BINARY), labelled())
   q = model.posterior(params["model"], jnp.zeros(ex.data.shape), None)
@@ -167,7 +167,7 @@ def test_settings_that_do_not_fit_are_one_clear_line():
   conv = dict(network="conv", num_blocks=4)
   expect.error("network, num_blocks, data: expected", call, **digits, **conv)
   expect.error(
-    "network, num_blocks, data: expected", call, **POINTS, network="conv"
+    "network, data: expected mlp for points", call, **POINTS, network="conv"
   )
   for wrong in (dict(beta=2.0), dict(beta_steps=3), dict(free_bits=0.1)):
     said = "objective, beta, beta_steps, free_bits: expected elbo"
