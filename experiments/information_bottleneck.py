@@ -218,9 +218,9 @@ def measure(
     return draws.rate[0], draws.distortion.mean(), guess != label
 
   parts = {}
-  for name in ("train", "validation"):
+  for n, name in enumerate(("train", "validation")):
     examples, labels = (part[:NUM_MEASURED] for part in data.split(name))
-    keys = jax.random.split(key, len(examples))
+    keys = jax.random.split(jax.random.fold_in(key, n), len(examples))
     values = run(found.players["model"], examples, jnp.asarray(labels), keys)
     means = (np.asarray(value, np.float64).mean(1) for value in values)
     parts[name] = Part(*means, len(examples))

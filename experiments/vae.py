@@ -84,8 +84,7 @@ class Config(
   """Standard deviation of the gaussian: a parameter, one per coordinate, the
   root mean square error of the batch, or constant."""
   decoder_std: float | None = None
-  """First or constant standard deviation, positive; None is that of the
-  data."""
+  """First or constant standard deviation, positive; None is the data's."""
   pseudo_inputs: int = 0
   """Number of learned inputs whose mean posterior is the prior (VampPrior); 0
   is the standard normal prior."""
@@ -281,7 +280,9 @@ def _spread(config, model, params, extras, examples, labels, drawn):
     z = variational.sample(posterior, noise[0])
     return model.decode(params, z, label, decoder_key)
 
-  found = jax.vmap(decoded)(examples, labels, *drawn)
+  noise, keys = drawn
+  keys = jax.random.clone(keys)  # the loss has the same dropout
+  found = jax.vmap(decoded)(examples, labels, noise, keys)
   log_std = decoders.optimal_log_std(examples, jax.lax.stop_gradient(found))
   share = latent_variables.SHARE
   square = (1 - share) * extras["square"] + share * jnp.exp(2 * log_std)
@@ -294,7 +295,6 @@ def run(config: Config) -> state.State:
 
 
 def _pictures(config, model, data, labels):
-  """Pictures of the latents; labels colour those of a model without labels."""
 
   def reconstructions(path, found):
     examples, own = (None if x is None else x[:48] for x in data.real)

@@ -161,6 +161,10 @@ def make(config: Any, data: datasets.Data) -> Model:
   if config.network == "mlp":
     encoder: Any = vae.Encoder(config.latent, widths, **how)
     decoder: Any = vae.Decoder(size, widths, dropout=config.dropout, **how)
+  elif len(shape) != 3:
+    raise ValueError(
+      f"network, data: expected mlp for points, got conv for {config.data}"
+    )
   else:
     wide = tuple(config.width * 2**i for i in range(config.num_blocks))
     encoder = vae.ConvEncoder(config.latent, wide, **how)

@@ -14,9 +14,11 @@ from experiments import (
   edm,
   flow_matching,
   gan,
+  information_bottleneck,
   normalizing_flow,
   score_matching,
   transport_map,
+  vae,
   wasserstein,
 )
 from experiments.lib import command_line, training
@@ -42,6 +44,10 @@ PICTURES = ("samples.png", "trajectory.png", "paths.png", "fields.png")
 MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
 
 
+SMALL_VAE = dict(latent=2, width=8, num_blocks=1, num_weights=8)
+SMALL_VAE |= dict(warmup_steps=2, **SIZES)
+
+
 class Script(NamedTuple):
   """A script and a small run of it.
 
@@ -61,6 +67,11 @@ class Script(NamedTuple):
 
 
 ONE_CALL = {"encode": "has no encoder"}
+NO_SAMPLES = ONE_CALL | {
+  "sample": "a run of this script has no samples",
+  "evaluate": "a run of this script has no samples",
+}
+LATENT = ("samples.png", "reconstructions.png", "latents.png", "result.json")
 
 
 def of_map(method: str, *players: str, **changes: Any) -> Script:
@@ -126,6 +137,46 @@ SCRIPTS = {
     ),
     PICTURES[:2],
   ),
+  # The running error of the decoder must resume too.
+  "vae": Script(
+    vae,
+    vae.Config(
+      "",
+      data="eight_gaussians",
+      likelihood="gaussian",
+      std="calibrated",
+      free_bits=0.1,
+      **SMALL_VAE,
+    ),
+    LATENT,
+    ("kl", "loss"),
+  ),
+  # Hidden coordinates, dropout and null labels are drawn in training.
+  "vae images": Script(
+    vae,
+    vae.Config(
+      "",
+      data="binary_digits",
+      objective="dreg",
+      likelihood="bernoulli",
+      num_draws=3,
+      hidden=0.3,
+      dropout=0.2,
+      label_dropout=0.5,
+      **SMALL_VAE,
+    ),
+    (*LATENT, "traversals.png"),
+    ("kl", "loss"),
+  ),
+  "bottleneck": Script(
+    information_bottleneck,
+    information_bottleneck.Config(
+      "", betas=(0.01, 0.5), width=8, num_blocks=1, dropout=0.2, **SIZES
+    ),
+    ("curve.png", "result.json"),
+    ("loss", "rate"),
+    NO_SAMPLES,
+  ),
   # Orders, and the grid of points, are in training and in the density.
   "made": Script(
     autoregressive,
@@ -170,11 +221,7 @@ SCRIPTS = {
     wasserstein.Config("", num_cones=8, **SIZES),
     ("potential.png", "result.json"),
     ("loss",),
-    {
-      "sample": "a run of this script has no samples",
-      "evaluate": "a run of this script has no samples",
-      "encode": "has no encoder",
-    },
+    NO_SAMPLES,
   ),
 }
 
