@@ -11,9 +11,18 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxgen import bijectors, costs, elementwise, levels, paths, predictions
+from jaxgen import (
+  bijectors,
+  costs,
+  elementwise,
+  levels,
+  outputs,
+  paths,
+  predictions,
+)
 from jaxgen.losses import (
   adversarial,
+  autoregressive,
   clouds,
   decoders,
   denoising,
@@ -247,7 +256,21 @@ def invertible(net, data, noise, t):
   return normalizing_flow.negative_log_likelihood(block.forward, data)
 
 
+def sequence(net, data, noise, t):
+  """The network gives the second bit's logit from the first bit."""
+  levels = jnp.array([1, 0])
+
+  def params_fn(levels):
+    logit = net(jnp.stack([levels[0] * 1.0, t]), t)[0]
+    return jnp.stack([jnp.zeros_like(logit), logit])[:, None]
+
+  return autoregressive.negative_log_likelihood(
+    params_fn, levels, output=outputs.bernoulli()
+  )
+
+
 LIFTED |= dict(
+  sequence=sequence,
   bounds=bounds,
   invertible=invertible,
   discriminators=discriminators,
