@@ -257,16 +257,14 @@ def invertible(net, data, noise, t):
 
 
 def sequence(net, data, noise, t):
-  """The network gives the second bit's logit from the first bit."""
-  levels = jnp.array([1, 0])
+  """The network gives the logit of each of two bits from the bit before."""
 
   def params_fn(levels):
-    logit = net(jnp.stack([levels[0] * 1.0, t]), t)[0]
-    return jnp.stack([jnp.zeros_like(logit), logit])[:, None]
+    before = jnp.stack([jnp.zeros(()), levels[0] * 1.0])
+    return jnp.stack([net(jnp.stack([x, t]), t)[:1] for x in before])
 
-  return autoregressive.negative_log_likelihood(
-    params_fn, levels, output=outputs.bernoulli()
-  )
+  levels, output = jnp.array([1, 0]), outputs.bernoulli()
+  return -autoregressive.log_prob(params_fn, levels, output=output)
 
 
 LIFTED |= dict(
