@@ -1,13 +1,12 @@
 """Autoregressive models: exact likelihoods of levels, one position at a time.
 
   python -m experiments.autoregressive digits --run-dir runs/pixelcnn
-  python -m experiments.autoregressive digits --run-dir runs/causal \
-    --model transformer --window 5
-  python -m experiments.autoregressive binary-digits --run-dir runs/made
+  python -m experiments.autoregressive binary-digits --run-dir runs/binary
   python -m experiments.autoregressive toy --run-dir runs/toy --data moons
   python -m experiments.evaluate runs/pixelcnn
 
---model chooses the network, --output the distribution of a level. The loss is
+--model chooses the network (--model transformer --width 64 --window 5, or
+--model made --width 1000), --output the distribution of a level. The loss is
 the exact negative log-likelihood. NADE, the recurrent networks and the
 transformer sample with a cache, so that a sample costs about as much as one
 evaluation; MADE and the PixelCNN evaluate the network once for each position.
@@ -89,16 +88,7 @@ _DIGITS = dict(
   batch_size=64,
   learning_rate=3e-3,
 )
-_BINARY = dict(
-  data="binary_digits",
-  model="made",
-  width=504,
-  num_blocks=1,
-  dropout=0.3,
-  num_steps=2000,
-  batch_size=64,
-  learning_rate=1e-3,
-)
+_BINARY = _DIGITS | dict(data="binary_digits", num_steps=800)
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",
@@ -109,7 +99,7 @@ PRESETS = {
     Config(run_dir="runs/autoregressive-digits", **_DIGITS),
   ),
   "binary-digits": (
-    "MADE on the digits in black and white: a minute on two CPU cores.",
+    "The same on the digits in black and white.",
     Config(run_dir="runs/autoregressive-binary", **_BINARY),
   ),
   "toy": (

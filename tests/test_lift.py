@@ -11,9 +11,18 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxgen import bijectors, costs, elementwise, levels, paths, predictions
+from jaxgen import (
+  bijectors,
+  costs,
+  elementwise,
+  levels,
+  outputs,
+  paths,
+  predictions,
+)
 from jaxgen.losses import (
   adversarial,
+  autoregressive,
   clouds,
   decoders,
   denoising,
@@ -247,7 +256,19 @@ def invertible(net, data, noise, t):
   return normalizing_flow.negative_log_likelihood(block.forward, data)
 
 
+def sequence(net, data, noise, t):
+  """The network gives the logit of each of two bits from the bit before."""
+
+  def params_fn(levels):
+    before = jnp.stack([jnp.zeros(()), levels[0] * 1.0])
+    return jnp.stack([net(jnp.stack([x, t]), t)[:1] for x in before])
+
+  levels, output = jnp.array([1, 0]), outputs.bernoulli()
+  return -autoregressive.log_prob(params_fn, levels, output=output)
+
+
 LIFTED |= dict(
+  sequence=sequence,
   bounds=bounds,
   invertible=invertible,
   discriminators=discriminators,

@@ -1,4 +1,4 @@
-"""Strict comparisons of pytrees.
+"""Strict comparisons of pytrees, and trees with noise.
 
 chex.assert_trees_all_equal and assert_trees_all_close take a scalar for an
 array that is filled with it, and an integer for a float of the same value.
@@ -26,6 +26,18 @@ def assert_close(
   for tree in expected:
     for one, other in _leaves(found, tree):
       np.testing.assert_allclose(one, other, rtol, atol)
+
+
+def moved(tree: Any, scale: float, seed: int = 1) -> Any:
+  """Normal noise added to every leaf: parameters away from a special start."""
+  leaves, structure = jax.tree.flatten(tree)
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
+  return structure.unflatten(
+    [
+      leaf + scale * jax.random.normal(key, leaf.shape, leaf.dtype)
+      for leaf, key in zip(leaves, keys, strict=True)
+    ]
+  )
 
 
 def _leaves(*trees):

@@ -98,16 +98,13 @@ def test_cached_samples_are_those_of_full_evaluations(window):
   model, params = random_model(IMAGES, model="transformer", window=window)
   slow = model._replace(step=None, start=None)
   assert (model.num_calls, slow.num_calls) == (1, 64)
-  keys = jax.random.split(jax.random.key(0), 3)
-  labels = jnp.array([0, 4, 10])
 
-  @jax.jit
-  def run(keys, labels):
-    fast = jax.vmap(lambda key, label: model.sample(params, key, label))
-    full = jax.vmap(lambda key, label: slow.sample(params, key, label))
-    return fast(keys, labels), full(keys, labels)
+  def run(model):
+    keys = jax.random.split(jax.random.key(0), 3)
+    one = lambda key, label: model.sample(params, key, label)
+    return jax.jit(jax.vmap(one))(keys, jnp.array([0, 4, 10]))
 
-  fast, full = run(keys, labels)
+  fast, full = run(model), run(slow)
   np.testing.assert_array_equal(fast, full)
   assert set(np.unique(fast)) == {-1, 1} and fast.shape == (3, 8, 8, 1)
 

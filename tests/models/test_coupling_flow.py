@@ -6,22 +6,16 @@ import numpy as np
 import pytest
 
 from jaxgen.models import coupling_flow
-from tests import expect
+from tests import expect, trees
 
 SHAPE = (3, 2, 1)
 SIZES = dict(num_blocks=4, width=8, depth=1)
 
 
-def noisy(model, seed=0):
+def noisy(model):
   """Parameters away from the start, where the flow is the identity."""
-  params = jax.jit(model.init)(jax.random.key(seed), jnp.zeros(model.shape))
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-  moved = [
-    leaf + 0.1 * jax.random.normal(key, leaf.shape)
-    for leaf, key in zip(leaves, keys, strict=True)
-  ]
-  return jax.tree.unflatten(tree, moved)
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(model.shape))
+  return trees.moved(params, 0.1)
 
 
 @pytest.mark.parametrize("num_bins", [0, 4], ids=["affine", "spline"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.models import masked_flow
-from tests import expect
+from tests import expect, trees
 
 SHAPE = (3, 2)
 SIZES = dict(num_blocks=2, features=(16,))
@@ -15,13 +15,7 @@ SIZES = dict(num_blocks=2, features=(16,))
 def noisy(model):
   """Parameters away from the start, where the flow is the identity."""
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(model.shape))
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  moved = [
-    leaf + 0.2 * jax.random.normal(key, leaf.shape)
-    for leaf, key in zip(leaves, keys, strict=True)
-  ]
-  return jax.tree.unflatten(tree, moved)
+  return trees.moved(params, 0.2)
 
 
 @pytest.mark.parametrize("num_bins", [0, 4], ids=["affine", "spline"])

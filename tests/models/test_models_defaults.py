@@ -1,14 +1,21 @@
 """Defaults of models: a model is rebuilt from its settings alone."""
 
+from jaxgen import orders
 from jaxgen.models import (
+  causal,
   dit,
   gan,
   icnn,
   layers,
   lipschitz,
+  made,
   mlp,
+  nade,
+  pixelcnn,
   potentials,
+  recurrent,
   residual,
+  shifted,
   unet,
   vae,
 )
@@ -49,6 +56,20 @@ def test_of_networks_of_vectors():
   defaults.check(lipschitz.Network, features=(128, 128))
   defaults.check(potentials.Potential, features=(64, 64))
   defaults.check(potentials.Map, features=(64, 64))
+
+
+def test_of_networks_of_sequences():
+  for kind, more in (
+    (nade.NADE, dict(width=200)),
+    (made.MADE, dict(features=(500,), label_width=32)),
+    (pixelcnn.PixelCNN, dict(width=48, depth=3, first_kernel=5, kernel=3)),
+    (recurrent.Recurrent, dict(width=128, depth=1, cell="gru")),
+    (causal.Transformer, dict(width=64, depth=3, num_heads=4, mlp_ratio=4)),
+  ):
+    defaults.check(kind, num_classes=0, dropout=0.0, **more)
+    defaults.check(kind.__call__, train=False)
+  defaults.check(shifted.dense, zero=False)
+  defaults.check(orders.receptive_field, num_points=2)
 
 
 def test_of_layers():

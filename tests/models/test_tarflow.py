@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.models import tarflow
-from tests import expect
+from tests import expect, trees
 
 SHAPE = (4, 4, 1)
 SIZES = dict(num_classes=3, num_blocks=2, width=8, depth=1, num_heads=2)
@@ -17,13 +17,7 @@ MODEL = tarflow.TarFlow(SHAPE, **SIZES)
 def params():
   """Parameters away from the start, where the flow is the identity."""
   start = jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros(SHAPE))
-  leaves, tree = jax.tree.flatten(start)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  moved = [
-    leaf + 0.2 * jax.random.normal(key, leaf.shape)
-    for leaf, key in zip(leaves, keys, strict=True)
-  ]
-  return jax.tree.unflatten(tree, moved)
+  return trees.moved(start, 0.2)
 
 
 def image(seed=2):
