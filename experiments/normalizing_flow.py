@@ -12,7 +12,8 @@ Images with uniform noise first go through the map that makes each pixel normal,
 so that the network starts from the model of independent pixels.
 
 Methods: Dinh et al. 2017, arXiv:1605.08803 (couplings); Durkan et al. 2019,
-arXiv:1906.04032 (splines); Zhai et al. 2024, arXiv:2412.06329 (TarFlow, noise
+arXiv:1906.04032 (splines); Papamakarios et al. 2017, arXiv:1705.07057 (masked
+autoregressive flows); Zhai et al. 2024, arXiv:2412.06329 (TarFlow, noise
 and denoising, guidance).
 """
 
@@ -45,17 +46,19 @@ class Config(
 
   may_change = ("guidance", "sweeps")  # only samples depend on them
 
-  model: Literal["coupling", "tarflow"] = "coupling"
-  """Couplings of halves, or causal transformers over patches of images."""
+  model: Literal["coupling", "masked", "tarflow"] = "coupling"
+  """Couplings of halves, masked autoregressive maps, or causal transformers
+  over patches of images."""
   num_bins: int = 8
-  """Number of bins of a coupling's spline, 2 to 500; 0 for affine couplings."""
+  """Number of bins of a spline, 2 to 500; 0 for affine maps. TarFlow's are
+  affine."""
   num_blocks: int = 8
   """Number of couplings or of autoregressive maps, at least 1."""
   width: int = 256
   """Number of features of the networks, at least 1."""
   depth: int = 2
-  """Number of residual blocks or transformer blocks of each network, at least
-  1."""
+  """Number of residual blocks, hidden layers or transformer blocks of each
+  network, at least 1."""
   patch: int = 2
   """Side of TarFlow's patches, in pixels."""
   num_heads: int = 4

@@ -21,7 +21,7 @@ from jaxgen import (
   paths,
 )
 from jaxgen.losses import normalizing_flow
-from jaxgen.models import coupling_flow, tarflow
+from jaxgen.models import coupling_flow, masked_flow, tarflow
 
 
 class Flow(NamedTuple):
@@ -112,21 +112,25 @@ def make_network(config: Any, data: datasets.Data) -> Any:
   shared = dict(
     num_classes=data.num_classes,
     num_blocks=config.num_blocks,
-    width=config.width,
-    depth=config.depth,
     dropout=config.dropout,
   )
+  if config.model != "tarflow" and config.guidance != 1:
+    raise ValueError(
+      f"guidance, model: expected 1 for {config.model}, got {config.guidance}"
+    )
+  if config.model == "masked":
+    features = (config.width,) * config.depth
+    return masked_flow.MaskedFlow(
+      data.shape, features=features, num_bins=config.num_bins, **shared
+    )
+  shared |= dict(width=config.width, depth=config.depth)
   if config.model == "coupling":
-    if config.guidance != 1:
-      raise ValueError(
-        f"guidance, model: expected 1 for couplings, got {config.guidance}"
-      )
     return coupling_flow.CouplingFlow(
       data.shape, num_bins=config.num_bins, **shared
     )
   if len(data.shape) != 3:
     raise ValueError(
-      f"model, data: expected coupling for points, got tarflow for"
+      "model, data: expected coupling or masked for points, got tarflow for"
       f" {config.data}"
     )
   net = tarflow.TarFlow(

@@ -10,6 +10,7 @@ random, the same for every model of that size. The last layers start at 0, so
 the flow starts at the identity.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -138,9 +139,7 @@ class CouplingFlow(nn.Module):
     family = self._family()
     return [
       bijectors.coupling(
-        mask,
-        lambda x, net=net: net(x, label, train=train),
-        family,
+        mask, functools.partial(net, label=label, train=train), family
       )
       for mask, net in zip(self._masks(), self.conditioners, strict=True)
     ]
