@@ -84,11 +84,14 @@ _SMOKE |= dict(save_every=10, samples_every=10)
 _DIGITS = dict(
   dropout=0.3,
   label_dropout=0.3,
-  num_steps=1500,
+  num_steps=800,
   batch_size=64,
-  learning_rate=3e-3,
+  learning_rate=2.5e-3,
+  schedule="constant",
 )
-_BINARY = _DIGITS | dict(data="binary_digits", num_steps=800)
+_BINARY = _DIGITS | dict(
+  data="binary_digits", learning_rate=3e-3, schedule="cosine"
+)
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",
