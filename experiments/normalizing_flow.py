@@ -81,12 +81,14 @@ class Config(
 _SMOKE = dict(width=16, num_blocks=2, depth=1, num_bins=4)
 _SMOKE |= dict(num_steps=20, warmup_steps=5, batch_size=16, log_every=5)
 _SMOKE |= dict(save_every=10, samples_every=10)
+# Overfitting begins within minutes: a small network, much dropout, few steps.
 _DIGITS = dict(
-  width=384,
+  width=256,
+  depth=1,
   num_blocks=8,
-  dropout=0.3,
+  dropout=0.5,
   label_dropout=0.1,
-  num_steps=2000,
+  num_steps=600,
   batch_size=128,
   learning_rate=1e-3,
 )
