@@ -10,31 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lib import checks, datasets
+from experiments.recipes import coding
 from jaxgen import outputs, samplers
 from jaxgen.losses import autoregressive
 from jaxgen.models import causal, made, nade, pixelcnn, recurrent
 
 STEPS = "nade", "gru", "lstm", "transformer"  # one position in each call
-MAX_ONE_HOT = 64  # levels
-MARGIN = 1.3  # the grid's half side relative to the largest training value
-
-
-class Codec(NamedTuple):
-  """Data as levels.
-
-  Attributes:
-    num_levels: L.
-    to_levels: example [*D] -> levels [*D].
-    to_data: (key, levels [*D]) -> example.
-    log_density: (log P of the levels, example) -> what `evaluate` reports.
-    of: its name, for tables.
-  """
-
-  num_levels: int
-  to_levels: Callable
-  to_data: Callable
-  log_density: Callable
-  of: str
 
 
 class Model(NamedTuple):
@@ -52,7 +33,7 @@ class Model(NamedTuple):
   """
 
   net: Any
-  codec: Codec
+  codec: coding.Codec
   output: outputs.Output
   shape: tuple[int, ...]
   orders: np.ndarray
@@ -122,9 +103,9 @@ def make(config: Any, data: datasets.Data) -> Model:
     ValueError: the settings do not fit together or to the data.
   """
   if data.levels is not None:
-    codec = of_images(data.levels)
+    codec = coding.of_images(data.levels)
   else:
-    codec = of_points(data.split("train")[0], config.num_bins)
+    codec = coding.of_points(data.split("train")[0], config.num_bins)
   output = make_output(config, codec.num_levels)
   size = math.prod(data.shape)
   look = None
@@ -147,43 +128,6 @@ def make(config: Any, data: datasets.Data) -> Model:
   return model
 
 
-def of_images(num_levels: int) -> Codec:
-  """The stored levels of images."""
-  return Codec(
-    num_levels,
-    lambda x: outputs.to_levels(x, num_levels),
-    lambda key, levels: outputs.to_values(levels, num_levels),
-    lambda nats, x: nats,
-    "levels",
-  )
-
-
-def of_points(points: np.ndarray, num_bins: int) -> Codec:
-  """The bins of a grid, whose density is constant within a bin.
-
-  The grid is a cube around the mean of the points, MARGIN times as large as
-  theirs. Beyond it the density is 0.
-  """
-  center = points.mean(0)
-  side = 2 * MARGIN * float(np.abs(points - center).max())
-  low, width = center - side / 2, side / num_bins
-  dtype, log_width = points.dtype, math.log(width)
-
-  def to_levels(x):
-    found = jnp.floor((x - low.astype(dtype)) / width).astype("int32")
-    return jnp.clip(found, 0, num_bins - 1)
-
-  def to_data(key, levels):
-    places = levels + jax.random.uniform(key, levels.shape, dtype)
-    return low.astype(dtype) + width * places
-
-  def log_density(nats, x):
-    inside = jnp.all(jnp.abs(x - center.astype(dtype)) <= side / 2)
-    return jnp.where(inside, nats - x.size * log_width, -jnp.inf)
-
-  return Codec(num_bins, to_levels, to_data, log_density, "density")
-
-
 def make_output(config: Any, num_levels: int) -> outputs.Output:
   """The distribution of one level.
 
@@ -192,7 +136,9 @@ def make_output(config: Any, num_levels: int) -> outputs.Output:
   """
   name = config.output
   if name == "auto":
-    name = "categorical" if num_levels <= MAX_ONE_HOT else "logistic_mixture"
+    name = (
+      "categorical" if num_levels <= coding.MAX_ONE_HOT else "logistic_mixture"
+    )
     name = "bernoulli" if num_levels == 2 else name
   if name == "bernoulli" and num_levels != 2:
     raise ValueError(
@@ -210,7 +156,7 @@ def make_network(
   config: Any,
   data: datasets.Data,
   num_params: int,
-  codec: Codec,
+  codec: coding.Codec,
   look: Callable | None,
 ) -> tuple[Any, Callable]:
   """(the network, levels [*D] -> its input).
@@ -220,7 +166,7 @@ def make_network(
   """
   size, width, depth = math.prod(data.shape), config.width, config.num_blocks
   shared = dict(dropout=config.dropout, num_classes=data.num_classes)
-  encode = functools.partial(features, num_levels=codec.num_levels)
+  encode = functools.partial(coding.features, num_levels=codec.num_levels)
   read = lambda levels: encode(levels.ravel())
   match config.model:
     case "made":
@@ -259,14 +205,6 @@ def make_network(
   return net, tokens
 
 
-def features(levels: Any, num_levels: int) -> Any:
-  """Levels [*D] as values, beside one-hot vectors if they are few, [*D, F]."""
-  values = outputs.to_values(levels, num_levels)[..., None]
-  if not 2 < num_levels <= MAX_ONE_HOT:
-    return values
-  return jnp.concatenate([jax.nn.one_hot(levels, num_levels), values], -1)
-
-
 def before_in_window(
   shape: tuple[int, ...], side: int, values: Any, i: Any
 ) -> Any:
@@ -293,7 +231,7 @@ def before_in_window(
 
 def _cached(net, size, num_levels, look):
   """(start, step) of a network with a cache, from levels to parameters."""
-  encode = functools.partial(features, num_levels=num_levels)
+  encode = functools.partial(coding.features, num_levels=num_levels)
 
   def start(params, label):
     cache = net.apply(params, label, method="start")

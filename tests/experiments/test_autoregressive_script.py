@@ -11,7 +11,7 @@ import pytest
 
 from experiments import autoregressive
 from experiments.lib import datasets
-from experiments.recipes import sequences
+from experiments.recipes import coding, sequences
 from jaxgen import orders
 from tests import expect
 from tests.models import twins
@@ -46,7 +46,7 @@ def test_the_density_of_points_integrates_to_one(name):
 
 def test_points_stay_in_their_squares():
   points = datasets.load(POINTS).split("train")[0]
-  codec = sequences.of_points(points, 5)
+  codec = coding.of_points(points, 5)
   assert (codec.num_levels, codec.of) == (5, "density")
   levels = jax.vmap(codec.to_levels)(points)
   assert set(np.unique(levels)) <= {*range(5)} and len(np.unique(levels)) > 3
@@ -116,9 +116,9 @@ def test_outputs_follow_the_levels():
   assert name(2) == "bernoulli" and name(17) == "categorical"
   assert name(256) == "logistic_mixture(5)"
   assert name(2, output="categorical") == "categorical"
-  assert sequences.features(jnp.arange(2), 2).shape == (2, 1)
-  assert sequences.features(jnp.arange(2), 17).shape == (2, 18)
-  assert sequences.features(jnp.arange(2), 256).shape == (2, 1)
+  assert coding.features(jnp.arange(2), 2).shape == (2, 1)
+  assert coding.features(jnp.arange(2), 17).shape == (2, 18)
+  assert coding.features(jnp.arange(2), 256).shape == (2, 1)
 
 
 @pytest.mark.parametrize(

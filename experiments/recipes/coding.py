@@ -1,0 +1,77 @@
+"""Data as levels: stored levels of images, grids of points, and features."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen import outputs
+
+MAX_ONE_HOT = 64  # levels
+MARGIN = 1.3  # the grid's half side relative to the largest training value
+
+
+class Codec(NamedTuple):
+  """Data as levels.
+
+  Attributes:
+    num_levels: L.
+    to_levels: example [*D] -> levels [*D].
+    to_data: (key, levels [*D]) -> example.
+    log_density: (log P of the levels, example) -> what `evaluate` reports.
+    of: its name, for tables.
+  """
+
+  num_levels: int
+  to_levels: Callable
+  to_data: Callable
+  log_density: Callable
+  of: str
+
+
+def of_images(num_levels: int) -> Codec:
+  """The stored levels of images."""
+  return Codec(
+    num_levels,
+    lambda x: outputs.to_levels(x, num_levels),
+    lambda key, levels: outputs.to_values(levels, num_levels),
+    lambda nats, x: nats,
+    "levels",
+  )
+
+
+def of_points(points: np.ndarray, num_bins: int) -> Codec:
+  """The bins of a grid, whose density is constant within a bin.
+
+  The grid is a cube around the mean of the points, MARGIN times as large as
+  theirs. Beyond it the density is 0.
+  """
+  center = points.mean(0)
+  side = 2 * MARGIN * float(np.abs(points - center).max())
+  low, width = center - side / 2, side / num_bins
+  dtype, log_width = points.dtype, math.log(width)
+
+  def to_levels(x):
+    found = jnp.floor((x - low.astype(dtype)) / width).astype("int32")
+    return jnp.clip(found, 0, num_bins - 1)
+
+  def to_data(key, levels):
+    places = levels + jax.random.uniform(key, levels.shape, dtype)
+    return low.astype(dtype) + width * places
+
+  def log_density(nats, x):
+    inside = jnp.all(jnp.abs(x - center.astype(dtype)) <= side / 2)
+    return jnp.where(inside, nats - x.size * log_width, -jnp.inf)
+
+  return Codec(num_bins, to_levels, to_data, log_density, "density")
+
+
+def features(levels: Any, num_levels: int) -> Any:
+  """Levels [*D] as values, beside one-hot vectors if they are few, [*D, F]."""
+  values = outputs.to_values(levels, num_levels)[..., None]
+  if not 2 < num_levels <= MAX_ONE_HOT:
+    return values
+  return jnp.concatenate([jax.nn.one_hot(levels, num_levels), values], -1)
