@@ -185,7 +185,7 @@ OWN = {
 def _applies(name, changes):
   """Whether the script has the setting; images may be mirrored."""
   config = BASES[name][1]
-  mirrored = "flip" in changes and config.data == "digits"
+  mirrored = "flip" in changes and "digits" in config.data
   return all(hasattr(config, field) for field in changes) and not mirrored
 
 
