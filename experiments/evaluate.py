@@ -82,9 +82,8 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   if ex.log_likelihood is not None:
     trained = averages.load(ex, config.step, config.average)
     likelihood_key = jax.random.fold_in(seed_key, config.draws)
-    rows = likelihoods.measure(
-      ex, *trained, config.split, likelihood_key, config.chunk
-    )
+    measure = likelihoods.measurer(ex, config.split, config.chunk)
+    rows = measure(*trained, likelihood_key)
   last = checkpoint.steps(runs.checkpoints(run_dir))[-1]
   record = dataclasses.asdict(config) | dict(
     run=str(run_dir),
@@ -203,9 +202,8 @@ def write(
   )
   metrics.results(run_dir / "results.png", found, title)
   print(f"{run_dir}: {title}\n{table(record)}")
-  if record["log_likelihood"]:
-    rows = [likelihoods.Row(**row) for row in record["log_likelihood"]]
-    print(likelihoods.table(rows))
+  if rows := record.get("log_likelihood"):
+    print(likelihoods.table([likelihoods.Row(**row) for row in rows]))
   print(f"{path} {run_dir / 'results.png'}", file=sys.stderr)
 
 

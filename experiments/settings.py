@@ -197,7 +197,7 @@ class Logging:
   """Number of steps between small sheets of samples."""
   validate_every: int = 0
   """Number of steps between records of the loss on held-out data, for weights
-  and averages; 0 for none."""
+  and averages, and of the log-likelihood if there is one; 0 for none."""
   metrics_every: int = 0
   """Number of steps between records of the metrics of `evaluate`, for one set
   of samples; 0 for none."""

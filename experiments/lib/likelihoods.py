@@ -9,9 +9,10 @@ and with the null label, if it was trained. The last two are log-likelihoods of
 the examples alone.
 """
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,79 +46,81 @@ class Row(NamedTuple):
   bits_per_dim: float
 
 
-def measure(
-  ex: Experiment,
-  params: Any,
-  extras: Any,
-  split: str,
-  key: jax.Array,
-  chunk: int = 500,
-) -> list[Row]:
-  """The rows of one split; at most MAX_EXAMPLES of its examples are used.
+def measurer(ex: Experiment, split: str, chunk: int = 500) -> Callable:
+  """(params, extras, key) -> the rows of one split.
 
   Args:
     ex: an experiment with a log_likelihood.
-    params: {player: averaged parameters}.
-    extras: extras of the losses.
-    split: 'train', 'validation' or 'test'.
-    key: for random draws.
+    split: 'train', 'validation' or 'test'; at most MAX_EXAMPLES of its examples
+      are used.
     chunk: number of examples computed together.
+
+  Returns:
+    A function of {player: averaged parameters}, the extras of the losses and a
+    key for random draws, which compiles once.
   """
   how, num_classes = ex.log_likelihood, ex.data.num_classes
   examples, labels = (
     part if part is None else part[:MAX_EXAMPLES]
     for part in ex.data.split(split)
   )
-  draws = compute(ex, params, extras, key, chunk)
-  given = lambda label: draws(examples, np.full(len(examples), label))
   row = lambda name, values: _row(name, how, values, ex.data.shape)
-  found = []
-  if num_classes and labels is not None:
-    found.append(row("given labels", draws(examples, labels)))
-    each = np.stack([given(label) for label in range(num_classes)])
-    mixture = np.logaddexp.reduce(each) - math.log(num_classes)
-    found.append(row("mixture over labels", mixture))
-  if not num_classes:
-    found.append(row("without labels", draws(examples, None)))
-  elif getattr(ex.config, "label_dropout", 0):
-    found.append(row("without labels", given(num_classes)))
+  draws = _draws(ex, examples, chunk)
+
+  def measure(params, extras, key):
+    of = functools.partial(draws, params, extras, key)
+    given = lambda label: of(np.full(len(examples), label))
+    found = []
+    if num_classes and labels is not None:
+      found.append(row("given labels", of(labels)))
+      each = np.stack([given(label) for label in range(num_classes)])
+      mixture = np.logaddexp.reduce(each) - math.log(num_classes)
+      found.append(row("mixture over labels", mixture))
+    if not num_classes:
+      found.append(row("without labels", of(None)))
+    elif getattr(ex.config, "label_dropout", 0):
+      found.append(row("without labels", given(num_classes)))
+    return found + _true_density(ex, examples)
+
+  return measure
+
+
+def _true_density(ex, examples):
+  """The row of the distribution that the data come from, if it is known."""
   known = ex.data.distribution
-  if known is not None and known.log_prob is not None:
-    truth = jax.jit(jax.vmap(known.log_prob))(examples)
-    exact = how._replace(kind="exact")
-    found.append(
-      _row("true density", exact, np.asarray(truth)[:, None], ex.data.shape)
-    )
-  return found
+  if known is None or known.log_prob is None:
+    return []
+  truth = np.asarray(jax.jit(jax.vmap(known.log_prob))(examples))[:, None]
+  exact = ex.log_likelihood._replace(kind="exact")
+  return [_row("true density", exact, truth, ex.data.shape)]
 
 
-def compute(
-  ex: Experiment, params: Any, extras: Any, key: jax.Array, chunk: int
-) -> Callable:
-  """(examples [N, *D], labels [N] or None) -> nats [N, draws], float64."""
-  how = ex.log_likelihood
+def _draws(ex, examples, chunk):
+  """(params, extras, key, labels [N] or None) -> nats [N, draws], float64."""
+  how, size = ex.log_likelihood, min(chunk, len(examples))
 
   @jax.jit
-  def some(params, key, index, examples, labels):
+  def some(params, extras, key, index, examples, labels):
     def one(i, example, label):
       own = jax.random.fold_in(key, i)
       return how.log_prob(params, extras, own, example, label)
 
     return jax.vmap(one)(index, examples, labels)
 
-  def draw(key, examples, labels):
-    size, parts = min(chunk, len(examples)), []
+  def draw(params, extras, key, labels):
+    parts = []
     for first in range(0, len(examples), size):
       # All chunks have the same size, so one compilation; the surplus is cut.
       index = np.arange(first, first + size)
       rows = index % len(examples)
       own = None if labels is None else jnp.asarray(labels[rows], "int32")
-      parts.append(some(params, key, index, examples[rows], own))
+      parts.append(some(params, extras, key, index, examples[rows], own))
     return np.concatenate(parts)[: len(examples)].astype(np.float64)
 
-  def many(examples, labels):
+  def many(params, extras, key, labels):
     keys = [jax.random.fold_in(key, i) for i in range(how.num_draws)]
-    return np.stack([draw(key, examples, labels) for key in keys], 1)
+    drawn = [draw(params, extras, each, labels) for each in keys]
+    return np.stack(drawn, 1)
 
   return many
 

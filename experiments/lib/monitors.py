@@ -1,7 +1,10 @@
 """What a run records beside its training loss, and where.
 
   held_out, held_out_ema  the loss on held-out data, for the weights and for the
-                          first averages, with the same noise each time
+                          first averages, with the same noise each time, and
+                          dropout as in training
+  log_likelihood/NAME     mean log-likelihoods of held-out examples in nats, for
+                          the first averages and without dropout
   metrics/NAME            a metric of `evaluate`, for one set of samples
 
 Each is one more record of metrics.jsonl, at the step it belongs to.
@@ -16,7 +19,7 @@ import jax
 import numpy as np
 
 from experiments.experiment import Experiment
-from experiments.lib import averages, quality, samples
+from experiments.lib import averages, likelihoods, quality, samples
 from jaxgen.training import logging, state
 
 NUM_BATCHES = 4  # held-out batches of a loss
@@ -36,6 +39,8 @@ def measures(ex: Experiment) -> list[tuple[int, Callable]]:
       )
   if config.validate_every:
     found.append((config.validate_every, held_out(ex)))
+    if ex.log_likelihood is not None:
+      found.append((config.validate_every, log_likelihood(ex)))
   if config.metrics_every:
     found.append((config.metrics_every, metrics(ex)))
   return found
@@ -89,6 +94,19 @@ def held_out(ex: Experiment) -> Callable[[state.State], dict[str, float]]:
       for name, of_player in found.items()
       for player, value in of_player.items()
     }
+
+  return measure
+
+
+def log_likelihood(ex: Experiment) -> Callable:
+  """state -> mean log-likelihoods of held-out examples, one draw of each."""
+  once = ex._replace(log_likelihood=ex.log_likelihood._replace(num_draws=1))
+  rows = likelihoods.measurer(once, "validation")
+
+  def measure(now):
+    key = jax.random.key(ex.config.seed)
+    found = rows(averages.sampled(ex, now), now.extras, key)
+    return {f"log_likelihood/{row.condition}": row.nats for row in found}
 
   return measure
 

@@ -146,16 +146,16 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
   """Draws each player's loss, as logged and smoothed, and the speed, by step.
 
   Records contain "loss", or "PLAYER/loss" for every player of a game. Others
-  contain held-out losses, which are drawn with the loss, or metrics, of which
-  the Frechet distance is drawn.
+  contain held-out losses, which are drawn with the loss, log-likelihoods, or
+  metrics, of which the Frechet distance is drawn.
   """
   extra = [r for r in records if not any(map(_is_loss, r))]
   records = [r for r in records if any(map(_is_loss, r))]
-  distances = _series(extra, "metrics/frechet")
+  measured = _measured(extra)
   steps = np.array([record["step"] for record in records])
   seconds = np.array([record["seconds"] for record in records])
   names = [k for k in records[0] if _is_loss(k)]
-  number = len(names) + 1 + bool(distances[0])
+  number = len(names) + len(measured) + 1
   figure, axes = plt.subplots(
     1, number, figsize=(4.5 * number, 3.4), layout="constrained"
   )
@@ -167,15 +167,32 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
       if held[0]:
         axis.plot(*held, "o-", markersize=3, label=title)
         axis.legend(frameon=False)
-  if distances[0]:
-    axes[-2].plot(*distances, "o-", markersize=3)
-    axes[-2].set(xlabel="step", ylabel="Frechet distance, validation")
+  for axis, title in zip(axes[len(names) : -1], measured, strict=True):
+    for label, series in measured[title].items():
+      axis.plot(*series, "o-", markersize=3, label=label or None)
+    if "" not in measured[title]:
+      axis.legend(frameon=False)
+    axis.set(xlabel="step", ylabel=f"{title}, validation")
   right = axes[-1]
   if len(steps) > 1:
     right.plot(steps[1:], np.diff(steps) / np.maximum(np.diff(seconds), 1e-9))
   right.set(xlabel="step", ylabel="steps / s")
   right.set_ylim(bottom=0)
   save(figure, path)
+
+
+def _measured(records):
+  """{title: {label: (steps, values)}} of what is drawn beside the losses."""
+  prefix = "log_likelihood/"
+  names = dict.fromkeys(n for r in records for n in r if n.startswith(prefix))
+  likelihoods = {n.removeprefix(prefix): _series(records, n) for n in names}
+  distances = {"": _series(records, "metrics/frechet")}
+  found = {}
+  if likelihoods:
+    found["log-likelihood in nats"] = likelihoods
+  if distances[""][0]:
+    found["Frechet distance"] = distances
+  return found
 
 
 def _is_loss(name):

@@ -23,7 +23,9 @@ load = functools.cache(datasets.load_data)
   "name", ["typo", "", "tfds", "tfds:", "file:", "folder", "digits:", "Moons"]
 )
 def test_unknown_data_lists_the_known_ones(name):
-  known = "digits, digits:LABEL, photos, " + ", ".join(datasets.TOYS)
+  known = "digits, digits:LABEL, binary_digits, photos, " + ", ".join(
+    datasets.TOYS
+  )
   known += (
     f", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH, got {name!r}"
   )

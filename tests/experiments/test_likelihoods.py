@@ -4,13 +4,16 @@ import math
 
 import jax
 import jax.numpy as jnp
+import matplotlib.image
 import numpy as np
 import pytest
 from scipy import stats
 
 from experiments.experiment import LogLikelihood
 from experiments.lib import datasets, likelihoods
+from experiments.pictures import figures
 from jaxgen import outputs
+from jaxgen.training import logging
 from tests.experiments import scripts
 
 OUTPUT = outputs.bernoulli()
@@ -35,9 +38,8 @@ def digits_run(how, **changes):
 
 
 def measured(ex, params, chunk=7):
-  return likelihoods.measure(
-    ex, params, {}, "validation", jax.random.key(0), chunk
-  )
+  measure = likelihoods.measurer(ex, "validation", chunk)
+  return measure(params, {}, jax.random.key(0))
 
 
 def test_given_labels_and_the_mixture_over_them():
@@ -91,6 +93,17 @@ def test_a_toy_has_the_true_density_beside_it():
   assert row.nats == 0 and truth.condition == "true density"
   entropy = stats.multivariate_normal(np.zeros(2)).entropy()
   np.testing.assert_allclose(truth.nats, -entropy, atol=0.1)
+
+
+def test_a_run_records_them(tmp_path):
+  directory, _ = scripts.trained("tarflow", tmp_path, validate_every=3)
+  records = logging.read(directory / "metrics.jsonl")
+  names = {name for record in records for name in record}
+  labels = "given labels", "mixture over labels", "without labels"
+  assert names > {f"log_likelihood/{label}" for label in labels}
+  figures.curves(tmp_path / "found.png", records)
+  pixels = matplotlib.image.imread(tmp_path / "found.png")
+  assert pixels.shape[1] > 2 * pixels.shape[0]  # three panels
 
 
 def test_the_table_names_kinds():
