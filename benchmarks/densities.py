@@ -148,6 +148,7 @@ def run(args) -> dict:
     }
     for name, flags in chosen.items():  # each is kept, whatever follows
       row = measure(part, name, flags, args.seeds)
+      found = pages.stored(args.out, "densities")  # another part's may be new
       rows = found.get(part, {}).get("rows", {})
       found[part] = dict(
         machine=runner.machine(),

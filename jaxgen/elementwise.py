@@ -121,19 +121,23 @@ def _bin_at(num_bins, bound, params, value, of_y):
   """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value."""
   widths = _partition(params[..., :num_bins], bound)
   heights = _partition(params[..., num_bins : 2 * num_bins], bound)
-  raw = params[..., 2 * num_bins :]
-  # softplus(0 + shift) + least = 1, which makes parameters 0 the identity.
-  shift = math.log(math.expm1(1 - _LEAST))
-  slopes = _LEAST + jax.nn.softplus(raw + shift)
-  one = jnp.ones_like(slopes[..., :1])
-  slopes = jnp.concatenate([one, slopes, one], axis=-1)
+  # Of parameter 0, as at the interval's ends, the slope is 1.
+  zero = jnp.zeros_like(params[..., :1])
+  raw = jnp.concatenate([zero, params[..., 2 * num_bins :], zero], axis=-1)
   xs, ys = _starts(widths, bound), _starts(heights, bound)
   inside = (value > -bound) & (value < bound)
   at = jnp.sum((ys if of_y else xs) <= value[..., None], -1) - 1
   index = jnp.clip(at, 0, num_bins - 1)
   pick = functools.partial(_pick, index)
-  found = xs, widths, ys, heights, slopes[..., :-1], slopes[..., 1:]
-  return inside, *map(pick, found)
+  found = map(pick, (xs, widths, ys, heights))
+  slopes = (_slope(pick(side)) for side in (raw[..., :-1], raw[..., 1:]))
+  return inside, *found, *slopes
+
+
+def _slope(raw):
+  """Positive slopes; softplus(0 + shift) + least = 1."""
+  shift = math.log(math.expm1(1 - _LEAST))
+  return _LEAST + jax.nn.softplus(raw + shift)
 
 
 def _log_slope(t, s, low, high):

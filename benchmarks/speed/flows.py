@@ -78,7 +78,7 @@ def flow_rows(repeats):
     "coupling": coupling_flow.CouplingFlow(
       (SIZES.dim,),
       num_blocks=SIZES.layers,
-      width=SIZES.width,
+      width=104,  # with the residual block as many weights as the peers'
       depth=1,
       num_bins=SIZES.bins,
     ),
