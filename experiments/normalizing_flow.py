@@ -96,9 +96,9 @@ _TARFLOW = dict(
   model="tarflow",
   width=64,
   num_blocks=6,
-  dropout=0.1,
+  dropout=0.2,
   label_dropout=0.1,
-  num_steps=2500,
+  num_steps=1500,
   batch_size=128,
   learning_rate=2e-3,
 )
