@@ -11,12 +11,14 @@ baselines`.
 """
 
 import json
+import math
 import pathlib
 import tomllib
 
+import jax
 import numpy as np
 
-from benchmarks import pages, quality, runner
+from benchmarks import pages, quality, runner, trained
 
 TRAININGS = tomllib.loads(
   pathlib.Path(__file__).with_name("densities.toml").read_text()
@@ -29,8 +31,9 @@ def measure(part: str, name: str, flags: str, seeds: int) -> dict:
   """One model: its command and, for each seed, what evaluate finds."""
   found = []
   for seed in range(seeds):
-    slug = f"{part}-{name.lower().replace(' ', '-')}-{seed}"
-    run_dir, command = quality.train(slug, f"{flags} --seed {seed}")
+    run_dir, command = quality.train(
+      slug(part, name, seed), f"{flags} --seed {seed}"
+    )
     records = {s: quality.evaluate(run_dir, split=s) for s in SPLITS}
     found.append(
       {
@@ -43,6 +46,32 @@ def measure(part: str, name: str, flags: str, seeds: int) -> dict:
       }
     )
   return dict(command=command, seeds=found)
+
+
+def ensemble(part: str, name: str, row: dict) -> dict | None:
+  """The equal mixture of the runs of one exact model, p(x) = mean_s p_s(x)."""
+  first = row["seeds"][0]["test"]["log_likelihood"][0]
+  if first["kind"] != "exact" or len(row["seeds"]) == 1:
+    return None
+  found: dict = {}
+  for split in SPLITS:
+    runs = []
+    for seed in range(len(row["seeds"])):
+      ex = trained.samples.read(quality.RUNS / slug(part, name, seed))
+      of = trained.likelihoods.values(ex, split)
+      runs.append(of(*trained.averages.load(ex), jax.random.key(0)))
+    rows = []
+    for condition in runs[0]:
+      each = np.stack([run[condition] for run in runs])
+      mixed = np.logaddexp.reduce(each) - math.log(len(runs))
+      rows.append(trained.likelihoods.row(ex, condition, mixed)._asdict())
+    found[split] = dict(log_likelihood=rows)
+  return dict(command=f"the {len(runs)} runs of {name}", seeds=[found])
+
+
+def slug(part: str, name: str, seed: int) -> str:
+  """The name of a run directory."""
+  return f"{part}-{name.lower().replace(' ', '-')}-{seed}"
 
 
 def rows_of(part: str, name: str, row: dict) -> list[tuple]:
@@ -107,6 +136,8 @@ def sample_lines(rows: dict) -> list[tuple]:
   lines = []
   for name, row in rows.items():
     found = [seed["test"] for seed in row["seeds"]]
+    if "frechet" not in found[0]:  # an ensemble
+      continue
     mean = lambda key, found=found: np.mean([f[key]["samples"] for f in found])
     floor = lambda key, found=found: found[0][key]["floor"]
     lines.append(
@@ -150,10 +181,11 @@ def run(args) -> dict:
       row = measure(part, name, flags, args.seeds)
       found = pages.stored(args.out, "densities")  # another part's may be new
       rows = found.get(part, {}).get("rows", {})
-      found[part] = dict(
-        machine=runner.machine(),
-        rows=rows | json.loads(json.dumps({name: row})),
-      )
+      new = {name: row}
+      if (mixed := ensemble(part, name, row)) is not None:
+        new[f"{name}, ensemble"] = mixed
+      rows |= json.loads(json.dumps(new))
+      found[part] = dict(machine=runner.machine(), rows=rows)
       pages.write(args.out, "densities", tables(found), found)
   return found
 

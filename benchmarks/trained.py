@@ -20,6 +20,7 @@ from experiments.lib import (  # noqa: F401
   averages,
   choices,
   datasets,
+  likelihoods,
   machine,
   quality,
   run,

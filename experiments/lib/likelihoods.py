@@ -47,7 +47,19 @@ class Row(NamedTuple):
 
 
 def measurer(ex: Experiment, split: str, chunk: int = 500) -> Callable:
-  """(params, extras, key) -> the rows of one split.
+  """(params, extras, key) -> the rows of one split, as `values`."""
+  of = values(ex, split, chunk)
+
+  def measure(params, extras, key):
+    found = of(params, extras, key)
+    truth = _true_density(ex, split)
+    return [row(ex, *item) for item in found.items()] + truth
+
+  return measure
+
+
+def values(ex: Experiment, split: str, chunk: int = 500) -> Callable:
+  """(params, extras, key) -> {condition: nats [N, draws] of the examples}.
 
   Args:
     ex: an experiment with a log_likelihood.
@@ -59,40 +71,40 @@ def measurer(ex: Experiment, split: str, chunk: int = 500) -> Callable:
     A function of {player: averaged parameters}, the extras of the losses and a
     key for random draws, which compiles once.
   """
-  how, num_classes = ex.log_likelihood, ex.data.num_classes
+  num_classes = ex.data.num_classes
   examples, labels = (
     part if part is None else part[:MAX_EXAMPLES]
     for part in ex.data.split(split)
   )
-  row = lambda name, values: _row(name, how, values, ex.data.shape)
   draws = _draws(ex, examples, chunk)
 
-  def measure(params, extras, key):
+  def of_all(params, extras, key):
     of = functools.partial(draws, params, extras, key)
     given = lambda label: of(np.full(len(examples), label))
-    found = []
+    found = {}
     if num_classes and labels is not None:
-      found.append(row("given labels", of(labels)))
+      found["given labels"] = of(labels)
       each = np.stack([given(label) for label in range(num_classes)])
       mixture = np.logaddexp.reduce(each) - math.log(num_classes)
-      found.append(row("mixture over labels", mixture))
+      found["mixture over labels"] = mixture
     if not num_classes:
-      found.append(row("without labels", of(None)))
+      found["without labels"] = of(None)
     elif getattr(ex.config, "label_dropout", 0):
-      found.append(row("without labels", given(num_classes)))
-    return found + _true_density(ex, examples)
+      found["without labels"] = given(num_classes)
+    return found
 
-  return measure
+  return of_all
 
 
-def _true_density(ex, examples):
+def _true_density(ex, split):
   """The row of the distribution that the data come from, if it is known."""
   known = ex.data.distribution
   if known is None or known.log_prob is None:
     return []
+  examples = ex.data.split(split)[0][:MAX_EXAMPLES]
   truth = np.asarray(jax.jit(jax.vmap(known.log_prob))(examples))[:, None]
   exact = ex.log_likelihood._replace(kind="exact")
-  return [_row("true density", exact, truth, ex.data.shape)]
+  return [row(ex._replace(log_likelihood=exact), "true density", truth)]
 
 
 def _draws(ex, examples, chunk):
@@ -125,15 +137,15 @@ def _draws(ex, examples, chunk):
   return many
 
 
-def _row(condition, how, values, shape):
-  """values: [examples, draws]."""
-  means = values.mean(1)
-  nats, number = float(means.mean()), len(means)
+def row(ex: Experiment, condition: str, nats: np.ndarray) -> Row:
+  """The row of log-likelihoods [N, draws] in nats."""
+  how = ex.log_likelihood
+  means, draws = nats.mean(1), nats.shape[1]
+  mean, number = float(means.mean()), len(means)
   error = float(means.std(ddof=1)) / math.sqrt(number) if number > 1 else 0.0
-  draws = values.shape[1]
-  spread = values.var(1, ddof=1).mean() / draws / number if draws > 1 else 0.0
-  bits = -nats / (math.prod(shape) * math.log(2))
-  return Row(condition, how.kind, how.of, nats, error, math.sqrt(spread), bits)
+  spread = nats.var(1, ddof=1).mean() / draws / number if draws > 1 else 0.0
+  bits = -mean / (math.prod(ex.data.shape) * math.log(2))
+  return Row(condition, how.kind, how.of, mean, error, math.sqrt(spread), bits)
 
 
 def table(rows: list[Row]) -> str:
