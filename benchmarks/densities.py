@@ -71,7 +71,8 @@ def ensemble(part: str, name: str, row: dict) -> dict | None:
 
 def slug(part: str, name: str, seed: int) -> str:
   """The name of a run directory."""
-  return f"{part}-{name.lower().replace(' ', '-')}-{seed}"
+  words = name.lower().replace(",", "").split()
+  return "-".join([part, *words, str(seed)])
 
 
 def rows_of(part: str, name: str, row: dict) -> list[tuple]:
