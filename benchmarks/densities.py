@@ -100,7 +100,7 @@ def rows_of(part: str, name: str, row: dict) -> list[tuple]:
         first["kind"],
         f"{values['validation'].mean():.3f}",
         f"**{test.mean():.3f}**",
-        f"{test.min():.3f} to {test.max():.3f}",
+        f"{test.min():.3f} to {test.max():.3f}" if len(test) > 1 else "",
         f"{error:.3f}",
         first["of"],
       )
