@@ -144,7 +144,7 @@ def experiment(config: Config) -> Experiment:
     config,
     data,
     model.init,
-    make_loss(config, model, data.num_classes),
+    training.one_player(config, make_loss(config, model, data.num_classes)),
     sample=sample,
     num_calls=model.num_calls,
     log_likelihood=LogLikelihood("exact", model.codec.of, log_likelihood),

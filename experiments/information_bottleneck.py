@@ -26,6 +26,7 @@ from experiments import settings
 from experiments.experiment import Experiment, Trained
 from experiments.lib import checks, command_line, datasets, training
 from experiments.pictures import latent_spaces
+from experiments.recipes import single
 from jaxgen.losses import information_bottleneck, variational
 from jaxgen.models import vae
 from jaxgen.training import state, step
@@ -141,16 +142,11 @@ def experiment(config: Config) -> Experiment:
     entropy = label_entropy(data.real[1])
     latent_spaces.rate_distortion(path, table, np.array(config.betas), entropy)
 
-  def batches(key):
-    batch_fn = data.batches(key, config.batch_size)
-    return lambda number: {"model": batch_fn(number)}
-
-  return Experiment(
+  return single.experiment_of(
     config,
     data,
-    lambda key: {"model": init(key)},
+    init,
     make_turns(config, model),
-    batches,
     sampled=(),
     pictures=(("curve.png", draw),),
     sheet=draw,

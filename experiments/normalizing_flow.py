@@ -163,7 +163,7 @@ def experiment(config: Config) -> Experiment:
     config,
     data,
     lambda key: flow.net.init(key, jnp.zeros(shape)),
-    make_loss(config, flow, data.num_classes),
+    training.one_player(config, make_loss(config, flow, data.num_classes)),
     sample=sample,
     times=_blocks(config),
     encode=lambda p, extras, x, label: flow.forward(p["model"], x, label)[0],

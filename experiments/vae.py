@@ -175,11 +175,11 @@ def experiment(config: Config) -> Experiment:
       p["model"], extras, key, x, label, config.num_weights
     ),
   )
-  ex = single.experiment_of(
+  return single.experiment_of(
     config,
     data,
     model.init,
-    lambda params, key, batch: (jnp.zeros(()), {}),  # replaced below
+    make_turns(config, model, data.num_classes),
     data=shown,
     sample=lambda p, extras, key, label: (
       None,
@@ -195,8 +195,6 @@ def experiment(config: Config) -> Experiment:
     measure=functools.partial(latent_bounds.record, config, model, shown),
     pictures=_pictures(config, model, shown, data.real[1]),
   )
-  turns = make_turns(config, model, data.num_classes)
-  return ex._replace(turns=turns)
 
 
 def make_turns(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import bijectors
+from jaxgen import bijectors, orders
 
 
 def permuted(order: Sequence[int] | np.ndarray) -> bijectors.Bijector:
@@ -17,9 +17,8 @@ def permuted(order: Sequence[int] | np.ndarray) -> bijectors.Bijector:
     ValueError: order is not a permutation.
   """
   order = np.asarray(order)
+  orders.require(order, order.size)
   back = np.argsort(order)
-  if order.ndim != 1 or not np.array_equal(order[back], np.arange(order.size)):
-    raise ValueError(f"order: expected a permutation, got {order.tolist()}")
 
   def take(rows, x):
     if len(x) != len(rows):

@@ -199,7 +199,7 @@ def autoregressive(
 
   Reference: Papamakarios et al. 2017, arXiv:1705.07057.
   """
-  conditioner = inversion.checked(conditioner, family)
+  conditioner = _checked(conditioner, family)
   invert = invert or inversion.sequential
 
   def forward(x):
@@ -211,6 +211,23 @@ def autoregressive(
     return x, -jnp.sum(family.forward(conditioner(x), x)[1])
 
   return Bijector(forward, inverse)
+
+
+def _checked(
+  conditioner: Callable, family: elementwise.Elementwise
+) -> Callable:
+  """The conditioner, which raises where its parameters have a wrong shape."""
+
+  def call(x):
+    params = conditioner(x)
+    if params.shape != (*x.shape, family.num_params):
+      raise ValueError(
+        f"conditioner: expected shape {(*x.shape, family.num_params)} for"
+        f" {family.name}, got {params.shape}"
+      )
+    return params
+
+  return call
 
 
 def multi_scale(shape: tuple[int, ...], *stages: Bijector) -> Bijector:

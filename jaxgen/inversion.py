@@ -131,18 +131,3 @@ def jacobi(
   zero = jnp.zeros((), "int32"), jnp.zeros((), y.dtype)
   starts = size * jnp.arange(num_blocks)
   return Swept(*jax.lax.scan(block, (jnp.zeros_like(y), *zero), starts)[0])
-
-
-def checked(conditioner: Callable, family: elementwise.Elementwise) -> Callable:
-  """The conditioner, which raises where its parameters have a wrong shape."""
-
-  def call(x):
-    params = conditioner(x)
-    if params.shape != (*x.shape, family.num_params):
-      raise ValueError(
-        f"conditioner: expected shape {(*x.shape, family.num_params)} for"
-        f" {family.name}, got {params.shape}"
-      )
-    return params
-
-  return call

@@ -1,15 +1,13 @@
 """Bijectors: round trips, log-determinants by slogdet, composition."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import linalg, special
 
-from jaxgen import arrangements, bijectors, elementwise, inversion, linear_maps
-from tests import expect
+from jaxgen import arrangements, bijectors, elementwise, linear_maps
+from tests import conditioners, expect
 
 D = 6
 FAMILIES = (elementwise.affine(), elementwise.spline(4, 3.0))
@@ -20,23 +18,13 @@ def normal(seed, *shape):
   return jax.random.normal(jax.random.key(seed), shape)
 
 
-def causal(family, weights):
-  """x [T] -> parameters [T, K]; position i reads x_<i alone."""
-
-  def conditioner(x):
-    below = jnp.tril(jnp.ones((len(x), len(x))), -1)
-    return jnp.sin(jnp.einsum("ij,j,ijk->ik", below, x, weights))
-
-  return conditioner
-
-
 def coupled(family):
   weights = normal(1, 3, 3 * family.num_params)
   return bijectors.coupling(MASK, lambda x: jnp.tanh(x @ weights), family)
 
 
 def masked(family):
-  conditioner = causal(family, normal(2, D, D, family.num_params))
+  conditioner = conditioners.causal(family, normal(2, D, D, family.num_params))
   return bijectors.autoregressive(conditioner, family)
 
 
@@ -243,52 +231,6 @@ def test_the_histogram_is_the_density_of_its_bins():
   back = jax.vmap(inverse)(y)[0]  # a bin of 1e-6 loses digits in float32
   wide = np.array([0, 1, 3])
   np.testing.assert_allclose(back[wide], x[wide], atol=1e-5)
-
-
-def inverters(family, weights):
-  """{name: y -> x}, of which `cached` remembers the positions it has read."""
-  conditioner = causal(family, weights)
-
-  def step(memory, before, i):
-    memory = jnp.where(jnp.arange(len(memory)) == i - 1, before, memory)
-    return memory, conditioner(memory)[i]
-
-  zeros = jnp.zeros(len(weights))
-  how = dict(step=step, memory=zeros)
-  jacobi = lambda **kw: lambda y: inversion.jacobi(conditioner, family, y, **kw)
-  return conditioner, {
-    "sequential": lambda y: inversion.sequential(conditioner, family, y),
-    "cached": lambda y: inversion.cached(conditioner, family, y, **how),
-    "jacobi": lambda y: jacobi(tolerance=1e-6)(y).x,
-    "blocks": lambda y: jacobi(tolerance=1e-6, num_blocks=4)(y).x,
-    "all blocks": lambda y: jacobi(tolerance=0.0, num_blocks=8)(y).x,
-  }
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=["affine", "spline"])
-def test_all_inversions_agree(family):
-  conditioner, found = inverters(family, normal(0, 8, 8, family.num_params))
-  x = normal(1, 4, 8)
-  y = jax.vmap(lambda x: family.forward(conditioner(x), x)[0])(x)
-  for name, invert in found.items():
-    back = jax.jit(jax.vmap(invert))(y)
-    np.testing.assert_allclose(back, x, atol=1e-4, err_msg=name)
-
-
-def test_jacobi_counts_its_sweeps():
-  family = elementwise.affine()
-  independent = lambda x: jnp.ones((len(x), 2))
-  swept = inversion.jacobi(independent, family, 2 * jnp.ones(8), tolerance=0.0)
-  assert swept.num_sweeps == 2 and swept.change == 0  # one more to see it
-  conditioner = causal(family, normal(0, 8, 8, 2))
-  swept = inversion.jacobi(conditioner, family, normal(1, 8), tolerance=0.0)
-  assert 2 < swept.num_sweeps <= 8
-  expect.error(
-    "num_blocks: expected a divisor of 8, got 3",
-    functools.partial(
-      inversion.jacobi, independent, family, jnp.ones(8), num_blocks=3
-    ),
-  )
 
 
 def test_bad_input_is_one_line():

@@ -11,29 +11,8 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxgen import (
-  bijectors,
-  costs,
-  elementwise,
-  levels,
-  outputs,
-  paths,
-  predictions,
-)
-from jaxgen.losses import (
-  adversarial,
-  autoregressive,
-  clouds,
-  decoders,
-  denoising,
-  flow_matching,
-  importance,
-  normalizing_flow,
-  score_matching,
-  transport_maps,
-  variational,
-  wasserstein,
-)
+from jaxgen import levels, paths
+from tests import lifted
 
 DIM, BATCH, STEPS = 2, 64, 20
 
@@ -123,164 +102,7 @@ def draws(step):
   return batch, t_key, noise_key
 
 
-ON_PATH = dict(path=paths.linear(), weight=levels.uniform_weight)
-
-
-def denoising_loss(net, data, noise, t):
-  options = ON_PATH | dict(prediction=predictions.velocity)
-  return denoising.denoising(net, data, noise, t, **options)
-
-
-def flow_loss(net, data, noise, t):
-  args = data, 2 * noise - 1, noise, t
-  bridge = flow_matching.brownian(0.5)
-  return flow_matching.flow_matching(net, *args, bridge=bridge, **ON_PATH)
-
-
-def interpolant_loss(net, data, noise, t):
-  pair = lambda x_t, t: (net(x_t, t), net(x_t, t + 1))
-  args = data, 2 * noise - 1, noise, t
-  options = ON_PATH | dict(bridge=flow_matching.constant(0.5))
-  return flow_matching.stochastic_interpolant(pair, *args, **options)
-
-
-LIFTED = dict(
-  flow_matching=flow_loss,
-  stochastic_interpolant=interpolant_loss,
-  explicit=lambda net, data, noise, t: score_matching.explicit(
-    lambda x: net(x, t), data, 4 * (3 - data)
-  ),
-  implicit=lambda net, data, noise, t: score_matching.implicit(
-    lambda x: net(x, t), data
-  ),
-  sliced=lambda net, data, noise, t: score_matching.sliced(
-    lambda x: net(x, t), data, noise
-  ),
-  sliced_vr=lambda net, data, noise, t: score_matching.sliced_vr(
-    lambda x: net(x, t), data, noise
-  ),
-)
-
-
-def scores(net, t):
-  """A critic, linear in x; and a potential with slopes."""
-  bowl = lambda x: jnp.sum(net(x, t) ** 2) / 2
-  return lambda x: net(x, t)[0], bowl
-
-
-def games():
-  """Every objective, its own or on an f-divergence."""
-  make = lambda names: [getattr(adversarial, name)() for name in names.split()]
-  own = "original non_saturating least_squares hinge relativistic wasserstein"
-  others = "kullback_leibler reverse_kullback_leibler pearson squared_hellinger"
-  others += " jensen_shannon total_variation"
-  return make(own) + [adversarial.f_gan(d) for d in make(others)]
-
-
-def discriminators(net, data, noise, t):
-  critic, _ = scores(net, t)
-  r, f = critic(data), critic(noise)
-  return sum(game.discriminator(r, f) for game in games())
-
-
-def generators(net, data, noise, t):
-  critic = lambda x: x[0] - 1
-  r, f = critic(data), critic(net(noise, t))
-  return sum(game.generator(r, f) for game in games())
-
-
-def penalties(net, data, noise, t):
-  _, bowl = scores(net, t)
-  x = wasserstein.between(data, noise, t)
-  return (
-    wasserstein.gradient_penalty(bowl, x)
-    + wasserstein.lipschitz_penalty(bowl, x)
-    + wasserstein.divergence_penalty(bowl, x, 2.5)
-    + adversarial.zero_centred(bowl, x)
-  )
-
-
-def duals(net, data, noise, t):
-  critic, bowl = scores(net, t)
-  options = dict(cost=costs.square, epsilon=20.0)
-  clouds = jnp.stack([data, noise]), jnp.stack([2 * noise, noise - 1])
-  return (
-    wasserstein.dual(critic, data, noise)
-    + wasserstein.quadratic(critic, data, noise)
-    + wasserstein.entropic(critic, bowl, data, noise, **options)
-    + wasserstein.regularised(bowl, critic, data, noise, **options)
-    + wasserstein.semi_dual(critic, *clouds, cost=costs.distance)
-  )
-
-
-def movers(net, data, noise, t):
-  to, draw = lambda x: net(x, t), lambda x, z: net(x, t) + z * net(x, z)
-  (_, bowl), both = scores(net, t), jnp.stack([t, 1 - t])
-  potential = lambda y: -jnp.sum((y - data) ** 2)
-  return (
-    transport_maps.mover(potential, to, noise, cost=costs.square)
-    + transport_maps.weak_mover(
-      potential, draw, noise, both, cost=costs.square, diversity=0.1
-    )
-    + transport_maps.cycle(to, to, noise)
-    + transport_maps.non_minimax(bowl, bowl, data, noise, cycle_weight=0.1)
-    + transport_maps.barycentric(to, noise, data, t)
-  )
-
-
-def between_clouds(net, data, noise, t):
-  x = jnp.stack([net(noise, t), net(2 * noise, t)])
-  y = jnp.stack([data, data + 1, data - 1])
-  return (
-    clouds.sinkhorn_divergence(x, y, epsilon=5.0).value
-    + clouds.sliced_wasserstein(jax.random.key(0), x, y, 3)
-    + clouds.energy_distance(x, y)
-  )
-
-
-def bounds(net, data, noise, t):
-  """One network as encoder and decoder."""
-  q = variational.gaussian(net(data, t), net(data, t + 1))
-  likelihood_fn = lambda z: decoders.gaussian(data, net(z, t), 0.0)
-  terms = variational.elbo(likelihood_fn, q, noise)
-  weighted = importance.doubly_reparameterised(
-    likelihood_fn, q, jnp.stack([noise, -noise])
-  )
-  return variational.loss(terms, 0.5) - weighted
-
-
-def invertible(net, data, noise, t):
-  """The network as the conditioner of a coupling."""
-  mask, family = np.array([True, False]), elementwise.affine()
-  block = bijectors.coupling(mask, lambda x: net(jnp.append(x, t), t), family)
-  return normalizing_flow.negative_log_likelihood(block.forward, data)
-
-
-def sequence(net, data, noise, t):
-  """The network gives the logit of each of two bits from the bit before."""
-
-  def params_fn(levels):
-    before = jnp.stack([jnp.zeros(()), levels[0] * 1.0])
-    return jnp.stack([net(jnp.stack([x, t]), t)[:1] for x in before])
-
-  levels, output = jnp.array([1, 0]), outputs.bernoulli()
-  return -autoregressive.log_prob(params_fn, levels, output=output)
-
-
-LIFTED |= dict(
-  sequence=sequence,
-  bounds=bounds,
-  invertible=invertible,
-  discriminators=discriminators,
-  generators=generators,
-  penalties=penalties,
-  duals=duals,
-  movers=movers,
-  clouds=between_clouds,
-)
-
-
-def train(params, apply, loss=denoising_loss):
+def train(params, apply, loss=lifted.denoising_loss):
   """The losses of 20 steps: the shape of every experiment's loss_fn."""
   optimizer = optax.adam(0.2)
 
@@ -319,8 +141,10 @@ def test_trains_and_agrees_with_the_others(name, reference):
   np.testing.assert_allclose(losses[0], reference[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", LIFTED)
+@pytest.mark.parametrize("name", lifted.LIFTED)
 def test_every_loss_trains_a_bare_and_an_equinox_network(name):
-  one, two = (train(*make(), LIFTED[name]) for make in (bare, equinox_module))
+  one, two = (
+    train(*make(), lifted.LIFTED[name]) for make in (bare, equinox_module)
+  )
   np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-5)
   assert one[-5:].mean() < one[:2].mean() - 0.5

@@ -19,6 +19,7 @@ from experiments.lib import (
   choices,
   datasets,
   samples,
+  training,
 )
 from experiments.recipes import guided, latents, levels, networks, single
 from jaxgen import fields, paths, predictions, samplers
@@ -220,7 +221,7 @@ def experiment_of(
     config,
     data,
     model.init,
-    loss_fn,
+    training.one_player(config, loss_fn),
     batches,
     **dict(
       data=shown,

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments import experiment
-from experiments.lib import checks, datasets, training
+from experiments.lib import checks, datasets
 from jaxgen.data import loaders
+from jaxgen.training import step
 
 COUNTS = "num_steps batch_size log_every save_every snapshot_every"
 COUNTS += " samples_every keep"
@@ -19,18 +20,18 @@ def experiment_of(
   config: Any,
   data: datasets.Data,
   init: Callable,
-  loss_fn: Callable,
+  turns: tuple[step.Turn, ...],
   batches: Callable | None = None,
   /,
   **more: Any,
 ) -> experiment.Experiment:
-  """The Experiment of one player, model, and one loss.
+  """The Experiment of one player, model.
 
   Args:
     config: the script's settings.
     data: the dataset.
     init: key -> initial parameters.
-    loss_fn: (params, key, batch) -> (loss [], metrics).
+    turns: the game, such as training.one_player(config, loss_fn).
     batches: (data, key) -> (step -> batch); None for examples and labels.
     more: other fields of the Experiment; `data` may differ from that of the
       batches.
@@ -46,10 +47,13 @@ def experiment_of(
     config,
     more.pop("data", data),
     players=lambda key: {"model": init(key)},
-    turns=training.one_player(config, loss_fn),
+    turns=turns,
     batches=functools.partial(for_model, data),
-    sampled=("model",),
-    **dict(validation=lambda key: for_model(held_out(data), key)) | more,
+    **dict(
+      sampled=("model",),
+      validation=lambda key: for_model(held_out(data), key),
+    )
+    | more,
   )
 
 

@@ -8,14 +8,13 @@ References: Burda et al. 2016, arXiv:1509.00519; Tucker et al. 2018,
 arXiv:1810.04152.
 """
 
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen import costs
+from jaxgen import costs, dequantisation
 from jaxgen.losses import normalizing_flow, variational
 
 
@@ -46,7 +45,7 @@ def iwae(log_weights: Float[Array, "K"]) -> Float[Array, ""]:
 
   Reference: Burda et al. 2016, arXiv:1509.00519, eq. 8.
   """
-  return jax.nn.logsumexp(log_weights) - math.log(len(log_weights))
+  return dequantisation.importance(log_weights)
 
 
 def doubly_reparameterised(
