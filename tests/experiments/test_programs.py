@@ -14,6 +14,8 @@ import jax, jax.numpy as jnp
 from experiments.lib import programs
 
 programs.use()
+# Keeps every program: how long compiling takes depends on the machine.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 found = []
 jax.monitoring.register_event_listener(
   lambda name, **_: found.append(name.rpartition("/")[2])
