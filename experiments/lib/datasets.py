@@ -34,7 +34,8 @@ TOYS = {
 SPLITS = ("train", "validation", "test")
 MAX_SIDE = 2**14  # pixels
 NUM_POINTS = 4096  # samples that represent a split of a distribution
-DATA = f"digits, digits:LABEL, binary_digits, photos, {', '.join(TOYS)}"
+DATA = "digits, binary_digits, digits:fold-K, binary_digits:fold-K, "
+DATA += f"digits:LABEL, photos, {', '.join(TOYS)}"
 DATA += ", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH"
 
 
@@ -139,10 +140,12 @@ def load_data(
     raise ValueError(f"image_size: expected 1 to {MAX_SIDE}, got {image_size}")
   points_of, levels, classified = None, 256, None
   match name.split(":", 1):
-    case ["digits"]:
-      found, levels = (_embedded(digits.load), 10), 17
-    case ["binary_digits"]:
-      found, levels = (_embedded(digits.load_binary), 10), 2
+    case ["digits" | "binary_digits" as base, *fold] if _is_fold(fold):
+      load, levels = digits.load, 17
+      if base == "binary_digits":
+        load, levels = digits.load_binary, 2
+      number = int(fold[0][-1]) if fold else None
+      found = _embedded(functools.partial(load, fold=number)), 10
     case ["digits", label] if label in tuple("0123456789"):
       load = functools.partial(_digits_of, int(label))
       found, levels = (_embedded(load), 0), 17
@@ -173,6 +176,12 @@ def load_data(
       f" {name}"
     )
   return data if classified is None else data._replace(classified=classified)
+
+
+def _is_fold(words):
+  """Whether words are none, or one that names a fold of the digits."""
+  known = [f"fold-{k}" for k in range(digits.FOLDS)]
+  return words == [] or (len(words) == 1 and words[0] in known)
 
 
 def _digits_of(label, split):

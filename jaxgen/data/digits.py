@@ -3,6 +3,10 @@
 The split is fixed, p = RandomState(0).permutation(1797): train p[:1257],
 validation p[1257:1437], test p[1437:]. Select on validation, report test once.
 
+For paired comparisons of models there are ten folds of the same permutation:
+every image is a test image of one fold. Fold k tests on p[k::10], validates on
+p[k + 1 mod 10::10] and trains on the other eight tenths.
+
 Reference: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits,
 UCI Machine Learning Repository.
 """
@@ -13,9 +17,12 @@ import pathlib
 import numpy as np
 from jaxtyping import Float32, Int32
 
+SPLITS = ("train", "validation", "test")
+FOLDS = 10
+
 
 def load(
-  split: str,
+  split: str, fold: int | None = None
 ) -> tuple[Float32[np.ndarray, "N 8 8 1"], Int32[np.ndarray, "N"]]:
   """The images and labels of one part of the split.
 
@@ -23,35 +30,41 @@ def load(
 
   Args:
     split: 'train' (1257 images), 'validation' (180) or 'test' (360).
+    fold: 0 to 9, for one of the ten folds (about 1438, 180 and 180 images);
+      None is the fixed split.
 
   Returns:
     Images [N, 8, 8, 1] in [-1, 1] and labels [N] in 0, ..., 9, on the host.
 
   Raises:
-    ValueError: split is not one of the three names.
+    ValueError: split is not one of the three names, or fold not 0 to 9.
     ImportError: scikit-learn is not installed.
   """
-  rows = {
-    "train": slice(None, 1257),
-    "validation": slice(1257, 1437),
-    "test": slice(1437, None),
-  }
-  if split not in rows:
-    raise ValueError(f"split: expected one of {', '.join(rows)}, got {split!r}")
+  if fold is not None and not 0 <= fold < FOLDS:
+    raise ValueError(f"fold: expected 0 to {FOLDS - 1}, got {fold}")
   levels, labels = _all()
-  order = np.random.RandomState(0).permutation(len(levels))[rows[split]]
+  order = np.random.RandomState(0).permutation(len(levels))
+  place = np.arange(len(order))
+  if fold is None:
+    part = np.digitize(place, (1257, 1437))  # 0, 1, 2
+  else:
+    part = np.choose((place - fold) % FOLDS, (2, 1, *(FOLDS - 2) * (0,)))
+  if split not in SPLITS:
+    known = ", ".join(SPLITS)
+    raise ValueError(f"split: expected one of {known}, got {split!r}")
+  order = order[part == SPLITS.index(split)]
   images = levels[order].reshape(-1, 8, 8, 1) / 8 - 1
   return images.astype(np.float32), labels[order].astype(np.int32)
 
 
 def load_binary(
-  split: str,
+  split: str, fold: int | None = None
 ) -> tuple[Float32[np.ndarray, "N 8 8 1"], Int32[np.ndarray, "N"]]:
   """The images in black and white, -1 or 1: 1 where the level is 8 or more.
 
   Arguments, labels and errors are those of `load`.
   """
-  images, labels = load(split)
+  images, labels = load(split, fold)
   return np.where(images >= 0, 1, -1).astype(np.float32), labels
 
 

@@ -20,12 +20,24 @@ load = functools.cache(datasets.load_data)
 
 
 @pytest.mark.parametrize(
-  "name", ["typo", "", "tfds", "tfds:", "file:", "folder", "digits:", "Moons"]
+  "name",
+  [
+    "typo",
+    "",
+    "tfds",
+    "tfds:",
+    "file:",
+    "folder",
+    "digits:",
+    "Moons",
+    "digits:fold-10",
+    "binary_digits:3",
+    "digits:fold-",
+  ],
 )
 def test_unknown_data_lists_the_known_ones(name):
-  known = "digits, digits:LABEL, binary_digits, photos, " + ", ".join(
-    datasets.TOYS
-  )
+  known = "digits, binary_digits, digits:fold-K, binary_digits:fold-K, "
+  known += "digits:LABEL, photos, " + ", ".join(datasets.TOYS)
   known += (
     f", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH, got {name!r}"
   )
