@@ -23,17 +23,20 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers estimators outputs keys"
-  " scalars traces truncated dequantisation orders"
-  " fields guidance".split()
+  " scalars traces truncated dequantisation orders masks"
+  " fields token_fields guidance".split()
 )
-CORE = MATHEMATICS - {"fields", "guidance"}
+CORE = MATHEMATICS - {"fields", "token_fields", "guidance"}
 # Layer: the layers of jaxgen that it may import, beside itself.
 LAYERS = {
   **dict.fromkeys(CORE, CORE),
   "fields": CORE,
+  "token_fields": CORE,
   "guidance": CORE | {"fields"},
   "losses": CORE,
-  "samplers": set("fields paths predictions keys orders outputs".split()),
+  "samplers": set(
+    "fields token_fields paths predictions keys orders outputs".split()
+  ),
   "models": set(
     "keys orders bijectors arrangements elementwise inversion"
     " quantizers".split()

@@ -47,11 +47,12 @@ class Cache(NamedTuple):
 
 
 class Block(nn.Module):
-  """Causal attention and an MLP, with normalisation before each.
+  """Attention and an MLP, with normalisation before each.
 
   Attributes:
     width, num_heads, mlp_ratio, dropout, implementation, dtype: as in
       Transformer.
+    is_causal: whether a position attends to none after it.
   """
 
   width: int
@@ -60,6 +61,7 @@ class Block(nn.Module):
   dropout: float
   implementation: layers.Implementation
   dtype: Any
+  is_causal: bool = True
 
   def setup(self):
     self.norm_0, self.norm_1 = norm(self.dtype), norm(self.dtype)
@@ -75,7 +77,7 @@ class Block(nn.Module):
     """Maps all positions."""
     q, k, v = self.project(x)
     h = jax.nn.dot_product_attention(
-      q, k, v, is_causal=True, implementation=self.implementation
+      q, k, v, is_causal=self.is_causal, implementation=self.implementation
     )
     return self.finish(x, h, train)
 
@@ -145,7 +147,7 @@ class Transformer(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.check()
+    check(self)
     self.inputs = shifted.Inputs(
       self.length, self.width, self.num_classes, self.dtype
     )
@@ -235,16 +237,15 @@ class Transformer(nn.Module):
     out = self.out(self.norm(h))
     return out.astype(jnp.promote_types(self.dtype, jnp.float32))
 
-  @nn.nowrap
-  def check(self):
-    """Raises for invalid settings, before any layer runs."""
-    names = "length out_features width depth num_heads mlp_ratio"
-    for name in names.split():
-      value = getattr(self, name)
-      if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
-    if self.width % self.num_heads:
-      raise ValueError(
-        f"num_heads: expected a divisor of width {self.width}, "
-        f"got {self.num_heads}"
-      )
+
+def check(net: nn.Module) -> None:
+  """Raises for invalid settings of a transformer, before any layer runs."""
+  names = "length out_features width depth num_heads mlp_ratio"
+  for name in names.split():
+    value = getattr(net, name)
+    if value < 1:
+      raise ValueError(f"{name}: expected at least 1, got {value}")
+  if net.width % net.num_heads:
+    raise ValueError(
+      f"num_heads: expected a divisor of width {net.width}, got {net.num_heads}"
+    )

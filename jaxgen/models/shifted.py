@@ -25,12 +25,15 @@ class Inputs(nn.Module):
     width: features of a position.
     num_classes: number of labels; 0 for none.
     dtype: dtype of the activations; parameters are float32.
+    shift: number of positions by which tokens are shifted; 0 for networks in
+      which position i may know token i.
   """
 
   length: int
   width: int
   num_classes: int
   dtype: Any
+  shift: int = 1
 
   def setup(self):
     self.project = dense(self.width, self.dtype)
@@ -57,7 +60,7 @@ class Inputs(nn.Module):
         f"tokens: expected 1 to {self.length} tokens, got {count}"
       )
     h = self.project(tokens.astype(self.dtype))
-    h = jnp.pad(h[:-1], ((1, 0), (0, 0)))
+    h = jnp.pad(h, ((self.shift, 0), (0, 0)))[:count]
     h = h + self.positions[:count].astype(self.dtype)
     return h + self.condition(label)[None]
 
