@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 from jaxgen import keys
 
@@ -98,7 +98,7 @@ def of_number(
 
 
 def hide(
-  levels: Int[Array, "*D"], visible: Bool[Array, "*D"], num_levels: int
+  levels: Num[Array, "*D"], visible: Bool[Array, "..."], num_levels: int
 ) -> Int[Array, "*D"]:
   """x_t: the levels where visible, the mask token L elsewhere.
 

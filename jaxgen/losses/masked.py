@@ -28,7 +28,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
 from jaxgen import masks, orders, outputs
 from jaxgen.losses import autoregressive
@@ -36,8 +37,8 @@ from jaxgen.losses import autoregressive
 
 def cross_entropy(
   params_fn: Callable[[Array], Array],
-  levels: Int[Array, "*D"],
-  visible: Bool[Array, "*D"],
+  levels: Num[Array, "*D"],
+  visible: Bool[Array, "..."],
   *,
   output: outputs.Output,
 ) -> Float[Array, ""]:
@@ -68,8 +69,8 @@ def cross_entropy(
 
 def order_log_prob(
   params_fn: Callable[[Array], Array],
-  levels: Int[Array, "*D"],
-  order: Array,
+  levels: Num[Array, "*D"],
+  order: Array | np.ndarray,
   *,
   output: outputs.Output,
   skip: int = 0,
@@ -92,9 +93,8 @@ def order_log_prob(
       to D.
   """
   autoregressive.check_levels(levels, output)
+  orders.require(order, levels.size)
   place = orders.places(order).reshape(levels.shape)
-  if place.size != levels.size:
-    raise ValueError(f"order: expected {levels.size} entries, got {place.size}")
   if not 0 <= skip <= levels.size:
     raise ValueError(f"skip: expected 0 to {levels.size}, got {skip}")
 
@@ -109,7 +109,7 @@ def order_log_prob(
 def autoencoding(
   predict_fn: Callable[[Array, Array], Array],
   data: Float[Array, "*D"],
-  visible: Bool[Array, "*D"],
+  visible: Bool[Array, "..."],
 ) -> Float[Array, ""]:
   """The loss of masked autoencoders: mean squared error of masked entries.
 
