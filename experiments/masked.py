@@ -157,7 +157,7 @@ def experiment(config: Config) -> Experiment:
   def log_likelihood(p, extras, key, example, label):
     return model.log_prob(p["model"], key, example, label)
 
-  exact = config.num_orders > 0
+  exact, shown = config.num_orders > 0, single.shown(config, data)
   return single.experiment_of(
     config,
     data,
@@ -172,8 +172,8 @@ def experiment(config: Config) -> Experiment:
       log_likelihood,
       1 if exact else 4,
     ),
-    measure=functools.partial(unmasking.record, model, data),
-    pictures=_pictures(model, data),
+    measure=functools.partial(unmasking.record, model, shown),
+    pictures=_pictures(model, shown),
   )
 
 

@@ -35,7 +35,6 @@ from experiments.lib import (
   checks,
   command_line,
   datasets,
-  samples,
   training,
 )
 from experiments.pictures import latent_spaces
@@ -167,7 +166,7 @@ def experiment(config: Config) -> Experiment:
   data = datasets.load(config)
   _check(config)
   model = latent_variables.make(config, data)
-  shown = data if config.label_dropout < 1 else samples.without_labels(data)
+  shown = single.shown(config, data)
   log_likelihood = LogLikelihood(
     "lower bound",
     "density" if model.output is None else "levels",
@@ -180,7 +179,6 @@ def experiment(config: Config) -> Experiment:
     data,
     model.init,
     make_turns(config, model, data.num_classes),
-    data=shown,
     sample=lambda p, extras, key, label: (
       None,
       model.sample(p["model"], extras, key, label),

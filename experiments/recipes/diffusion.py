@@ -18,7 +18,6 @@ from experiments.lib import (
   checks,
   choices,
   datasets,
-  samples,
   training,
 )
 from experiments.recipes import guided, latents, levels, networks, single
@@ -213,7 +212,6 @@ def experiment_of(
   """
   # At the ends of a path the noise ratio may be 0 or infinite.
   ratios = np.asarray(model.sample_path.ratio(model.times)).clip(1e-9, 1e9)
-  shown = data if config.label_dropout < 1 else samples.without_labels(data)
   drawn = experiment.Vectors(
     model.learned, model.times, ratios, model.scale, model.exact
   )
@@ -224,7 +222,6 @@ def experiment_of(
     training.one_player(config, loss_fn),
     batches,
     **dict(
-      data=shown,
       sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
       num_calls=guided.num_calls(config, model),
       times=experiment.Times(*model.marks, model.scales),

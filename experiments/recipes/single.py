@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import experiment
-from experiments.lib import checks, datasets
+from experiments.lib import checks, datasets, samples
 from jaxgen.data import loaders
 from jaxgen.training import step
 
@@ -33,8 +33,7 @@ def experiment_of(
     init: key -> initial parameters.
     turns: the game, such as training.one_player(config, loss_fn).
     batches: (data, key) -> (step -> batch); None for examples and labels.
-    more: other fields of the Experiment; `data` may differ from that of the
-      batches.
+    more: other fields of the Experiment; its data are `shown` by default.
   """
   if batches is None:
     batches = lambda data, key: data.batches(key, config.batch_size)
@@ -45,7 +44,7 @@ def experiment_of(
 
   return experiment.Experiment(
     config,
-    more.pop("data", data),
+    more.pop("data", shown(config, data)),
     players=lambda key: {"model": init(key)},
     turns=turns,
     batches=functools.partial(for_model, data),
@@ -55,6 +54,12 @@ def experiment_of(
     )
     | more,
   )
+
+
+def shown(config: Any, data: datasets.Data) -> datasets.Data:
+  """The data as the model knows them: without labels if it drops them all."""
+  ignored = getattr(config, "label_dropout", 0) == 1
+  return samples.without_labels(data) if ignored else data
 
 
 def held_out(data: datasets.Data) -> datasets.Data:

@@ -1,5 +1,6 @@
 """The evaluator of log-likelihoods, on models whose answer is known."""
 
+import dataclasses
 import math
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from experiments import autoregressive, masked
 from experiments.experiment import LogLikelihood
 from experiments.lib import datasets, likelihoods
 from experiments.pictures import figures
@@ -111,6 +113,25 @@ def test_the_table_names_kinds():
   text = likelihoods.table([row])
   for part in ("given labels", "exact", "-16.500 +- 0.200", "0.3720", "levels"):
     assert part in text
+
+
+@pytest.mark.parametrize("module", [autoregressive, masked])
+def test_a_model_that_drops_all_labels_has_one_row(module):
+  config = dataclasses.replace(
+    module.PRESETS["smoke"][1], data="binary_digits", label_dropout=1.0
+  )
+  ex = module.experiment(config)
+  params = {"model": ex.players(jax.random.key(0))["model"]}
+  small = ex._replace(data=ex.data._replace(split=_first(ex.data.split, 8)))
+  rows = likelihoods.measurer(small, "test")(params, {}, jax.random.key(0))
+  assert [row.condition for row in rows] == ["without labels"]
+
+
+def _first(split, number):
+  def some(name):
+    return tuple(x if x is None else x[:number] for x in split(name))
+
+  return some
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
