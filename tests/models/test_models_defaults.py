@@ -2,6 +2,7 @@
 
 from jaxgen import orders
 from jaxgen.models import (
+  bidirectional,
   causal,
   dit,
   gan,
@@ -9,6 +10,7 @@ from jaxgen.models import (
   layers,
   lipschitz,
   made,
+  masked_mlp,
   mlp,
   nade,
   pixelcnn,
@@ -65,6 +67,8 @@ def test_of_networks_of_sequences():
     (pixelcnn.PixelCNN, dict(width=48, depth=3, first_kernel=5, kernel=3)),
     (recurrent.Recurrent, dict(width=128, depth=1, cell="gru")),
     (causal.Transformer, dict(width=64, depth=3, num_heads=4, mlp_ratio=4)),
+    (bidirectional.Transformer, dict(width=64, depth=3, num_heads=4)),
+    (masked_mlp.MaskedMLP, dict(features=(512,), label_width=32)),
   ):
     defaults.check(kind, num_classes=0, dropout=0.0, **more)
     defaults.check(kind.__call__, train=False)
