@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 from jaxgen import keys
@@ -95,6 +96,34 @@ def of_number(
   keys.require_typed(key)
   ranks = jax.random.permutation(key, math.prod(shape))
   return (ranks < number).reshape(shape)
+
+
+def replace(
+  key: Array,
+  levels: Int[Array, "*D"],
+  keep: Float[ArrayLike, ""],
+  noise: Float[Array | np.ndarray, "S"],
+) -> Int[Array, "*D"]:
+  """x_t of discrete diffusion: levels, each replaced by noise or not.
+
+  Args:
+    key: a typed key.
+    levels: states from 0 to S - 1, [*D].
+    keep: probability with which an entry stays, [].
+    noise: the distribution of its replacement, [S]; all of it on one more state
+      is masking, and 1 / S uniform noise.
+
+  Returns:
+    x_t, [*D]; a replacement may equal the level.
+  """
+  keys.require_typed(key)
+  keep_key, noise_key = jax.random.split(key)
+  kept = jax.random.bernoulli(keep_key, keep, levels.shape)
+  log_noise = jnp.log(jnp.asarray(noise))
+  drawn = jax.random.categorical(
+    noise_key, log_noise, shape=levels.shape, mode="high"
+  )
+  return jnp.where(kept, levels, drawn.astype(levels.dtype))
 
 
 def hide(
