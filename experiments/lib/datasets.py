@@ -30,7 +30,8 @@ TOYS = {
   "swiss_roll": toy.swiss_roll,
   "pinwheel": toy.pinwheel,
 }
-
+DIGITS = {"digits": (digits.load, 17), "binary_digits": (digits.load_binary, 2)}
+FOLDS = {(): None} | {(f"fold-{k}",): k for k in range(digits.FOLDS)}
 SPLITS = ("train", "validation", "test")
 MAX_SIDE = 2**14  # pixels
 NUM_POINTS = 4096  # samples that represent a split of a distribution
@@ -140,12 +141,9 @@ def load_data(
     raise ValueError(f"image_size: expected 1 to {MAX_SIDE}, got {image_size}")
   points_of, levels, classified = None, 256, None
   match name.split(":", 1):
-    case ["digits" | "binary_digits" as base, *fold] if _is_fold(fold):
-      load, levels = digits.load, 17
-      if base == "binary_digits":
-        load, levels = digits.load_binary, 2
-      number = int(fold[0][-1]) if fold else None
-      found = _embedded(functools.partial(load, fold=number)), 10
+    case [base, *fold] if base in DIGITS and tuple(fold) in FOLDS:
+      load, levels = DIGITS[base]
+      found = _embedded(functools.partial(load, fold=FOLDS[tuple(fold)])), 10
     case ["digits", label] if label in tuple("0123456789"):
       load = functools.partial(_digits_of, int(label))
       found, levels = (_embedded(load), 0), 17
@@ -176,12 +174,6 @@ def load_data(
       f" {name}"
     )
   return data if classified is None else data._replace(classified=classified)
-
-
-def _is_fold(words):
-  """Whether words are none, or one that names a fold of the digits."""
-  known = [f"fold-{k}" for k in range(digits.FOLDS)]
-  return words == [] or (len(words) == 1 and words[0] in known)
 
 
 def _digits_of(label, split):
