@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-
 Vectors = Float[Array, "*S D"]
 
 
@@ -59,10 +58,10 @@ def nearest(z: Vectors, codebook: Float[Array, "..."]) -> Quantized:
 
     argmin_k |z - c_k|^2 = argmin_k |c_k - m|^2 / 2 - (z - m) . (c_k - m)
 
-  with m the mean code: |z|^2 is the same for every code, and without it and m
-  float32 keeps digits far from the origin too. Equal values give the lowest
-  index. The value has the derivative of codebook[indices] in the codebook,
-  and none in z.
+  with m the code nearest to their mean: |z|^2 is the same for all codes, and
+  without it and m float32 keeps its digits far from the origin too. Of equal
+  distances the lowest index is taken. The value has the derivative of
+  codebook[indices] in the codebook, and none in z.
 
   Args:
     z: vectors, [*S, D].
@@ -85,7 +84,8 @@ def nearest(z: Vectors, codebook: Float[Array, "..."]) -> Quantized:
     )
   dtype = jnp.promote_types(jnp.result_type(z, codebook), jnp.float32)
   table = jax.lax.stop_gradient(codebook).astype(dtype)
-  middle = jnp.mean(table, axis=0)
+  spread = table - jnp.mean(table, axis=0, keepdims=True)
+  middle = table[jnp.argmin(jnp.sum(spread**2, axis=1))]
   table = table - middle[None]
   half = jnp.sum(table**2, axis=1) / 2
 
@@ -97,7 +97,7 @@ def nearest(z: Vectors, codebook: Float[Array, "..."]) -> Quantized:
   return Quantized(codebook[indices], indices)
 
 
-def fsq(z: Vectors, levels: Sequence[int]) -> Quantized:
+def fsq(z: Vectors, levels: Sequence) -> Quantized:
   """Finite scalar quantisation: each coordinate rounded to its own levels.
 
     value_i = 2 c_i / (L_i - 1) - 1,   c_i in 0, ..., L_i - 1 the nearest,
@@ -138,7 +138,7 @@ def fsq(z: Vectors, levels: Sequence[int]) -> Quantized:
   return Quantized(value.astype(z.dtype), indices)
 
 
-def fsq_values(indices: Int[Array, "*S"], levels: Sequence[int]) -> Vectors:
+def fsq_values(indices: Int[Array, "*S"], levels: Sequence) -> Vectors:
   """The codes of indices: the inverse of fsq(value, levels).indices.
 
   Args:
