@@ -217,13 +217,12 @@ def kmeans_plus_plus(
   first = data[jax.random.randint(first_key, (), 0, len(data))]
   square = lambda code: jnp.sum((data - code[None]) ** 2, axis=1)
 
-  def add(distances, key):
-    logits = jnp.log(distances)
+  def add(distances, n):
+    key, logits = jax.random.fold_in(next_key, n), jnp.log(distances)
     code = data[jax.random.categorical(key, logits, mode="high")]
     return jnp.minimum(distances, square(code)), code
 
-  each = jax.random.split(next_key, num_codes - 1)
-  _, others = jax.lax.scan(add, square(first), each)
+  _, others = jax.lax.scan(add, square(first), jnp.arange(num_codes - 1))
   return jnp.concatenate([first[None], others])
 
 
