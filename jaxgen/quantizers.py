@@ -196,7 +196,7 @@ def residual(
     ValueError: as quantize_fn does.
 
   Reference: Zeghidour et al. 2021, arXiv:2107.03312, algorithm 1; Lee et al.
-  2022, arXiv:2203.01941, eq. 3 to 5.
+  2022, arXiv:2203.01941, section 3.1.
   """
 
   def stage(rest, own):
@@ -235,7 +235,7 @@ def rotate(z: Vectors, value: Vectors) -> Vectors:
 
   Exactly the value for finite z. Nothing is differentiated in the codebook.
 
-  Reference: Fifty et al. 2024, arXiv:2410.06424, section 4.
+  Reference: Fifty et al. 2024, arXiv:2410.06424.
   """
   return jnp.vectorize(_rotate, signature="(d),(d)->(d)")(z, value)
 

@@ -75,10 +75,11 @@ def test_nearest_code():
   run = jax.jit(quantizers.nearest)
   for offset in (0.0, 1000.0):  # there |z|^2 has an error of .1 in float32
     z, codebook = normal(0, 8, 16, 4) + offset, normal(1, 7, 4) + offset
+    codebook = codebook.at[2].multiply(0.1)  # one code is not with the others
     found = run(z, codebook)
     np.testing.assert_array_equal(found.indices, by_brute_force(z, codebook))
     np.testing.assert_array_equal(found.value, codebook[found.indices])
-    assert len(np.unique(found.indices)) == 7
+    assert len(np.unique(found.indices)) == (6 if offset else 7)
   again = run(jnp.stack([codebook] * 2)[:, None], codebook).indices
   np.testing.assert_array_equal(again[:, 0], [range(7)] * 2)
 
@@ -93,13 +94,18 @@ def test_ties_have_the_lowest_index():
 def test_of_half_precision():
   codebook = normal(1, 7, 4).astype("bfloat16")
   z = normal(0, 32, 4).astype("bfloat16")
-  found = quantizers.nearest(z, codebook)
-  np.testing.assert_array_equal(found.indices, by_brute_force(z, codebook))
   levels = (129, 2, 2, 2)
-  value, indices = quantizers.fsq(z, levels)
+
+  @jax.jit
+  def run(z, codebook):
+    found, rounded = quantizers.nearest(z, codebook), quantizers.fsq(z, levels)
+    return found, rounded, [f(z, rounded.value) for f in TRANSPORTS]
+
+  found, rounded, passed = run(z, codebook)
+  np.testing.assert_array_equal(found.indices, by_brute_force(z, codebook))
   truth = quantizers.fsq(z.astype("float32"), levels)
-  np.testing.assert_array_equal(indices, truth.indices)
-  for array in (found.value, value, *(f(z, value) for f in TRANSPORTS)):
+  np.testing.assert_array_equal(rounded.indices, truth.indices)
+  for array in (found.value, rounded.value, *passed):
     assert array.dtype == jnp.bfloat16
 
 
