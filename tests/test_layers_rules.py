@@ -22,8 +22,8 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
-  " elementwise inversion linear_maps quantizers estimators outputs keys"
-  " scalars traces truncated dequantisation orders masks"
+  " elementwise inversion linear_maps quantizers codebooks estimators outputs"
+  " keys scalars traces truncated dequantisation orders masks"
   " fields token_fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "token_fields", "guidance"}

@@ -176,7 +176,7 @@ def draw_visible(how: str, key: Any, u: Any, shape: tuple[int, ...]) -> tuple:
   """
   size = math.prod(shape)
   if how == "number":
-    number = jnp.minimum(jnp.floor(size * (1 - u)), size - 1)
+    number = jnp.minimum((size * (1 - u)).astype("int32"), size - 1)
     return masks.of_number(key, number, shape), size / (size - number)
   schedule = {"linear": masks.linear, "cosine": masks.cosine}[how]
   visible = masks.independent(key, schedule, u, shape)

@@ -229,6 +229,7 @@ SCRIPTS = {
       **RATE | dict(batch_size=4),
     ),
     ("samples.png", "trajectory.png", "infilling.png", "result.json"),
+    rejected=ONE_CALL,
   ),
   "map semi_dual": of_map("semi_dual"),
   "map max_min": of_map("max_min", "map", "potential", inner_steps=3),
