@@ -7,7 +7,7 @@ Trains each row of densities.toml with three seeds, under runs/quality (finished
 runs are not trained again): minutes on two cores for each training. Settings
 were chosen on validation; the figures of test are those of the chosen ones.
 The classical densities are those of the page of `python -m benchmarks
-baselines`.
+baselines`, the diffusion model is that of `python -m benchmarks likelihood`.
 """
 
 import json
@@ -132,6 +132,27 @@ def classical(part: str) -> list[tuple]:
   ]
 
 
+def diffusion() -> list[tuple]:
+  """The lines of the EDM run of the page of log-likelihoods, for levels."""
+  record = json.loads((pages.PAGES / "likelihood.json").read_text())
+  rows = {row["kind"]: row for row in record["digits"]["rows"]}
+  of = "levels by the path's noise"
+  return [
+    (
+      rows[kind]["parts"]["total"],
+      f"EDM, {kind}",
+      "given labels",
+      "lower bound",
+      "",
+      f"{rows[kind]['parts']['total']:.3f}",
+      "",
+      f"{rows[kind]['error']:.3f}",
+      of,
+    )
+    for kind in ("flow", "bound, continuous time")
+  ]
+
+
 def sample_lines(rows: dict) -> list[tuple]:
   """Samples of each model, on test: Frechet distance and nearest images."""
   lines = []
@@ -158,7 +179,8 @@ def tables(found: dict) -> dict:
   for name, record in found.items():
     rows = record["rows"]
     lines = [line for row in rows.items() for line in rows_of(name, *row)]
-    lines = sorted(lines + classical(name), key=lambda line: line[0])
+    lines += classical(name) + (diffusion() if name == "levels" else [])
+    lines = sorted(lines, key=lambda line: line[0])
     head = "model | label | kind | validation | test | seeds | s.e. | of"
     parts[name] = pages.table(head, [line[1:] for line in lines])
     head = "model | Frechet | real | nearest, relative to real"
