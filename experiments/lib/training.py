@@ -176,7 +176,8 @@ def train(
     warm: the state at step 0 in place of start's; None is start's.
 
   Returns:
-    The state at the last step. metrics.jsonl and curves.png are written.
+    The state at the last step. metrics.jsonl and curves.png are written, and
+    the lines of monitors.report are printed.
   """
   config, mesh = ex.config, sharding.mesh()
   rule = choices.lookup(choices.SHARDS, config.shard, "shard")
@@ -212,7 +213,10 @@ def train(
       ],
     )
     save_snapshot(now)
-  figures.curves(run_dir / "curves.png", logging.read(run_dir / runs.METRICS))
+  records = logging.read(run_dir / runs.METRICS)
+  for line in monitors.report(records):
+    print(f"{run_dir}: {line}", file=sys.stderr)
+  figures.curves(run_dir / "curves.png", records)
   return now
 
 
