@@ -176,8 +176,7 @@ def train(
     warm: the state at step 0 in place of start's; None is start's.
 
   Returns:
-    The state at the last step. metrics.jsonl and curves.png are written, and
-    the lines of monitors.report are printed.
+    The state at the last step. metrics.jsonl and curves.png are written.
   """
   config, mesh = ex.config, sharding.mesh()
   rule = choices.lookup(choices.SHARDS, config.shard, "shard")
@@ -213,11 +212,16 @@ def train(
       ],
     )
     save_snapshot(now)
+  _report(run_dir)
+  return now
+
+
+def _report(run_dir):
+  """Draws the curves, and prints where those of held-out data were best."""
   records = logging.read(run_dir / runs.METRICS)
   for line in monitors.report(records):
     print(f"{run_dir}: {line}", file=sys.stderr)
   figures.curves(run_dir / "curves.png", records)
-  return now
 
 
 def _first_state(checkpoints, new, warm):

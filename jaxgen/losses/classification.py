@@ -25,7 +25,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 
 def log_odds(
@@ -63,7 +63,7 @@ def log_odds(
 
 
 def focal(
-  z: Float[Array, "*D"], gamma: Float[ArrayLike, ""]
+  z: Float[Array, "*D"], gamma: float | Float[Array, ""]
 ) -> Float[Array, "*D"]:
   """The focal loss, which weighs examples by the probability of an error.
 
@@ -114,7 +114,7 @@ def hard_truncated(z: Float[Array, "*D"], margin: float) -> Float[Array, "*D"]:
 
 
 def soft_truncated(
-  z: Float[Array, "*D"], slope: Float[ArrayLike, ""]
+  z: Float[Array, "*D"], slope: float | Float[Array, ""]
 ) -> Float[Array, "*D"]:
   """Cross-entropy with a smooth truncation at p = 1/2.
 

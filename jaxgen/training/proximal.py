@@ -1,17 +1,8 @@
 """Penalties by a proximal step after the optimizer's, not by their gradient."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
-
-
-class Count(NamedTuple):
-  """Number of updates so far, of which the learning rate is a function."""
-
-  count: Int[Array, ""]
 
 
 def l1(
@@ -48,11 +39,11 @@ def l1(
   if not penalty >= 0:
     raise ValueError(f"penalty: expected at least 0, got {penalty}")
 
-  def init(params: Any) -> Count:
+  def init(params):
     del params
-    return Count(jnp.zeros((), "int32"))
+    return optax.ScaleByScheduleState(jnp.zeros((), "int32"))
 
-  def update(updates: Any, state: Count, params: Any = None) -> Any:
+  def update(updates, state, params=None):
     if params is None:
       raise ValueError("params: expected the parameters, got None")
     rate = learning_rate
@@ -66,6 +57,7 @@ def l1(
       return jnp.sign(moved) * jnp.maximum(size - threshold, 0) - x
 
     found = jax.tree.map(step, updates, params)
-    return found, Count(optax.safe_increment(state.count))
+    count = optax.safe_increment(state.count)
+    return found, optax.ScaleByScheduleState(count)
 
   return optax.GradientTransformation(init, update)
