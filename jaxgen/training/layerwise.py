@@ -45,11 +45,12 @@ def labels(params: PyTree, patterns: Iterable[str]) -> PyTree:
       f"patterns: expected one that matches {names[found.index(None)]}, got"
       f" {', '.join(patterns) or 'none'}"
     )
+  shown = names if len(names) < 10 else [*names[:9], "..."]
   for pattern in patterns:
     if pattern not in found:
       raise ValueError(
         f"patterns: expected parameters that {pattern} is the first to match,"
-        f" got {', '.join(names)}"
+        f" got {', '.join(shown)}"
       )
   return jax.tree.unflatten(structure, found)
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.training import layerwise
+from jaxgen.training import checkpoint, layerwise, state, step
 from tests import expect, trees
 
 PARAMS = {
@@ -102,9 +102,28 @@ def test_patterns_that_do_not_fit():
     expect.error(said, layerwise.labels, PARAMS, patterns)
   said = r"^patterns: expected parameters that out/bias is the first to match"
   expect.error(said, layerwise.labels, PARAMS, ("*", "out/bias"))
+  for number, end in ((9, "7, 8"), (10, "7, 8, ...")):
+    many = dict.fromkeys(map(str, range(number)), 0.0)
+    said = f" got 0, 1, 2, 3, 4, 5, 6, {end}$".replace("...", r"\.\.\.")
+    expect.error(said, layerwise.labels, many, ("*", "out"))
 
 
 def test_a_pattern_is_of_the_whole_path_and_case():
   params = {"Out": jnp.zeros(2), "out": np.zeros(2), "outer": jnp.zeros(1)}
   found = layerwise.labels(params, ("out", "*"))
   assert found == {"Out": "*", "out": "out", "outer": "*"}
+
+
+def test_a_checkpoint_holds_the_states_of_all_layers(tmp_path):
+  """Names of patterns are parts of the paths of a state's leaves."""
+  rules = {"hidden/*": optax.adam(0.1), "*": optax.sgd(0.1, momentum=0.9)}
+  optimizer = layerwise.partition(rules)
+  turns = step.single(lambda params, key, batch: (loss(params), {}), optimizer)
+  fresh = jax.tree.map(jnp.array, PARAMS)  # the step donates them
+  now = state.init(jax.random.key(0), {"model": fresh}, turns)
+  now, _ = step.make_train_step(turns)(now, {"model": jnp.zeros(1)})
+  with checkpoint.saver(tmp_path, keep=1) as save:
+    save(now)
+  back = checkpoint.restore(tmp_path, now)
+  trees.assert_equal(back.players, now.players)
+  assert len(jax.tree.leaves(back.players["model"].opt_state)) == 7
