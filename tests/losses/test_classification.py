@@ -62,6 +62,8 @@ def test_soft_truncation_of_slope_one_is_focal():
   p = special.expit(np.float64(Z))
   truth = -special.expit(-3 * np.float64(Z)) * np.log(p)
   np.testing.assert_allclose(soft(Z, 3.0), truth, rtol=2e-6)
+  eager = classification.soft_truncated(Z, 0.5)
+  np.testing.assert_allclose(soft(Z, 0.5), eager, rtol=1e-6)
 
 
 @pytest.mark.parametrize("margin", [0.3, 0.5, 0.6, 1.0])

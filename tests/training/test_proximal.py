@@ -110,6 +110,7 @@ def test_decoupled_decay_is_a_loss_for_gradient_descent_alone():
 def test_bad_penalties():
   said = "^penalty: expected at least 0, got -1.0$"
   expect.error(said, proximal.l1, -1.0, 0.1)
-  step, x = proximal.l1(1.0, 0.1), jnp.ones(2)
+  step, x = proximal.l1(0.0, 0.1), jnp.ones(2)
+  assert step.update(x, step.init(x), x)[0].tolist() == [1, 1]
   said = "^params: expected the parameters, got None$"
   expect.error(said, step.update, x, step.init(x))
