@@ -7,7 +7,8 @@
                           the first averages and without dropout
   metrics/NAME            a metric of `evaluate`, for one set of samples
 
-Each is one more record of metrics.jsonl, at the step it belongs to.
+Each is one more record of metrics.jsonl, at the step it belongs to. `report`
+says at which step the first two were best, and how they ended.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import numpy as np
 
 from experiments.experiment import Experiment
 from experiments.lib import averages, likelihoods, quality, samples
+from experiments.pictures import figures
 from jaxgen.training import logging, state
 
 NUM_BATCHES = 4  # held-out batches of a loss
@@ -135,6 +137,28 @@ def metrics(ex: Experiment) -> Callable[[state.State], dict[str, float]]:
     return {f"metrics/{k}": v for k, v in values.items() if v is not None}
 
   return measure
+
+
+def report(records: list[dict[str, Any]]) -> list[str]:
+  """How far a run has over-fitted: one line for each curve of held-out data.
+
+  Args:
+    records: those of metrics.jsonl, from logging.read.
+
+  Returns:
+    "held_out: best 0.5123 at step 400, 0.61 at step 900, the last" and so on.
+  """
+  lines = []
+  for name in dict.fromkeys(name for record in records for name in record):
+    better = figures.better(name)
+    found = better and logging.best(records, name, better)
+    if found:
+      last = next(r for r in reversed(records) if name in r)
+      lines.append(
+        f"{name}: best {found[1]:.4g} at step {found[0]}, {last[name]:.4g} at"
+        f" step {last['step']}, the last"
+      )
+  return lines
 
 
 @contextlib.contextmanager

@@ -212,8 +212,16 @@ def train(
       ],
     )
     save_snapshot(now)
-  figures.curves(run_dir / "curves.png", logging.read(run_dir / runs.METRICS))
+  _report(run_dir)
   return now
+
+
+def _report(run_dir):
+  """Draws the curves, and prints where those of held-out data were best."""
+  records = logging.read(run_dir / runs.METRICS)
+  for line in monitors.report(records):
+    print(f"{run_dir}: {line}", file=sys.stderr)
+  figures.curves(run_dir / "curves.png", records)
 
 
 def _first_state(checkpoints, new, warm):

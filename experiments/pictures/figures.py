@@ -1,14 +1,17 @@
 """Pictures of a run: images, trajectories of images, and curves."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from experiments.pictures import pyplot as plt
 from jaxgen.metrics import transport
+from jaxgen.training import logging
 
 HELD_OUT = {"held_out": "held out", "held_out_ema": "held out, average"}
+_LIKELIHOOD = "log_likelihood/"
 _GAP = 1  # pixels between the images of a sheet
 
 
@@ -147,7 +150,7 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
 
   Records contain "loss", or "PLAYER/loss" for every player of a game. Others
   contain held-out losses, which are drawn with the loss, log-likelihoods, or
-  metrics, of which the Frechet distance is drawn.
+  metrics, of which the Frechet distance is drawn. Stars mark the best values.
   """
   extra = [r for r in records if not any(map(_is_loss, r))]
   records = [r for r in records if any(map(_is_loss, r))]
@@ -162,16 +165,18 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
   for axis, name in zip(axes, names, strict=False):
     _loss(axis, steps, np.array([record[name] for record in records]))
     axis.set(xlabel="step", ylabel=name.replace("/", ": "))
-    for end, title in HELD_OUT.items():
-      held = _series(extra, name.removesuffix("loss") + end)
-      if held[0]:
-        axis.plot(*held, "o-", markersize=3, label=title)
-        axis.legend(frameon=False)
+    for color, (end, title) in enumerate(HELD_OUT.items(), 1):
+      held = name.removesuffix("loss") + end
+      if _series(extra, held)[0]:
+        _held_out(axis, extra, held, title, f"C{color}")
+        _legend(axis)
   for axis, title in zip(axes[len(names) : -1], measured, strict=True):
-    for label, series in measured[title].items():
-      axis.plot(*series, "o-", markersize=3, label=label or None)
-    if "" not in measured[title]:
-      axis.legend(frameon=False)
+    for color, (label, series) in enumerate(measured[title].items()):
+      if label:
+        _held_out(axis, extra, _LIKELIHOOD + label, label, f"C{color}")
+        _legend(axis)
+      else:
+        axis.plot(*series, "o-", markersize=3)
     axis.set(xlabel="step", ylabel=f"{title}, validation")
   right = axes[-1]
   if len(steps) > 1:
@@ -181,11 +186,29 @@ def curves(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
   save(figure, path)
 
 
+def better(name: str) -> Callable | None:
+  """min for the name of a held-out loss, max for that of a log-likelihood."""
+  if name.startswith(_LIKELIHOOD):
+    return max
+  return min if name.rpartition("/")[2] in HELD_OUT else None
+
+
+def _held_out(axis, records, name, title, color):
+  """A curve of held-out data, with a star at its best value."""
+  found = logging.best(records, name, better(name))
+  if found:
+    axis.plot(*found, "*", markersize=11, color=color)
+    title = f"{title}, best at {found[0]}"
+  axis.plot(
+    *_series(records, name), "o-", markersize=3, label=title, color=color
+  )
+
+
 def _measured(records):
   """{title: {label: (steps, values)}} of what is drawn beside the losses."""
-  prefix = "log_likelihood/"
-  names = dict.fromkeys(n for r in records for n in r if n.startswith(prefix))
-  likelihoods = {n.removeprefix(prefix): _series(records, n) for n in names}
+  start = _LIKELIHOOD
+  names = dict.fromkeys(n for r in records for n in r if n.startswith(start))
+  likelihoods = {n.removeprefix(start): _series(records, n) for n in names}
   distances = {"": _series(records, "metrics/frechet")}
   found = {}
   if likelihoods:
@@ -214,7 +237,12 @@ def _loss(axis, steps, loss):
       steps[window - 1 :], smooth, color="C0", label=f"mean of {window}"
     )
   axis.set_yscale("log" if np.all(loss > 0) else "linear")
-  axis.legend(frameon=False)
+  _legend(axis)
+
+
+def _legend(axis):
+  """A legend that can be read where it covers curves."""
+  axis.legend(edgecolor="none", framealpha=0.7, fontsize=9)
 
 
 def save(figure: Any, path: pathlib.Path) -> None:

@@ -8,11 +8,12 @@ to an unbroken run's, except for the seconds.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 Log = Callable[[int, dict[str, float]], None]
@@ -165,6 +166,25 @@ def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
       )
     records.append(record)
   return records
+
+
+def best(
+  records: Iterable[Mapping[str, Any]], name: str, better: Callable = min
+) -> tuple[int, float] | None:
+  """The step and value of a curve's best record, the first if there are equals.
+
+  Args:
+    records: from `read`.
+    name: name of the value, such as "held_out"; records without it, or where it
+      is not finite, are passed over.
+    better: min for losses, max for log-likelihoods.
+
+  Returns:
+    (step, value), or None if there is no finite value.
+  """
+  found = [(r["step"], r[name]) for r in records if name in r]
+  found = [pair for pair in found if math.isfinite(pair[1])]
+  return better(found, key=lambda pair: pair[1]) if found else None
 
 
 @contextlib.contextmanager

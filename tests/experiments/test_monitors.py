@@ -72,6 +72,22 @@ def test_records_do_not_change_the_run(run, tmp_path):
   trees.assert_equal(last.players, run[1].players)
 
 
+def test_the_report_of_a_curve_that_turns():
+  """The lowest loss and highest likelihood of 1 to 5, and the last of each."""
+  log_p, nan = "log_likelihood/given labels", float("nan")
+  records = [
+    {"step": step, "held_out": loss, log_p: -loss, "loss": 1 / step}
+    for step, loss in enumerate([3.0, nan, 1.5, 1.5, 2.0], 1)
+  ]
+  records += [{"step": 6, "critic/held_out_ema": 7.0}, {"step": 7, "loss": 0.0}]
+  assert monitors.report(records) == [
+    "held_out: best 1.5 at step 3, 2 at step 5, the last",
+    f"{log_p}: best -1.5 at step 3, -2 at step 5, the last",
+    "critic/held_out_ema: best 7 at step 6, 7 at step 6, the last",
+  ]
+  assert monitors.report([{"step": 1, "held_out": nan, "loss": 1.0}]) == []
+
+
 def test_curves_show_them(run, tmp_path, monkeypatch):
   shown = []
   monkeypatch.setattr(
@@ -80,9 +96,18 @@ def test_curves_show_them(run, tmp_path, monkeypatch):
   records = logging.read(run[0] / "metrics.jsonl")
   figures.curves(tmp_path / "curves.png", records)
   loss, distance, speed = shown[0].axes
-  assert {"held out", "held out, average"} <= {
-    line.get_label() for line in loss.get_lines()
-  }
+  lines = {line.get_label(): line for line in loss.get_lines()}
+  for name, title in figures.HELD_OUT.items():
+    values = [r[name] for r in records if name in r]
+    step = 2 + 2 * int(np.argmin(values))
+    line = lines[f"{title}, best at {step}"]
+    assert line.get_ydata().tolist() == values
+    (star,) = (
+      star
+      for star in loss.get_lines()
+      if star.get_marker() == "*" and star.get_color() == line.get_color()
+    )
+    assert star.get_xydata().tolist() == [[step, min(values)]]
   (line,) = distance.get_lines()
   assert line.get_xdata().tolist() == [4]
   assert line.get_ydata()[0] == records[4]["metrics/frechet"]

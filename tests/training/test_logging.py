@@ -152,3 +152,15 @@ def test_a_full_disk_at_the_start_leaves_the_records(tmp_path):
   with pytest.raises(OSError, match="No space left on device"):
     logging.jsonl(path, 1)
   assert len(logging.read(path)) == 2
+
+
+def test_the_best_record_of_a_curve():
+  nan, inf = float("nan"), float("inf")
+  values = [2.0, -inf, 1.0, nan, 5.0, 1.0, 5.0, inf]
+  records = [{"step": 10 * i, "a": v} for i, v in enumerate(values)]
+  records.insert(2, {"step": 15, "b": 0.0})
+  assert logging.best(records, "a") == (20, 1.0)
+  assert logging.best(records, "a", max) == (40, 5.0)
+  assert logging.best(iter(records), "b") == (15, 0.0)
+  assert logging.best(records, "c") is logging.best([], "a") is None
+  assert logging.best([{"step": 1, "a": nan}], "a") is None
