@@ -89,6 +89,8 @@ def jacobi(
 
     x_B <- f^-1(y_B; conditioner(x)_B),   one block B after the other
 
+  from x = y, which a map near the identity leaves nearly solved.
+
   Args:
     conditioner: x [T, *P] -> parameters [T, *P, K], causal.
     family: the map f.
@@ -130,4 +132,4 @@ def jacobi(
 
   zero = jnp.zeros((), "int32"), jnp.zeros((), y.dtype)
   starts = size * jnp.arange(num_blocks)
-  return Swept(*jax.lax.scan(block, (jnp.zeros_like(y), *zero), starts)[0])
+  return Swept(*jax.lax.scan(block, (y, *zero), starts)[0])

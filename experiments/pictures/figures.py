@@ -86,6 +86,7 @@ def image_trajectory(
   name: str,
   columns: list[str],
   labels: list[str] | None = None,
+  rows_are: str = "one trajectory per row",
 ) -> None:
   """Draws trajectories [R, T, H, W, K], one per row, with data at the right.
 
@@ -95,6 +96,7 @@ def image_trajectory(
     name: name of the columns' values, such as "noise ratio".
     columns: value of each column, and the name of the last.
     labels: class of each row, or None.
+    rows_are: what is said of the rows where labels is None.
   """
   rows, number, height, width, _ = frames.shape
   figure, axis = plt.subplots(
@@ -104,7 +106,7 @@ def image_trajectory(
   axis.set_xticks((np.arange(number) + 0.5) * (width + _GAP) - 1, columns)
   axis.set_xlabel(name)
   if labels is None:
-    axis.set_ylabel("one trajectory per row")
+    axis.set_ylabel(rows_are)
   save(figure, path)
 
 
