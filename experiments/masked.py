@@ -6,12 +6,13 @@
   python -m experiments.sample runs/masked --sample-steps 8 --guidance 1.5
 
 The network, dense layers or --model transformer, sees an example of which some
-entries are masked and predicts the others. The loss is the negative ELBO of masked diffusion, which is the mean
-negative log-likelihood over all orders of the entries, per entry; `evaluate`
-reports it as a lower bound, or with --num-orders the exact log-likelihood of a
-mixture of fixed orders. Samples take --sample-steps network calls, or with
---sampler one_by_one or in_order one call an entry, which is exact. Any entries
-may be given: infilling.png shows what the model makes of halves of images.
+entries are masked and predicts the others. The loss is the negative ELBO of
+masked diffusion, which is the mean negative log-likelihood over all orders of
+the entries, per entry; `evaluate` reports it as a lower bound, or with
+--num-orders the exact log-likelihood of a mixture of fixed orders. Samples take
+--sample-steps network calls, or with --sampler one_by_one or in_order one call
+an entry, which is exact. Any entries may be given: infilling.png shows what the
+model makes of halves of images.
 
 Methods: Uria et al. 2014, arXiv:1310.1757 (any order); Sahoo et al. 2024,
 arXiv:2406.07524 and Shi et al. 2024, arXiv:2406.04329 (masked diffusion);
