@@ -12,7 +12,8 @@ step is one evaluation of the network:
 Levels in the first state are given: they never change, which is infilling. A
 final time above 0 leaves masks. Entries that are revealed in one step are
 independent given those before it, so that fewer steps than entries approximate
-the model; one entry a step is exact (`one_by_one`, `in_order`).
+the model; one entry a step is exact (`one_by_one`, `in_order`). A concrete
+first state with other numbers than levels and the mask is rejected.
 
 Reference: Sahoo et al. 2024, arXiv:2406.07524 (unmasking); Zheng et al. 2024,
 arXiv:2409.02908 (first hitting); Chang et al. 2022, arXiv:2202.04200 (MaskGIT);
@@ -104,7 +105,10 @@ def one_by_one() -> driver.Solver:
     drawn = _draw(level_key, field(x, t))
     return jnp.where(chosen, drawn, x).astype(x.dtype), t
 
-  start = lambda field, key, x, times: times[0]
+  def start(field, key, x, times):
+    _given(field, key, x, times)
+    return times[0]
+
   return driver.Solver(
     "one_by_one", plan, start, step, num_calls=lambda n: n, needs=()
   )
@@ -140,7 +144,7 @@ def in_order(order: Array | np.ndarray) -> driver.Solver:
     return jnp.where(chosen, drawn, x).astype(x.dtype), memory
 
   return driver.Solver(
-    "in_order", plan, driver.no_memory, step, num_calls=lambda n: n, needs=()
+    "in_order", plan, _given, step, num_calls=lambda n: n, needs=()
   )
 
 
@@ -222,7 +226,15 @@ def jump() -> driver.Solver:
 
 
 def _given(field, key, x, times):
-  """Which entries of the first state are levels."""
+  """Which entries of the first state are levels; raises for other tokens."""
+  if not isinstance(x, jax.core.Tracer):
+    found = np.asarray(x)
+    wrong = found[(found < 0) | (found > field.num_levels)]
+    if wrong.size:
+      raise ValueError(
+        f"x: expected levels and the mask, 0 to {field.num_levels}, got"
+        f" {wrong[0]}"
+      )
   return x != field.num_levels
 
 

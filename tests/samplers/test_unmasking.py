@@ -299,6 +299,16 @@ BAD = {
     ),
     "times: expected masking probabilities",
   ),
+  "no token": (
+    lambda: samplers.integrate(
+      samplers.one_by_one(),
+      field_of(TABLE),
+      jnp.asarray([0, 1, 2, 3, 2, 2]),
+      jnp.asarray(SIX, "float32"),
+      jax.random.key(0),
+    ),
+    "x: expected levels and the mask, 0 to 2, got 3",
+  ),
   "increasing": (
     lambda: samplers.integrate(
       samplers.unmask(),
