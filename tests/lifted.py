@@ -16,11 +16,14 @@ from jaxgen import (
 from jaxgen.losses import (
   adversarial,
   autoregressive,
+  classification,
   clouds,
   decoders,
   denoising,
+  discrete,
   flow_matching,
   importance,
+  masked,
   normalizing_flow,
   score_matching,
   transport_maps,
@@ -172,8 +175,26 @@ def sequence(net, data, noise, t):
   return -autoregressive.log_prob(params_fn, levels, output=output)
 
 
+def tokens(net, data, noise, t):
+  """The network gives logits of two masked bits, and log ratios of noised."""
+  levels, hidden = jnp.array([1, 0]), jnp.array([False, False])
+  logits = lambda x: net(x * 1.0, t)
+  nats = masked.cross_entropy(
+    lambda x: logits(x)[:, None], levels, hidden, output=outputs.bernoulli()
+  )
+  entropy = discrete.score_entropy(
+    lambda x: jnp.stack([logits(x), -logits(x)], -1),
+    levels,
+    1 - levels,
+    0.5,
+    jnp.full(2, 0.5),
+  )
+  return nats + entropy + classification.focal(logits(levels), 1.0).sum()
+
+
 LIFTED |= dict(
   sequence=sequence,
+  tokens=tokens,
   bounds=bounds,
   invertible=invertible,
   discriminators=discriminators,
