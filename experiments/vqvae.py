@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import settings
-from experiments.experiment import Experiment, Trained
+from experiments.experiment import Experiment
 from experiments.lib import (
   averages,
   checks,
@@ -43,11 +43,10 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import codes, latent_spaces
-from experiments.recipes import codecs, single
+from experiments.recipes import codec_measures, codecs, single
 from jaxgen import codebooks, quantizers
 from jaxgen.training import state, step
 
-NUM_MEASURED = 4096  # largest number of examples of a split
 NUM_SHOWN = 48  # images of a picture
 
 
@@ -161,7 +160,7 @@ def experiment(config: Config) -> Experiment:
     encode=lambda p, extras, x, label: codec.tokens(p["model"], extras, x),
     decode=lambda p, extras, z, label: codec.image(p["model"], extras, z),
     between=crossed,
-    measure=functools.partial(record, config, codec, data),
+    measure=functools.partial(codec_measures.record, codec, data),
     sheet=functools.partial(_reconstructions, codec, data),
     pictures=(
       ("reconstructions.png", functools.partial(_reconstructions, codec, data)),
@@ -235,50 +234,9 @@ def crossed(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
   return jnp.where((places < weight * a[0].size)[None], b, a)
 
 
-def record(
-  config: Config, codec: codecs.Codec, data: datasets.Data, now: Trained
-) -> tuple[dict[str, Any], str]:
-  """The record of result.json, of train and validation, and its text."""
-  bits = np.log2(codec.num_codes) * np.prod(_tokens_shape(codec, data))
-  values: dict[str, Any] = dict(
-    num_codes=codec.num_codes,
-    tokens=list(_tokens_shape(codec, data)),
-    bits_per_image=float(bits),
-  )
-  lines = [f"{config.quantizer}, {bits:.0f} bits per image"]
-  for split in ("train", "validation"):
-    found = _measured(codec, data, now, split)
-    values[split] = dict(
-      number=found.number,
-      squared_error=found.squared_error,
-      usage=found.usage.tolist(),
-      perplexity=found.perplexity.tolist(),
-    )
-    usage, spread = (
-      " ".join(f"{x:{form}}" for x in part)
-      for part, form in ((found.usage, ".0%"), (found.perplexity, ".1f"))
-    )
-    lines.append(
-      f"{split:<11} squared error {found.squared_error:.5f}, codes used"
-      f" {usage}, perplexity {spread} of {codec.num_codes}"
-    )
-  return values, "\n".join(lines)
-
-
 def run(config: Config) -> state.State:
   """Trains, measures and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
-
-
-def _tokens_shape(codec, data):
-  factor = codec.encoder.factor
-  height, width, _ = data.shape
-  return codec.num_stages, height // factor, width // factor
-
-
-def _measured(codec, data, now, split):
-  examples = np.asarray(data.split(split)[0][:NUM_MEASURED])
-  return codecs.measure(codec, now.params["model"], now.extras, examples)
 
 
 def _reconstructions(codec, data, path, now):
@@ -290,8 +248,7 @@ def _reconstructions(codec, data, path, now):
   def made(x):
     return codec.image(params, extras, codec.tokens(params, extras, x))
 
-  bits = np.log2(codec.num_codes) * np.prod(_tokens_shape(codec, data))
-  title = f"held-out images from {bits:.0f} bits each"
+  title = f"held-out images from {codec_measures.bits(codec):.0f} bits each"
   latent_spaces.reconstructions(
     path, examples, np.asarray(made(examples)), "decoded", title
   )
@@ -299,7 +256,10 @@ def _reconstructions(codec, data, path, now):
 
 def _usage(codec, data, path, now):
   splits = ("train", "validation")
-  codes.usage(path, {s: _measured(codec, data, now, s).counts for s in splits})
+  codes.usage(
+    path,
+    {s: codec_measures.of_split(codec, data, now, s).counts for s in splits},
+  )
 
 
 def _check(config):

@@ -18,7 +18,6 @@ from jaxgen.models import autoencoder
 
 SMOOTHING = 1e-5  # of the counts of moving averages, in vectors
 MAX_CODES = 2**20  # of which the usage is counted
-PART = 64  # examples that are measured together
 GROUP = 8  # largest number of bits whose joint entropy is exact
 TABLES = ("vq", "residual")  # quantisers with a codebook
 
@@ -261,47 +260,3 @@ def make_levels(config: Any) -> tuple[int, ...]:
 def entropy_group(bits: int) -> int:
   """The largest divisor of the number of bits that is at most GROUP."""
   return max(n for n in range(1, min(bits, GROUP) + 1) if bits % n == 0)
-
-
-class Measured(NamedTuple):
-  """What a codec makes of a set of images.
-
-  Attributes:
-    number: number of images.
-    squared_error: of the reconstruction, mean over images and coordinates.
-    counts: of each code, [M, K].
-    usage: fraction of codes used, [M].
-    perplexity: exp of the entropy of the codes' frequencies, [M].
-  """
-
-  number: int
-  squared_error: float
-  counts: np.ndarray
-  usage: np.ndarray
-  perplexity: np.ndarray
-
-
-def measure(
-  codec: Codec, params: Any, extras: Any, examples: np.ndarray
-) -> Measured:
-  """The error of the reconstructions and the use of the codes."""
-
-  @jax.jit
-  def run(params, extras, examples):
-    def one(x):
-      tokens = codec.tokens(params, extras, x)
-      made = codec.image(params, extras, tokens)
-      return jnp.mean((made - x) ** 2), tokens
-
-    errors, tokens = jax.lax.map(one, examples, batch_size=PART)
-    return errors, codec.counts(tokens)
-
-  errors, counts = run(params, extras, jnp.asarray(examples))
-  each = lambda fn: np.asarray(jax.vmap(fn)(counts), np.float64)
-  return Measured(
-    len(examples),
-    float(np.asarray(errors, np.float64).mean()),
-    np.asarray(counts),
-    each(codebooks.usage),
-    each(codebooks.perplexity),
-  )

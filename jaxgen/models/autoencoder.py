@@ -85,7 +85,7 @@ class Decoder(nn.Module):
     """
     _check(self)
     expected = map_shape(self.shape, self.factor)
-    if z.shape[:2] != expected or z.ndim != 3:
+    if z.shape[:2] != expected:
       height, width = expected
       raise ValueError(
         f"z: expected shape [{height}, {width}, D], got {list(z.shape)}"
