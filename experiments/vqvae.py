@@ -225,10 +225,10 @@ def _clear_and_even(config, inputs):
 
 
 def crossed(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
-  """Tokens [M, h, w]: those of b in a share of the rows and columns, else of a.
+  """Tokens [M, h, w]: of b at the first positions, row by row, then of a.
 
-  There is no way between two tokens. The map is filled row by row, and the
-  stages of one position go together.
+  The weight is the share of b's positions; between two tokens there is nothing
+  to interpolate. All stages of a position are of one image.
   """
   places = jnp.arange(a[0].size).reshape(a.shape[1:])
   return jnp.where((places < weight * a[0].size)[None], b, a)

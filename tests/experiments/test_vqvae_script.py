@@ -7,7 +7,6 @@ import pytest
 
 from experiments import vqvae
 from experiments.experiment import Trained
-from experiments.lib import datasets
 from experiments.recipes import codec_measures, codecs
 from jaxgen import codebooks, outputs, quantizers
 from tests import expect
@@ -246,9 +245,3 @@ def test_settings_that_do_not_fit_are_one_clear_line():
 def test_groups_of_bits_divide_them():
   found = [codecs.entropy_group(bits) for bits in (1, 6, 8, 9, 13, 16)]
   assert found == [1, 6, 8, 3, 1, 8]
-
-
-def test_data_keep_their_labels():
-  """Encoding pairs examples of one class, though the codec ignores labels."""
-  ex = vqvae.experiment(config())
-  assert ex.data.num_classes == datasets.load(config()).num_classes == 10
