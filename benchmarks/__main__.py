@@ -35,6 +35,7 @@ BENCHMARKS = {
   "likelihood_cost": ("likelihood_cost", "Times log-likelihoods beside peers."),
   "quality": ("quality", "Scores samples of every script beside the floor."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
+  "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),
   "unified": ("solvers", "Scores every path, prediction and solver."),
   "orders": ("solvers", "Fits the order of every solver."),
   "duality": ("exact", "Solves optimal transport and its dual."),

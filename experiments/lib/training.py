@@ -84,7 +84,7 @@ def run(script: str, ex: Experiment) -> state.State:
 
   def trained(now):
     players = {name: player.params for name, player in now.players.items()}
-    params = averages.sampled(ex, now) if ex.sample else {}
+    params = averages.sampled(ex, now) if ex.sampled else {}
     found = Trained(params, players, now.extras)
     if ex.sample is None:
       return found

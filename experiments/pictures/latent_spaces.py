@@ -13,16 +13,26 @@ MAX_CLASSES = 10  # classes with a colour of their own
 
 
 def reconstructions(
-  path: pathlib.Path, examples: np.ndarray, decoded: np.ndarray
+  path: pathlib.Path,
+  examples: np.ndarray,
+  decoded: np.ndarray,
+  name: str = "mean of p(x | z)",
+  title: str = "z is the mean of the posterior",
 ) -> None:
-  """Draws examples [N, *D] and what is decoded from their latents."""
-  if examples.ndim == 4:
-    _image_pairs(path, examples, decoded)
-  else:
-    _point_pairs(path, examples, decoded)
+  """Draws examples [N, *D] and what is decoded from their latents.
+
+  Args:
+    path: the file.
+    examples: [N, *D].
+    decoded: [N, *D].
+    name: of what is decoded.
+    title: of the picture.
+  """
+  draw = _image_pairs if examples.ndim == 4 else _point_pairs
+  draw(path, examples, decoded, name, title)
 
 
-def _image_pairs(path, examples, decoded):
+def _image_pairs(path, examples, decoded, name, title):
   pairs = (figures.in_rows(x, 12) for x in (examples, decoded))
   rows = np.stack([*pairs], 1)
   rows = rows.reshape(-1, *rows.shape[2:])
@@ -30,13 +40,13 @@ def _image_pairs(path, examples, decoded):
     figsize=(0.6 * rows.shape[1] + 1.4, 0.6 * len(rows) + 0.6),
     layout="constrained",
   )
-  names = ["held out", "mean of p(x | z)"] * (len(rows) // 2)
+  names = ["held out", name] * (len(rows) // 2)
   figures.show_rows(axis, figures.sheet(rows), rows.shape[2] + 1, names)
-  axis.set(ylabel="", title="z is the mean of the posterior")
+  axis.set(ylabel="", title=title)
   figures.save(figure, path)
 
 
-def _point_pairs(path, examples, decoded):
+def _point_pairs(path, examples, decoded, name, title):
   dim, examples, decoded = (
     examples.shape[-1],
     planes.flat(examples),
@@ -47,8 +57,8 @@ def _point_pairs(path, examples, decoded):
   axis.plot(*ends, color="0.75", linewidth=0.7, zorder=0)
   axis.scatter(*examples.T, s=8, color="C0", linewidths=0, label="held out")
   cross = dict(s=14, color="C3", marker="x", linewidths=0.8)
-  axis.scatter(*decoded.T, label="mean of p(x | z)", **cross)
-  axis.set_title("z is the mean of the posterior", fontsize=10)
+  axis.scatter(*decoded.T, label=name, **cross)
+  axis.set_title(title, fontsize=10)
   axis.legend(loc="upper right", fontsize=8)
   planes.window(axis, planes.square(examples), examples, dim=dim)
   figures.save(figure, path)

@@ -20,6 +20,7 @@ from experiments import (
   score_matching,
   transport_map,
   vae,
+  vqvae,
   wasserstein,
 )
 from experiments.lib import command_line, training
@@ -47,6 +48,7 @@ MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
 
 SMALL_VAE = dict(latent=2, width=8, num_blocks=1, num_weights=8)
 SMALL_VAE |= dict(warmup_steps=2, **SIZES)
+SMALL_CODEC = dict(width=4, latent=3, num_codes=5, **RATE | dict(batch_size=4))
 
 
 class Script(NamedTuple):
@@ -72,6 +74,7 @@ NO_SAMPLES = ONE_CALL | {
   "sample": "a run of this script has no samples",
   "evaluate": "a run of this script has no samples",
 }
+NO_SAMPLES_BUT_CODES = {k: v for k, v in NO_SAMPLES.items() if k != "encode"}
 LATENT = ("samples.png", "reconstructions.png", "latents.png", "result.json")
 
 
@@ -177,6 +180,14 @@ SCRIPTS = {
     ("curve.png", "result.json"),
     ("loss", "rate"),
     NO_SAMPLES,
+  ),
+  # The codebooks and their statistics must resume too; restarts have keys.
+  "residual vqvae": Script(
+    vqvae,
+    vqvae.Config("", quantizer="residual", restart=0.9, **SMALL_CODEC),
+    ("reconstructions.png", "usage.png", "result.json"),
+    ("commitment", "distortion", "loss", "perplexity"),
+    NO_SAMPLES_BUT_CODES,
   ),
   # Orders, and the grid of points, are in training and in the density.
   "made": Script(

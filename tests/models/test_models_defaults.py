@@ -2,6 +2,7 @@
 
 from jaxgen import orders
 from jaxgen.models import (
+  autoencoder,
   bidirectional,
   causal,
   dit,
@@ -37,6 +38,8 @@ def test_of_networks_of_images():
   defaults.check(unet.UNet, **heads)
   defaults.check(unet.UNet.__call__, train=False)
   defaults.check(residual.conv, zero=False)
+  for kind in (autoencoder.Encoder, autoencoder.Decoder):
+    defaults.check(kind, factor=2, width=32, num_blocks=1, num_groups=8)
 
 
 def test_of_networks_of_vectors():
