@@ -101,10 +101,9 @@ def check(config: Any, *counts: str) -> None:
       "accumulate, batch_size: expected a divisor of the batch size, got"
       f" {config.accumulate} for {config.batch_size}"
     )
-  if not 0 <= config.label_dropout <= 1:
-    raise ValueError(
-      f"label_dropout: expected 0 to 1, got {config.label_dropout}"
-    )
+  dropped = getattr(config, "label_dropout", 0)
+  if not 0 <= dropped <= 1:
+    raise ValueError(f"label_dropout: expected 0 to 1, got {dropped}")
   if not 0 <= config.warmup_steps < config.num_steps:
     raise ValueError(
       "warmup_steps, num_steps: expected 0 <= warmup_steps < num_steps, got"
