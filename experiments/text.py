@@ -50,7 +50,7 @@ class Config(
   width: int = 96
   """Number of features of the network, at least 1."""
   num_blocks: int = 3
-  """Number of blocks of a transformer or layers of a GRU or LSTM, at least 1."""
+  """Number of transformer blocks, or of GRU or LSTM layers, at least 1."""
   num_heads: int = 4
   """Number of attention heads of a transformer, at least 1."""
   dropout: float = 0.0

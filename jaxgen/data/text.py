@@ -8,7 +8,7 @@
 A model of windows of T bytes predicts a long text by windows that overlap: with
 S = T / 2, the first half of a window is given and its second half is scored,
 
-  log p(text) = log p(first T bytes) + sum_n log p(next S bytes | S before them).
+  log p(text) = log p(first T bytes) + sum_n log p(next S bytes | S before).
 
 Every byte is scored once, with S to T - 1 bytes before it, except for the first
 S bytes of the text, which have fewer.
@@ -136,7 +136,7 @@ def windows(
     length: T, even.
 
   Returns:
-    Windows [M, T] and flags [M, T], True for given bytes, False for scored ones.
+    Windows [M, T] and flags [M, T], True for given bytes and False for scored.
 
   Raises:
     ValueError: length is odd or below 2, or the text is shorter than a window.

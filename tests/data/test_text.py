@@ -15,7 +15,9 @@ def test_the_topics_are_those_of_python_without_repeated_paragraphs():
   found = text.topics().decode()
   parts = found.rstrip("\n").split("\n\n")
   assert len(parts) == len(set(parts)) and all(parts)
-  every = [part.strip("\n") for t in topics.topics.values() for part in t.split("\n\n")]
+  every = [
+    part.strip("\n") for t in topics.topics.values() for part in t.split("\n\n")
+  ]
   assert {*every} - {""} == {*parts}
   assert found.startswith('The "assert" statement\n') and found.endswith("\n")
   assert text.topics() == found.encode()
