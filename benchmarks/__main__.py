@@ -30,6 +30,7 @@ BENCHMARKS = {
   "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),
   "baselines": ("baselines", "Fits classical densities to the digits."),
   "densities": ("densities", "Compares log-likelihoods on the digits."),
+  "text": ("text", "Compares log-likelihoods of text, in bits per byte."),
   "folds": ("folds", "Compares log-likelihoods on ten folds."),
   "likelihood": ("likelihood", "Measures errors of log-likelihoods."),
   "likelihood_cost": ("likelihood_cost", "Times log-likelihoods beside peers."),

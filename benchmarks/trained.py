@@ -26,6 +26,7 @@ from experiments.lib import (  # noqa: F401
   quality,
   run,
   samples,
+  texts,
   training,
 )
 from experiments.pictures import (  # noqa: F401

@@ -3,7 +3,8 @@
   python -m experiments.evaluate runs/mine
   python -m experiments.evaluate runs/mine --split test --sample-steps 40
 
-Writes results.json (one record per split) and results.png in the run directory.
+Writes results.json (one record per split) and results.png in the run directory;
+for text, only the log-likelihood is measured and results.json written.
 Choose settings on validation, report test once. docs/metrics.md describes the
 metrics.
 """
@@ -65,19 +66,9 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   ex = samples.read(run_dir, config, config.script)
   if config.label is not None:
     ex = samples.unlabelled(ex)
-  sample = samples.sampler(
-    ex, step=config.step, average=config.average, chunk=config.chunk
-  )
-  ref = quality.reference(ex.data, config.split, features)
-  seed_key = jax.random.key(config.seed)
-  with checks.naming(config, real="number"):
-    found = quality.evaluate(
-      lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
-      ref,
-      number=config.number,
-      num_draws=config.draws,
-      seed=config.seed,
-    )
+  seed_key, number, found = jax.random.key(config.seed), 0, None
+  if not ex.data.is_text:
+    number, found = _measure_samples(ex, config, features, seed_key)
   rows = []
   if ex.log_likelihood is not None:
     trained = averages.load(ex, config.step, config.average)
@@ -88,14 +79,31 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   record = dataclasses.asdict(config) | dict(
     run=str(run_dir),
     step=last if config.step is None else config.step,
-    number=config.number or len(ref.held_out[0]),
+    number=number,
     calls=ex.num_calls,
     **{name: getattr(ex.config, name, None) for name in settings.SAMPLING},
-    metrics=found.rows,
+    metrics={} if found is None else found.rows,
     log_likelihood=[row._asdict() for row in rows],
   )
   write(pathlib.Path(run_dir), config.split, record, found)
   return record
+
+
+def _measure_samples(ex, config, features, seed_key):
+  """(number of samples in a set, all their metrics)."""
+  sample = samples.sampler(
+    ex, step=config.step, average=config.average, chunk=config.chunk
+  )
+  ref = quality.reference(ex.data, config.split, features)
+  with checks.naming(config, real="number"):
+    found = quality.evaluate(
+      lambda i, labels, n: sample(jax.random.fold_in(seed_key, i), labels, n),
+      ref,
+      number=config.number,
+      num_draws=config.draws,
+      seed=config.seed,
+    )
+  return config.number or len(ref.held_out[0]), found
 
 
 def load_features(place: str | None) -> Callable | None:
@@ -181,11 +189,12 @@ def write(
   run_dir: pathlib.Path,
   split: str,
   record: dict[str, Any],
-  found: quality.Result,
+  found: quality.Result | None,
 ) -> None:
-  """Writes results.json and results.png and prints the table.
+  """Writes results.json and results.png and prints the tables.
 
-  results.json keeps the record of the other split.
+  results.json keeps the record of the other split. Without metrics of samples
+  there is neither their picture nor their table.
   """
   path = run_dir / RESULTS
   try:
@@ -195,16 +204,19 @@ def write(
   records = records if isinstance(records, dict) else {}
   records[split] = record
   runs.write_text(path, json.dumps(records, indent=2) + "\n")
-  sets = "1 set" if record["draws"] == 1 else f"{record['draws']} sets"
-  title = (
-    f"{sets} of {record['number']} samples, {split} data,"
-    f" {record['calls']} network calls per sample"
-  )
-  metrics.results(run_dir / "results.png", found, title)
-  print(f"{run_dir}: {title}\n{table(record)}")
+  title = f"{split} data, {record['calls']} network calls per sample"
+  if found is not None:
+    sets = "1 set" if record["draws"] == 1 else f"{record['draws']} sets"
+    title = f"{sets} of {record['number']} samples, {title}"
+    metrics.results(run_dir / "results.png", found, title)
+  lines = [f"{run_dir}: {title}"]
+  if found is not None:
+    lines.append(table(record))
   if rows := record.get("log_likelihood"):
-    print(likelihoods.table([likelihoods.Row(**row) for row in rows]))
-  print(f"{path} {run_dir / 'results.png'}", file=sys.stderr)
+    lines.append(likelihoods.table([likelihoods.Row(**row) for row in rows]))
+  print("\n".join(lines))
+  pictures = () if found is None else (run_dir / "results.png",)
+  print(path, *pictures, file=sys.stderr)
 
 
 def _check(config):

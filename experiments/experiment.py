@@ -78,15 +78,18 @@ class LogLikelihood(NamedTuple):
     kind: "exact"; "lower bound", of the expected value over random draws; or
       "estimate", which has an error in both directions.
     of: what has this probability, for the table: "levels", "levels by uniform
-      dequantisation" or "density".
+      dequantisation", "density" or "bytes".
     log_prob: (params, extras, key, example [*D], label) -> nats, [].
     num_draws: number of keys over whose values `evaluate` takes the mean.
+    num_scored: examples [N, *D] -> the number of their entries whose
+      log-likelihood log_prob is; None for all of them.
   """
 
   kind: str
   of: str
   log_prob: Callable
   num_draws: int = 1
+  num_scored: Callable | None = None
 
 
 class Trained(NamedTuple):

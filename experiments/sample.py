@@ -2,7 +2,8 @@
 
   python -m experiments.sample runs/mine --number 100 --label 3 --solver churn
 
-Writes NAME.png and NAME.npz (samples [N, *D], labels [N]) in the run directory.
+Writes NAME.png and NAME.npz (samples [N, *D], labels [N]) in the run directory;
+for text, NAME.txt in place of the picture.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import numpy as np
 from experiments import settings
 from experiments.lib import checks, command_line, samples
 from experiments.lib.datasets import Data
-from experiments.pictures import figures, planes
+from experiments.pictures import figures, planes, texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +70,17 @@ def pick_labels(config: Config, num_classes: int) -> jax.Array | None:
 
 
 def write(path: pathlib.Path, found, labels, data: Data) -> None:
-  """Writes path.npz and path.png."""
+  """Writes path.npz, and path.png or for text path.txt."""
   known = {} if labels is None else {"labels": np.asarray(labels)}
   np.savez(f"{path}.npz", samples=found, **known)
-  picture = pathlib.Path(f"{path}.png")
-  if len(data.shape) == 3:
+  picture = pathlib.Path(f"{path}.{'txt' if data.is_text else 'png'}")
+  if data.is_text:
+    texts.write(picture, found)
+  elif len(data.shape) == 3:
     figures.save_sheet(picture, figures.in_rows(found))
   else:
     planes.samples(picture, found, data.real[0])
-  print(f"{path}.png {path}.npz: {len(found)} samples", file=sys.stderr)
+  print(f"{picture} {path}.npz: {len(found)} samples", file=sys.stderr)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Images and points as a user has them."""
+"""Images, points and text as a user has them."""
 
 import json
 import pathlib
@@ -31,6 +31,7 @@ def write(home: pathlib.Path) -> pathlib.Path:
     archive.writestr("dataset.json", json.dumps({"labels": labels}))
   images = rng.randint(0, 256, (9, 12, 12)).astype(np.uint8)
   np.savez(home / "images.npz", images=images)
+  (home / "book.txt").write_text("It was the best of times. " * 100)
   for name in ("points", "other"):
     np.savez(home / f"{name}.npz", points=rng.normal(size=(60, 2)))
   return home

@@ -57,10 +57,9 @@ class Data(NamedTuple):
     split: 'train', 'validation' or 'test' -> all its examples [N, *D] and
       labels; samples, for a distribution. None for noise.
     levels: number of equally spaced stored values in [-1, 1]; None for points.
-    distribution: the distribution, or None if it is not known.
-    mixture: the distribution as a Gaussian mixture, or None.
-    classified: () -> examples and labels for the metrics' classifier; None for
-      the training split if that has labels.
+    distribution, mixture: the distribution, and as a Gaussian mixture, or None.
+    classified: () -> data for the metrics' classifier; None: labelled train.
+    is_text: whether examples are windows of text (lib/texts).
   """
 
   shape: tuple[int, ...]
@@ -75,6 +74,7 @@ class Data(NamedTuple):
   distribution: toy.Toy | None = None
   mixture: Any = None
   classified: Callable | None = None
+  is_text: bool = False
 
   def unlabelled(self, key: Any, number: int) -> Callable:
     """step -> examples [number, *D] without labels, on the host."""

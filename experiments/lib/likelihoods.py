@@ -34,7 +34,7 @@ class Row(NamedTuple):
     nats: mean log-likelihood per example.
     standard_error: over the examples, in nats.
     draw_error: part of it from the random draws, in nats; 0 if exact.
-    bits_per_dim: -nats / (D log 2).
+    bits_per_dim: -nats / (D log 2), D the mean number of entries scored.
   """
 
   condition: str
@@ -48,12 +48,15 @@ class Row(NamedTuple):
 
 def measurer(ex: Experiment, split: str, chunk: int = 500) -> Callable:
   """(params, extras, key) -> the rows of one split, as `values`."""
-  of = values(ex, split, chunk)
+  of, size = values(ex, split, chunk), None
+  if ex.log_likelihood.num_scored is not None:
+    examples = ex.data.split(split)[0][:MAX_EXAMPLES]
+    size = ex.log_likelihood.num_scored(examples) / len(examples)
 
   def measure(params, extras, key):
     found = of(params, extras, key)
     truth = _true_density(ex, split)
-    return [row(ex, *item) for item in found.items()] + truth
+    return [row(ex, *item, size) for item in found.items()] + truth
 
   return measure
 
@@ -137,14 +140,24 @@ def _draws(ex, examples, chunk):
   return many
 
 
-def row(ex: Experiment, condition: str, nats: np.ndarray) -> Row:
-  """The row of log-likelihoods [N, draws] in nats."""
+def row(
+  ex: Experiment, condition: str, nats: np.ndarray, size: float | None = None
+) -> Row:
+  """The row of log-likelihoods [N, draws] in nats.
+
+  Args:
+    ex: the experiment.
+    condition: as in Row.
+    nats: the log-likelihoods.
+    size: mean number of entries scored in an example; None for all.
+  """
   how = ex.log_likelihood
   means, draws = nats.mean(1), nats.shape[1]
   mean, number = float(means.mean()), len(means)
   error = float(means.std(ddof=1)) / math.sqrt(number) if number > 1 else 0.0
   spread = nats.var(1, ddof=1).mean() / draws / number if draws > 1 else 0.0
-  bits = -mean / (math.prod(ex.data.shape) * math.log(2))
+  size = math.prod(ex.data.shape) if size is None else size
+  bits = -mean / (size * math.log(2))
   return Row(condition, how.kind, how.of, mean, error, math.sqrt(spread), bits)
 
 

@@ -123,6 +123,8 @@ def metrics(ex: Experiment) -> Callable[[state.State], dict[str, float]]:
     raise ValueError(
       "metrics_every: expected 0, as runs of this script have no samples"
     )
+  if ex.data.is_text:
+    raise ValueError("metrics_every: expected 0, as text has no metrics")
   reference, compute = quality.reference(ex.data, "validation"), None
 
   def measure(now):

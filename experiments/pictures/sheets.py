@@ -1,4 +1,7 @@
-"""Pictures of every run with samples: images, or points on the plane."""
+"""Pictures of every run with samples: images, or points on the plane.
+
+Samples of text are files of text.
+"""
 
 import pathlib
 
@@ -9,12 +12,13 @@ from jaxtyping import Array
 
 from experiments.experiment import Experiment, Times, Trained
 from experiments.lib.datasets import Data
-from experiments.pictures import figures, planes, vectors
+from experiments.pictures import figures, planes, texts, vectors
 
 NUM_CLASSES = 20  # largest number of classes shown
 NUM_COLUMNS = 12  # samples of each class
 NUM_REAL = 6  # real images beside them
 NUM_POINTS = 2048
+NUM_TEXTS = 8
 
 
 def keys_and_labels(data: Data, key: Array) -> tuple[Array, Array | None]:
@@ -29,13 +33,19 @@ def keys_and_labels(data: Data, key: Array) -> tuple[Array, Array | None]:
     number = len(labels)
   elif len(data.shape) == 3:
     number = NUM_COLUMNS**2
+  elif data.is_text:
+    number = NUM_TEXTS
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
   return keys, labels
 
 
 def sheet(path: pathlib.Path, samples: np.ndarray, data: Data) -> None:
-  """Draws a small picture of samples [N, *D], to monitor a run."""
-  if len(data.shape) == 3:
+  """Draws a small picture of samples [N, *D], to monitor a run; text is written
+  to a file .txt instead.
+  """
+  if data.is_text:
+    texts.write(path.with_suffix(".txt"), samples)
+  elif len(data.shape) == 3:
     figures.save_sheet(path, samples.reshape(-1, NUM_COLUMNS, *data.shape))
   else:
     planes.samples(path, samples, data.real[0])
@@ -45,12 +55,15 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   """Draws samples.png beside real data. If samples have states, also draws
   trajectory.png from noise to data; for points also paths.png, and on the plane
   fields.png if the model is a field. Points of other dimensions are shown by
-  their first two coordinates.
+  their first two coordinates. Text is only written, to samples.txt.
 
   Returns:
     The names of the files.
   """
   data, samples, states = ex.data, found.samples, found.states
+  if data.is_text:
+    texts.write(run_dir / "samples.txt", samples)
+    return ["samples.txt"]
   names = ["samples.png"]
   if len(data.shape) == 3:
     image_samples(run_dir, samples, data)

@@ -74,7 +74,8 @@ def test_the_files_of_a_run(unbroken):
     assert all(np.isfinite(list(each.values()))) and each["seconds"] >= 0
   assert checkpoint.steps(directory / "checkpoints")[-1] == config.num_steps
   sheets = [name for name in files if name.startswith("sheets/")]
-  assert sheets == [f"sheets/{config.samples_every:06}.png"]
+  suffix = "txt" if "samples.txt" in files else "png"
+  assert sheets == [f"sheets/{config.samples_every:06}.{suffix}"]
   pictures = {name for name in files if name.endswith(".png")} - {*sheets}
   for picture in pictures:
     pixels = matplotlib.image.imread(directory / picture)[..., :3]
@@ -152,13 +153,14 @@ def test_commands_work_or_say_why_not(
     assert found["step"] == script.config.num_steps and found["calls"] > 0
     values = [row["samples"] for row in found["metrics"].values()]
     measured = [value for value in values if value is not None]
+    measured += [row["bits_per_dim"] for row in found["log_likelihood"]]
     assert measured and np.isfinite(measured).all()
     calls = f"{found['calls']} network calls per sample"
     assert calls in capsys.readouterr().out
     return
   stored = scripts.stored(directory / "found.npz")
   examples = stored["samples" if command == "sample" else "decoded"]
-  shape = datasets.load_data(script.config.data).shape
+  shape = script.module.experiment(script.config).data.shape
   assert examples.shape == ({"sample": 5, "encode": 3}[command], *shape)
   assert np.isfinite(examples).all()
 
