@@ -99,16 +99,18 @@ class Config(
 _SMOKE = dict(width=16, num_blocks=1, sample_steps=4)
 _SMOKE |= dict(num_steps=20, warmup_steps=5, batch_size=16, log_every=5)
 _SMOKE |= dict(save_every=10, samples_every=10)
+# Levels overfit within minutes: much dropout, few steps.
 _DIGITS = dict(
   model="mlp",
   width=512,
-  num_blocks=1,
-  dropout=0.2,
+  num_blocks=2,
+  dropout=0.5,
   label_dropout=0.3,
-  num_steps=4000,
+  num_steps=1200,
   batch_size=128,
   learning_rate=2e-3,
 )
+_BINARY = _DIGITS | dict(num_blocks=1, dropout=0.2, num_steps=4000)
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",
@@ -120,7 +122,7 @@ PRESETS = {
   ),
   "binary-digits": (
     "The same on the digits in black and white.",
-    Config(run_dir="runs/masked-binary", data="binary_digits", **_DIGITS),
+    Config(run_dir="runs/masked-binary", data="binary_digits", **_BINARY),
   ),
   "toy": (
     "A distribution on the plane: eight Gaussians, or another set by --data.",
