@@ -1,7 +1,7 @@
 """Models of text as bytes: causal networks, and a masked one.
 
   python -m experiments.text docs --run-dir runs/text
-  python -m experiments.text docs --model gru --width 224 --run-dir runs/gru
+  python -m experiments.text docs --model gru --width 208 --run-dir runs/gru
   python -m experiments.text docs --data text:book.txt --run-dir runs/book
   python -m experiments.evaluate runs/text --split test
   python -m experiments.sample runs/text --number 10
@@ -73,7 +73,7 @@ PRESETS = {
     Config(
       run_dir="runs/text-docs",
       num_steps=1000,
-      batch_size=32,
+      batch_size=16,
       learning_rate=2e-3,
       ema_decay=(0.99,),
     ),

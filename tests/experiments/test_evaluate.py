@@ -128,6 +128,6 @@ def test_the_title_of_the_picture_is_words(draws, sets, tmp_path, monkeypatch):
   draw = lambda path, found, title: titles.append(title)
   monkeypatch.setattr(evaluate.metrics, "results", draw)
   record = dict(draws=draws, number=180, calls=35, metrics={})
-  evaluate.write(tmp_path, "test", record, None)
+  evaluate.write(tmp_path, "test", record, object())
   words = f"{sets} of 180 samples, test data, 35 network calls per sample"
   assert titles == [words]
