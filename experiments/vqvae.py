@@ -148,8 +148,8 @@ def experiment(config: Config) -> Experiment:
     ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = checks.plain(config)
-  data = datasets.load(config)
   _check(config)
+  data = datasets.load(config)
   codec = codecs.make(config, data)
   return single.experiment_of(
     config,
