@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.lib import datasets
 from jaxgen import outputs
 
 MAX_ONE_HOT = 64  # levels
@@ -30,6 +31,13 @@ class Codec(NamedTuple):
   to_data: Callable
   log_density: Callable
   of: str
+
+
+def of_data(data: datasets.Data, num_bins: int) -> Codec:
+  """The stored levels of images, or bins of points."""
+  if data.levels is not None:
+    return of_images(data.levels)
+  return of_points(data.split("train")[0], num_bins)
 
 
 def of_images(num_levels: int) -> Codec:

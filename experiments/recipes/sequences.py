@@ -102,10 +102,7 @@ def make(config: Any, data: datasets.Data) -> Model:
   Raises:
     ValueError: the settings do not fit together or to the data.
   """
-  if data.levels is not None:
-    codec = coding.of_images(data.levels)
-  else:
-    codec = coding.of_points(data.split("train")[0], config.num_bins)
+  codec = coding.of_data(data, config.num_bins)
   output = make_output(config, codec.num_levels)
   size = math.prod(data.shape)
   look = None

@@ -44,14 +44,9 @@ def log_prob(
       params_fn returns another shape.
   """
   check_levels(levels, output)
-  params = params_fn(levels)
-  shape = *levels.shape, output.num_params
-  if jnp.shape(params) != shape:
-    raise ValueError(
-      f"params_fn: expected shape {shape} for {output.name}, got"
-      f" {jnp.shape(params)}"
-    )
-  return output.log_prob(params, levels).sum()
+  return output.log_prob(
+    checked_params(params_fn, levels, output), levels
+  ).sum()
 
 
 def negative_log_likelihood(
@@ -102,6 +97,25 @@ def ensemble_log_prob(
 
   values = jax.vmap(member)(members)
   return jax.nn.logsumexp(values) - math.log(len(values))
+
+
+def checked_params(
+  params_fn: Callable[[Array], Array],
+  x: Num[Array, "*D"],
+  output: outputs.Output,
+) -> Float[Array, "..."]:
+  """The parameters of all entries, params_fn(x), [*D, K].
+
+  Raises:
+    ValueError: params_fn returns another shape.
+  """
+  params, shape = params_fn(x), (*x.shape, output.num_params)
+  if jnp.shape(params) != shape:
+    raise ValueError(
+      f"params_fn: expected shape {shape} for {output.name}, got"
+      f" {jnp.shape(params)}"
+    )
+  return params
 
 
 def check_levels(levels: Num[Array, "*D"], output: outputs.Output) -> None:

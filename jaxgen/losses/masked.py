@@ -62,7 +62,7 @@ def cross_entropy(
   """
   autoregressive.check_levels(levels, output)
   tokens = masks.hide(levels, visible, output.num_levels)
-  params = _params(params_fn, tokens, output)
+  params = autoregressive.checked_params(params_fn, tokens, output)
   nats = output.log_prob(params, levels)
   return -jnp.where(visible, 0, nats).sum()
 
@@ -100,7 +100,8 @@ def order_log_prob(
 
   def entry(i):
     tokens = masks.hide(levels, place < i, output.num_levels)
-    nats = output.log_prob(_params(params_fn, tokens, output), levels)
+    params = autoregressive.checked_params(params_fn, tokens, output)
+    nats = output.log_prob(params, levels)
     return jnp.where(place == i, nats, 0).sum()
 
   return jax.lax.map(entry, jnp.arange(skip, levels.size)).sum()
@@ -154,14 +155,3 @@ def expected_input(
   masked = jnp.broadcast_to(mask_vector, vectors.shape)
   rate = jnp.asarray(rate, vectors.dtype)
   return (1 - rate) * vectors + rate * masked
-
-
-def _params(params_fn, tokens, output):
-  params = params_fn(tokens)
-  shape = *tokens.shape, output.num_params
-  if jnp.shape(params) != shape:
-    raise ValueError(
-      f"params_fn: expected shape {shape} for {output.name}, got"
-      f" {jnp.shape(params)}"
-    )
-  return params
