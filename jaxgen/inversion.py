@@ -82,7 +82,7 @@ def jacobi(
   family: elementwise.Elementwise,
   y: Array,
   *,
-  tolerance: float = 1e-6,
+  tolerance: float | None = None,
   num_blocks: int = 1,
 ) -> Swept:
   """All positions of a block at once, repeated until they do not change.
@@ -97,21 +97,18 @@ def jacobi(
     y: the latent, [T, *P].
     tolerance: a block is done when the next sweep would change no number by
       more, predicted as change^2 / change before: a sweep changes less and
-      less, as ever more positions are exact.
+      less, as ever more positions are exact. None is 8 units of rounding of
+      y's dtype, 1e-6 in float32.
     num_blocks: number of blocks; it divides T. 1 is Jacobi's method, T is
       `sequential` with one more call per position.
 
   Raises:
     ValueError: num_blocks does not divide T, or tolerance is negative.
   """
-  length = len(y)
-  if num_blocks < 1 or length % num_blocks:
-    raise ValueError(
-      f"num_blocks: expected a divisor of {length}, got {num_blocks}"
-    )
-  if not tolerance >= 0:
-    raise ValueError(f"tolerance: expected at least 0, got {tolerance}")
-  size = length // num_blocks
+  if tolerance is None:
+    tolerance = 8 * float(jnp.finfo(y.dtype).eps)
+  _check(len(y), num_blocks, tolerance)
+  size = len(y) // num_blocks
 
   def block(carry, start):
     x, sweeps, worst = carry
@@ -138,3 +135,12 @@ def jacobi(
   zero = jnp.zeros((), "int32"), jnp.zeros((), y.dtype)
   starts = size * jnp.arange(num_blocks)
   return Swept(*jax.lax.scan(block, (y, *zero), starts)[0])
+
+
+def _check(length, num_blocks, tolerance):
+  if num_blocks < 1 or length % num_blocks:
+    raise ValueError(
+      f"num_blocks: expected a divisor of {length}, got {num_blocks}"
+    )
+  if not tolerance >= 0:
+    raise ValueError(f"tolerance: expected at least 0, got {tolerance}")

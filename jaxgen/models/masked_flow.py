@@ -77,7 +77,7 @@ class MaskedFlow(nn.Module):
         module, variables = net.unbind()
         apply = functools.partial(module.apply, variables)
         pure = lambda x: apply(x[:, None], label)
-        return inversion.jacobi(pure, family, y, tolerance=1e-6).x
+        return inversion.jacobi(pure, family, y).x
 
       conditioner = lambda x: net(x[:, None], label, train=train)
       block = bijectors.autoregressive(conditioner, family, invert)

@@ -160,8 +160,8 @@ class TarFlow(nn.Module):
           length, size, 2
         )
         if self.sweeps:
-          how = dict(tolerance=1e-6, num_blocks=self.sweeps)
           mixed = _guided(params, label, guidance)
+          how = dict(num_blocks=self.sweeps)
           return inversion.jacobi(mixed, family, y, **how).x
 
         def step(caches, before, i):
