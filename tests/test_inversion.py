@@ -47,6 +47,23 @@ def test_all_inversions_agree(family):
     np.testing.assert_allclose(back, x, atol=1e-4, err_msg=name)
 
 
+def test_jacobi_ends_where_the_next_change_is_below_the_tolerance():
+  """y_i = x_i + x_(i-1) / 2 from y = 1: sweep k changes numbers by 2^-k."""
+
+  def conditioner(x):
+    before = jnp.concatenate([jnp.zeros(1, x.dtype), x[:-1]])
+    return jnp.stack([before / 2, jnp.zeros_like(x)], -1)
+
+  family, y = elementwise.affine(), jnp.ones(32)
+  np.testing.assert_allclose(family.forward(conditioner(y), y)[0][1:], 1.5)
+  for tolerance, sweeps in ((1e-3, 9), (2.0**-5, 4)):
+    swept = inversion.jacobi(conditioner, family, y, tolerance=tolerance)
+    assert int(swept.num_sweeps) == sweeps
+    np.testing.assert_allclose(swept.change, 2.0**-sweeps, rtol=1e-3)
+  swept = inversion.jacobi(conditioner, family, y)  # 8 units of rounding
+  assert int(swept.num_sweeps) in (19, 20, 21)
+
+
 def test_jacobi_counts_its_sweeps():
   family = elementwise.affine()
   independent = lambda x: jnp.ones((len(x), 2))
