@@ -10,21 +10,18 @@ from scipy import stats
 
 from jaxgen import outputs, samplers, token_fields
 from tests import bits
+from tests.samplers import token_chains as chains
 
-MASK, NUMBER = 2, 6000
-TABLE = bits.perturbed(bits.conditionals(bits.joint()))
-NULL = bits.perturbed(bits.conditionals(bits.joint(3)), 4)
-START = np.full(6, MASK)
-GIVEN = np.array([MASK, 1, MASK, MASK, 0, MASK])
+NUMBER = 6000
 
 
 def field_of(table):
   return token_fields.from_params(bits.logits_fn(table), outputs.bernoulli())
 
 
-def sample(solver, times, field=None, start=START, seed=0):
+def sample(solver, times, field=None, start=chains.START, seed=0):
   """Samples [NUMBER, 6]."""
-  field = field_of(TABLE) if field is None else field
+  field = field_of(chains.TABLE) if field is None else field
   times, start = jnp.asarray(times, "float32"), jnp.asarray(start, "int32")
   one = lambda key: samplers.integrate(solver, field, start, times, key)
   return np.asarray(
@@ -46,113 +43,40 @@ def p_value(samples, chance):
   return stats.chi2.sf(statistic, kept.sum() - 1)
 
 
-def start_chance(start=START):
-  chance = np.zeros(len(bits.TOKENS))
-  chance[bits.index(start)] = 1
-  return chance
-
-
-def levels_of(table, row, entries):
-  """(levels of the entries, their probability), all combinations."""
-  for values in itertools.product((0, 1), repeat=len(entries)):
-    p = table[row, list(entries)]
-    yield values, np.prod(np.where(np.array(values) == 1, p, 1 - p))
-
-
-def moved(chance, entries):
-  """One step whose entries [729, 6, 3] are independent given the state."""
-  after = np.array([chance]).T
-  for entry in entries.swapaxes(0, 1):
-    after = (after[:, :, None] * entry[:, None]).reshape(len(chance), -1)
-  return after.sum(0)
-
-
-def unmask_chain(times, remask=0.0, table=TABLE, start=START):
-  """Probabilities of token states after random unmasking with remasking."""
-  chance, given = start_chance(start), start != MASK
-  hidden = (bits.TOKENS == MASK)[..., None]
-  as_is = np.eye(3)[bits.TOKENS]
-  drawn = np.stack([1 - table, table, np.zeros_like(table)], -1)
-  for r, s in itertools.pairwise(times):
-    q = remask * (min(1, s / (1 - r)) if r < 1 else 1)
-    stay = (s - q * (1 - r)) / r
-    again = (q * ~given)[:, None] * np.eye(3)[MASK]
-    shown = again + (1 - q * ~given)[:, None] * as_is
-    masked = stay * np.eye(3)[MASK] + (1 - stay) * drawn
-    chance = moved(chance, np.where(hidden, masked, shown))
-  return chance
-
-
-def confident_chain(times, table=TABLE, start=START):
-  """The same for confidence without noise, which is deterministic in ranks."""
-  chance, count = start_chance(start), (start == MASK).sum()
-  for s in times[1:]:
-    after = np.zeros_like(chance)
-    for row in np.flatnonzero(chance):
-      tokens = bits.TOKENS[row]
-      hidden = np.flatnonzero(tokens == MASK)
-      for values, c in levels_of(table, row, hidden):
-        p = table[row, hidden]
-        known = np.where(np.array(values) == 1, p, 1 - p)
-        new = tokens.copy()
-        new[hidden] = values
-        new[hidden[np.argsort(known)][: int(s * count + 1e-9)]] = MASK
-        after[bits.index(new)] += chance[row] * c
-    chance = after
-  return chance
-
-
-def one_by_one_chain(entries_of, table=TABLE, start=START):
-  """One entry a step, among entries_of(step, hidden) with equal chances."""
-  chance = start_chance(start)
-  for n in range(6):
-    after = np.zeros_like(chance)
-    for row in np.flatnonzero(chance):
-      tokens = bits.TOKENS[row]
-      entries = entries_of(n, np.flatnonzero(tokens == MASK))
-      if not len(entries):
-        after[row] += chance[row]
-      for entry in entries:
-        for (value,), c in levels_of(table, row, [entry]):
-          new = tokens.copy()
-          new[entry] = value
-          after[bits.index(new)] += chance[row] * c / len(entries)
-    chance = after
-  return chance
-
-
 ORDER = np.array([4, 2, 0, 5, 1, 3])
 SIX = np.linspace(1, 0, 7)
 FOUR = np.cos(np.pi / 2 * np.linspace(0, 1, 5))
 EACH = lambda n, hidden: hidden
 NEXT = lambda n, hidden: hidden[hidden == ORDER[n]]
 CHAINS = {
-  "unmask": (samplers.unmask(), FOUR, unmask_chain),
+  "unmask": (samplers.unmask(), FOUR, chains.unmask_chain),
   "unmask to .3": (
     samplers.unmask(),
     np.array([0.9, 0.5, 0.3]),
-    unmask_chain,
+    chains.unmask_chain,
   ),
   "remask": (
     samplers.unmask(0.7),
     FOUR,
-    lambda times, **how: unmask_chain(times, 0.7, **how),
+    lambda times, **how: chains.unmask_chain(times, 0.7, **how),
   ),
-  "confident": (samplers.confident(0.0), FOUR, confident_chain),
+  "confident": (samplers.confident(0.0), FOUR, chains.confident_chain),
   "one by one": (
     samplers.one_by_one(),
     SIX,
-    lambda times, **how: one_by_one_chain(EACH, **how),
+    lambda times, **how: chains.one_by_one_chain(EACH, **how),
   ),
   "in order": (
     samplers.in_order(ORDER),
     SIX,
-    lambda times, **how: one_by_one_chain(NEXT, **how),
+    lambda times, **how: chains.one_by_one_chain(NEXT, **how),
   ),
 }
 
 
-@pytest.mark.parametrize("start", [START, GIVEN], ids=["all", "given"])
+@pytest.mark.parametrize(
+  "start", [chains.START, chains.GIVEN], ids=["all", "given"]
+)
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_solver_samples_its_markov_chain(name, start):
   solver, times, chain = CHAINS[name]
@@ -160,7 +84,7 @@ def test_a_solver_samples_its_markov_chain(name, start):
   chance = chain(times, start=start)
   np.testing.assert_allclose(chance.sum(), 1, rtol=1e-9)
   assert min(p_value(each, chance) for each in found) > 0.001
-  kept = start != MASK
+  kept = start != chains.MASK
   assert (found[0][:, kept] == start[kept]).all()
   assert found[0].dtype == np.int32
 
@@ -186,8 +110,12 @@ def test_more_steps_of_random_unmasking_tend_to_the_joint():
   joint, table = bits.joint(), bits.conditionals(bits.joint())
   far = []
   for number in (2, 4, 8, 16):
-    chance = unmask_chain(np.linspace(1, 0, number + 1), table=table)
+    grid = np.linspace(1, 0, number + 1)
+    chance = chains.unmask_chain(grid, table=table)
     far.append(np.abs(chance[bits.index(bits.STATES)] - joint).sum() / 2)
+    if number in (2, 16):
+      found = sample(samplers.unmask(), grid, field_of(table))
+      assert p_value(found, chance) > 0.001
   print("total variation at 2, 4, 8, 16 steps", np.round(far, 4))
   assert (np.diff(far) < 0).all() and far[-1] < far[0] / 5
 
@@ -195,10 +123,12 @@ def test_more_steps_of_random_unmasking_tend_to_the_joint():
 def test_guided_solvers_sample_the_chain_of_the_guided_table():
   weight = 1.7
   odds = lambda p: np.log(p / (1 - p))
-  mixed = odds(NULL) + weight * (odds(TABLE) - odds(NULL))
+  mixed = odds(chains.NULL) + weight * (odds(chains.TABLE) - odds(chains.NULL))
   table = 1 / (1 + np.exp(-mixed))
-  field = token_fields.guided(field_of(TABLE), field_of(NULL), weight)
-  chance = unmask_chain(FOUR, table=table)
+  field = token_fields.guided(
+    field_of(chains.TABLE), field_of(chains.NULL), weight
+  )
+  chance = chains.unmask_chain(FOUR, table=table)
   for seed in (0, 1, 2):
     found = sample(samplers.unmask(), FOUR, field, seed=seed)
     assert p_value(found, chance) > 0.001
@@ -209,34 +139,26 @@ def test_noise_makes_confidence_the_random_choice():
   times = np.array([1, 0.5, 0])
   found = sample(samplers.confident(1e6), times)
   chance = np.zeros(len(bits.TOKENS))
-  half = start_chance()
+  half = chains.start_chance()
   after = np.zeros_like(half)
   for kept in itertools.combinations(range(6), 3):
-    for values, c in levels_of(TABLE, bits.index(START), kept):
-      new = START.copy()
+    for values, c in chains.levels_of(
+      chains.TABLE, bits.index(chains.START), kept
+    ):
+      new = chains.START.copy()
       new[list(kept)] = values
       after[bits.index(new)] += c / 20
   for row in np.flatnonzero(after):
-    hidden = np.flatnonzero(bits.TOKENS[row] == MASK)
-    for values, c in levels_of(TABLE, row, hidden):
+    hidden = np.flatnonzero(bits.TOKENS[row] == chains.MASK)
+    for values, c in chains.levels_of(chains.TABLE, row, hidden):
       new = bits.TOKENS[row].copy()
       new[hidden] = values
       chance[bits.index(new)] += after[row] * c
   assert p_value(found, chance) > 0.001
 
 
-def jump_chain(times):
-  chance = np.zeros(len(bits.TOKENS))
-  chance[bits.index(bits.STATES)] = 1 / 64
-  drawn = np.stack([1 - TABLE, TABLE, np.zeros_like(TABLE)], -1)
-  for r, s in itertools.pairwise(times):
-    stays = s / r * np.eye(3)[bits.TOKENS]
-    chance = moved(chance, stays + (1 - s / r) * drawn)
-  return chance
-
-
 def test_jumps_from_uniform_noise_sample_their_chain():
-  times, field = np.array([1, 0.6, 0.2, 0]), field_of(TABLE)
+  times, field = np.array([1, 0.6, 0.2, 0]), field_of(chains.TABLE)
   grid = jnp.asarray(times, "float32")
 
   def one(key):
@@ -247,7 +169,7 @@ def test_jumps_from_uniform_noise_sample_their_chain():
   many = jax.jit(jax.vmap(one))
   for seed in (0, 1, 2):
     found = np.asarray(many(jax.random.split(jax.random.key(seed), NUMBER)))
-    assert p_value(found, jump_chain(times)) > 0.001
+    assert p_value(found, chains.jump_chain(times)) > 0.001
 
 
 def test_one_by_one_passes_the_time_of_the_entry():
@@ -292,8 +214,8 @@ BAD = {
   "rates": (
     lambda: samplers.integrate(
       samplers.unmask(),
-      field_of(TABLE),
-      jnp.asarray(START),
+      field_of(chains.TABLE),
+      jnp.asarray(chains.START),
       jnp.array([2.0, 0.0]),
       jax.random.key(0),
     ),
@@ -302,7 +224,7 @@ BAD = {
   "no token": (
     lambda: samplers.integrate(
       samplers.one_by_one(),
-      field_of(TABLE),
+      field_of(chains.TABLE),
       jnp.asarray([0, 1, 2, 3, 2, 2]),
       jnp.asarray(SIX, "float32"),
       jax.random.key(0),
@@ -312,8 +234,8 @@ BAD = {
   "increasing": (
     lambda: samplers.integrate(
       samplers.unmask(),
-      field_of(TABLE),
-      jnp.asarray(START),
+      field_of(chains.TABLE),
+      jnp.asarray(chains.START),
       jnp.array([0.0, 1.0]),
       jax.random.key(0),
     ),
@@ -329,7 +251,7 @@ BAD = {
   ),
   "other levels": (
     lambda: token_fields.guided(
-      field_of(TABLE), token_fields.TokenField(lambda x, t: x, 3), 2.0
+      field_of(chains.TABLE), token_fields.TokenField(lambda x, t: x, 3), 2.0
     ),
     "null_field: expected 2 levels, got 3",
   ),

@@ -1,0 +1,260 @@
+"""The table of every script, with a small run of each."""
+
+import types
+from typing import Any, NamedTuple
+
+from experiments import (
+  autoregressive,
+  edm,
+  flow_matching,
+  gan,
+  information_bottleneck,
+  masked,
+  normalizing_flow,
+  score_matching,
+  text,
+  transport_map,
+  vae,
+  vqvae,
+  wasserstein,
+)
+
+# An odd period of checkpoints, so that a run stops between two of them.
+SIZES = dict(num_steps=6, batch_size=16, log_every=2, save_every=3)
+SIZES |= dict(samples_every=6)
+NETWORK = dict(width=16, num_blocks=1, warmup_steps=2, sample_steps=3)
+PLANE = dict(data="eight_gaussians", **NETWORK, **SIZES)
+IMAGES = SIZES | NETWORK | dict(width=8, batch_size=4)
+IMAGES |= dict(multipliers=(1, 1), attention=())
+RATE = SIZES | dict(warmup_steps=2)
+PENALTY = dict(penalty_last=0.5, penalty_every=2, critic_steps=3)
+PICTURES = ("samples.png", "trajectory.png", "paths.png", "fields.png")
+MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
+
+
+SMALL_VAE = dict(latent=2, width=8, num_blocks=1, num_weights=8)
+SMALL_VAE |= dict(warmup_steps=2, **SIZES)
+SMALL_CODEC = dict(width=4, latent=3, num_codes=5, **RATE | dict(batch_size=4))
+
+
+class Script(NamedTuple):
+  """A script and a small run of it.
+
+  Attributes:
+    module: the script.
+    config: settings of the run, without run_dir.
+    files: what the run leaves beside what every run leaves.
+    losses: names in metrics.jsonl beside step and seconds.
+    rejected: {command: what it says where it has nothing to do}.
+  """
+
+  module: types.ModuleType
+  config: Any
+  files: tuple[str, ...]
+  losses: tuple[str, ...] = ("loss",)
+  rejected: dict[str, str] = {}  # noqa: RUF012
+
+
+ONE_CALL = {"encode": "has no encoder"}
+NO_SAMPLES = ONE_CALL | {
+  "sample": "a run of this script has no samples",
+  "evaluate": "a run of this script has no samples",
+}
+NO_SAMPLES_BUT_CODES = {k: v for k, v in NO_SAMPLES.items() if k != "encode"}
+LATENT = ("samples.png", "reconstructions.png", "latents.png", "result.json")
+
+
+def of_map(method: str, *players: str, **changes: Any) -> Script:
+  """The transport map of a method."""
+  sizes = SIZES | dict(features=(8,), num_steps=4, samples_every=4) | changes
+  config = transport_map.Config("", source="moons", method=method, **sizes)
+  losses = tuple(f"{player}/loss" for player in players) or ("loss",)
+  return Script(transport_map, config, MAP, losses, ONE_CALL)
+
+
+SCRIPTS = {
+  "edm": Script(edm, edm.Config("", **PLANE), PICTURES),
+  # Dropout and null labels are drawn in training: their keys must resume too.
+  "edm images": Script(
+    edm, edm.Config("", **IMAGES, dropout=0.2, label_dropout=0.3), PICTURES[:2]
+  ),
+  # It stops inside a pool of coupled batches.
+  "flow": Script(
+    flow_matching,
+    flow_matching.Config(
+      "", source="moons", coupling="exact", coupled_batches=2, **PLANE
+    ),
+    (*PICTURES, "straightness.png"),
+  ),
+  "score": Script(
+    score_matching,
+    score_matching.Config(
+      "", loss="sliced_vr", solver="annealed", corrections=2, **PLANE
+    ),
+    PICTURES,
+  ),
+  "gan": Script(
+    gan,
+    gan.Config("", data="ring", width=8, num_blocks=1, **PENALTY, **SIZES),
+    ("samples.png", "modes.png"),
+    (
+      *("discriminator/loss", "discriminator/gap", "discriminator/penalty"),
+      "generator/loss",
+    ),
+    ONE_CALL,
+  ),
+  "normalizing flow": Script(
+    normalizing_flow,
+    normalizing_flow.Config(
+      "", data="moons", width=8, num_blocks=2, depth=1, num_bins=3, **RATE
+    ),
+    (*PICTURES[:3], "density.png"),
+  ),
+  # Labels, dropout and both kinds of noise have keys in training.
+  "tarflow": Script(
+    normalizing_flow,
+    normalizing_flow.Config(
+      "",
+      model="tarflow",
+      width=8,
+      num_blocks=2,
+      depth=1,
+      dropout=0.2,
+      label_dropout=0.3,
+      noise=0.1,
+      guidance=1.5,
+      **RATE | dict(batch_size=4),
+    ),
+    PICTURES[:2],
+  ),
+  # The running error of the decoder must resume too.
+  "vae": Script(
+    vae,
+    vae.Config(
+      "",
+      data="eight_gaussians",
+      likelihood="gaussian",
+      std="calibrated",
+      free_bits=0.1,
+      **SMALL_VAE,
+    ),
+    LATENT,
+    ("kl", "loss"),
+  ),
+  # Hidden coordinates, dropout and null labels are drawn in training.
+  "vae images": Script(
+    vae,
+    vae.Config(
+      "",
+      data="binary_digits",
+      objective="dreg",
+      likelihood="bernoulli",
+      num_draws=3,
+      hidden=0.3,
+      dropout=0.2,
+      label_dropout=0.5,
+      **SMALL_VAE,
+    ),
+    (*LATENT, "traversals.png"),
+    ("kl", "loss"),
+  ),
+  "bottleneck": Script(
+    information_bottleneck,
+    information_bottleneck.Config(
+      "", betas=(0.01, 0.5), width=8, num_blocks=1, dropout=0.2, **SIZES
+    ),
+    ("curve.png", "result.json"),
+    ("loss", "rate"),
+    NO_SAMPLES,
+  ),
+  # The codebooks and their statistics must resume too; restarts have keys.
+  "residual vqvae": Script(
+    vqvae,
+    vqvae.Config("", quantizer="residual", restart=0.9, **SMALL_CODEC),
+    ("reconstructions.png", "usage.png", "result.json"),
+    ("commitment", "distortion", "loss", "perplexity"),
+    NO_SAMPLES_BUT_CODES,
+  ),
+  # Orders, and the grid of points, are in training and in the density.
+  "made": Script(
+    autoregressive,
+    autoregressive.Config(
+      "",
+      data="moons",
+      model="made",
+      num_bins=6,
+      num_orders=2,
+      width=8,
+      num_blocks=1,
+      **RATE,
+    ),
+    ("samples.png", "density.png"),
+    rejected=ONE_CALL,
+  ),
+  # Labels and dropout have keys in training; samples have a cache.
+  "causal transformer": Script(
+    autoregressive,
+    autoregressive.Config(
+      "",
+      data="binary_digits",
+      model="transformer",
+      width=8,
+      num_heads=2,
+      num_blocks=1,
+      window=3,
+      dropout=0.2,
+      label_dropout=0.3,
+      **RATE | dict(batch_size=4),
+    ),
+    ("samples.png",),
+    rejected=ONE_CALL,
+  ),
+  # Masks, labels and dropout have keys in training; solvers in samples.
+  "masked": Script(
+    masked,
+    masked.Config(
+      "",
+      data="binary_digits",
+      model="mlp",
+      width=8,
+      num_blocks=1,
+      dropout=0.2,
+      label_dropout=0.3,
+      sampler="confident",
+      sample_steps=3,
+      guidance=1.5,
+      **RATE | dict(batch_size=4),
+    ),
+    ("samples.png", "trajectory.png", "infilling.png", "result.json"),
+    rejected=ONE_CALL,
+  ),
+  # Windows, masks and dropout have keys in training; there are no pictures.
+  "text": Script(
+    text,
+    text.Config(
+      "",
+      model="masked",
+      length=8,
+      width=8,
+      num_heads=2,
+      num_blocks=1,
+      dropout=0.2,
+      sample_steps=3,
+      **RATE | dict(batch_size=4),
+    ),
+    ("samples.txt", "result.json"),
+    rejected=ONE_CALL,
+  ),
+  "map semi_dual": of_map("semi_dual"),
+  "map max_min": of_map("max_min", "map", "potential", inner_steps=3),
+  "map makkuva": of_map("makkuva", "map", "potential", inner_steps=2),
+  "map w2gn": of_map("w2gn"),
+  "map entropic": of_map("entropic", "duals", "map"),
+  "wasserstein": Script(
+    wasserstein,
+    wasserstein.Config("", num_cones=8, **SIZES),
+    ("potential.png", "result.json"),
+    ("loss",),
+    NO_SAMPLES,
+  ),
+}
