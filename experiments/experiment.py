@@ -131,6 +131,8 @@ class Experiment(NamedTuple):
     keys: the seed's key -> Keys.
     encode: (params, extras, example, label) -> latent, or None.
     decode: (params, extras, latent, label) -> example, or None.
+    num_codes: number of values of an entry of a latent of tokens, 0 to
+      num_codes - 1; None for other latents.
     between: (latent, latent, weight []) -> interpolated latent.
     field: (params, extras, label) -> fields.Field, or None.
     vectors: what is needed to plot the field, for points on the plane.
@@ -161,6 +163,7 @@ class Experiment(NamedTuple):
   keys: Callable = split_keys
   encode: Callable | None = None
   decode: Callable | None = None
+  num_codes: int | None = None
   between: Callable | None = None
   field: Callable | None = None
   vectors: Vectors | None = None

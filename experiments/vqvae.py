@@ -159,6 +159,7 @@ def experiment(config: Config) -> Experiment:
     extras=codec.extras,
     encode=lambda p, extras, x, label: codec.tokens(p["model"], extras, x),
     decode=lambda p, extras, z, label: codec.image(p["model"], extras, z),
+    num_codes=codec.num_codes,
     between=crossed,
     measure=functools.partial(codec_measures.record, codec, data),
     sheet=functools.partial(_reconstructions, codec, data),
