@@ -3,6 +3,8 @@
   python -m experiments.autoregressive digits --run-dir runs/pixelcnn
   python -m experiments.autoregressive binary-digits --run-dir runs/binary
   python -m experiments.autoregressive toy --run-dir runs/toy --data moons
+  python -m experiments.autoregressive tokens --codec runs/vqvae --run-dir \
+    runs/tokens
   python -m experiments.evaluate runs/pixelcnn
 
 --model chooses the network (--model transformer --width 64 --window 5, or
@@ -29,7 +31,7 @@ from experiments import settings
 from experiments.experiment import Experiment, LogLikelihood
 from experiments.lib import checks, command_line, datasets, training
 from experiments.pictures import densities
-from experiments.recipes import sequences, single
+from experiments.recipes import second_stage, sequences, single
 from jaxgen.losses import autoregressive
 from jaxgen.training import state
 
@@ -40,6 +42,7 @@ class Config(
   settings.Averages,
   settings.Optimizer,
   settings.Devices,
+  settings.SecondStage,
   settings.Data,
   settings.Run,
 ):
@@ -105,6 +108,14 @@ PRESETS = {
     "The same on the digits in black and white.",
     Config(run_dir="runs/autoregressive-binary", **_BINARY),
   ),
+  "tokens": (
+    "The tokens of a first stage, --codec RUN: minutes on two CPU cores.",
+    Config(
+      run_dir="runs/autoregressive-tokens",
+      codec="runs/vqvae",
+      **_DIGITS | dict(model="transformer", width=64),
+    ),
+  ),
   "toy": (
     "A distribution on the plane: eight Gaussians, or another set by --data.",
     Config(
@@ -132,7 +143,9 @@ def experiment(config: Config) -> Experiment:
   config = checks.plain(config)
   data = datasets.load(config)
   _check(config)
-  model = sequences.make(config, data)
+  first = second_stage.read(config, data, tokens=True)
+  latents = second_stage.latents(first, data, config.flip)
+  model = sequences.make(config, latents)
 
   def sample(p, extras, key, label):
     return None, model.sample(p["model"], key, label)
@@ -140,9 +153,9 @@ def experiment(config: Config) -> Experiment:
   def log_likelihood(p, extras, key, example, label):
     return model.log_prob(p["model"], example, label)
 
-  return single.experiment_of(
+  ex = single.experiment_of(
     config,
-    data,
+    latents,
     model.init,
     training.one_player(config, make_loss(config, model, data.num_classes)),
     sample=sample,
@@ -150,6 +163,7 @@ def experiment(config: Config) -> Experiment:
     log_likelihood=LogLikelihood("exact", model.codec.of, log_likelihood),
     pictures=_pictures(model, data),
   )
+  return second_stage.decoded(first, data, ex)
 
 
 def make_loss(config: Config, model: sequences.Model, num_classes: int):

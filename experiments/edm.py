@@ -22,7 +22,7 @@ import jax
 from experiments import settings
 from experiments.experiment import Experiment
 from experiments.lib import checks, command_line, datasets, training
-from experiments.recipes import diffusion, single
+from experiments.recipes import diffusion, presets, single
 from jaxgen.losses import denoising
 from jaxgen.training import state
 
@@ -35,7 +35,7 @@ class Config(settings.Diffusion):
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",
-    Config(run_dir="runs/smoke", width=8, multipliers=(1, 1), **settings.SMOKE),
+    Config(run_dir="runs/smoke", width=8, multipliers=(1, 1), **presets.SMOKE),
   ),
   "digits": (
     "Class-conditional 8 x 8 digits: one to three minutes on two CPU cores.",
@@ -56,11 +56,11 @@ PRESETS = {
   ),
   "photos": (
     "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
-    Config(run_dir="runs/photos", **settings.PHOTOS),
+    Config(run_dir="runs/photos", **presets.PHOTOS),
   ),
   "images": (
     "Your images, --data folder:PATH: 32 x 32 in twenty minutes on two cores.",
-    Config(run_dir="runs/images", **settings.IMAGES),
+    Config(run_dir="runs/images", **presets.IMAGES),
   ),
   # python -m experiments.edm cifar10 --run-dir runs/cifar10
   # Karras et al. 2022, class-conditional DDPM++: they report 200 M images,
@@ -98,7 +98,7 @@ PRESETS = {
   ),
   "toy": (
     "A distribution on the plane: eight Gaussians, or another set by --data.",
-    Config(run_dir="runs/toy", **settings.POINTS),
+    Config(run_dir="runs/toy", **presets.POINTS),
   ),
 }
 

@@ -35,7 +35,7 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import figures
-from experiments.recipes import diffusion, flows, single
+from experiments.recipes import diffusion, flows, presets, single
 from jaxgen.data import loaders, pairs
 from jaxgen.losses import flow_matching
 from jaxgen.training import state
@@ -85,7 +85,7 @@ class Config(settings.Diffusion):
   """Number of sampling steps; a Gaussian source needs one more call."""
 
 
-_POINTS = settings.POINTS | dict(
+_POINTS = presets.POINTS | dict(
   level_mean=0.0,
   batch_size=256,
   draw="uniform",
@@ -103,7 +103,7 @@ PRESETS = {
       coupling="exact",
       width=16,
       num_blocks=1,
-      **settings.SMOKE,
+      **presets.SMOKE,
     ),
   ),
   "digits": (
@@ -129,12 +129,12 @@ PRESETS = {
     Config(
       run_dir="runs/flow-photos",
       grid="karras",
-      **settings.PHOTOS,
+      **presets.PHOTOS,
     ),
   ),
   "images": (
     "Noise to your images, --data folder:PATH: twenty minutes for 32 x 32.",
-    Config(run_dir="runs/flow-images", grid="karras", **settings.IMAGES),
+    Config(run_dir="runs/flow-images", grid="karras", **presets.IMAGES),
   ),
   "pair": (
     "Points of one distribution to another, with optimal transport of batches.",

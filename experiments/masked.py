@@ -4,6 +4,7 @@
   python -m experiments.masked digits --run-dir runs/masked-levels
   python -m experiments.evaluate runs/masked --sample-steps 16
   python -m experiments.sample runs/masked --sample-steps 8 --guidance 1.5
+  python -m experiments.masked tokens --codec runs/vqvae --run-dir runs/tokens
 
 The network, dense layers or --model transformer, sees an example of which some
 entries are masked and predicts the others. The loss is the negative ELBO of
@@ -30,7 +31,7 @@ from experiments import settings
 from experiments.experiment import Experiment, LogLikelihood
 from experiments.lib import checks, command_line, datasets, training
 from experiments.pictures import figures
-from experiments.recipes import single, unmasking
+from experiments.recipes import second_stage, single, unmasking
 from jaxgen import masks
 from jaxgen.losses import masked
 from jaxgen.training import state
@@ -42,6 +43,7 @@ class Config(
   settings.Averages,
   settings.Optimizer,
   settings.Devices,
+  settings.SecondStage,
   settings.Data,
   settings.Run,
 ):
@@ -124,6 +126,14 @@ PRESETS = {
     "The same on the digits in black and white.",
     Config(run_dir="runs/masked-binary", data="binary_digits", **_BINARY),
   ),
+  "tokens": (
+    "The tokens of a first stage, --codec RUN: minutes on two CPU cores.",
+    Config(
+      run_dir="runs/masked-tokens",
+      codec="runs/vqvae",
+      **_DIGITS,
+    ),
+  ),
   "toy": (
     "A distribution on the plane: eight Gaussians, or another set by --data.",
     Config(
@@ -152,7 +162,9 @@ def experiment(config: Config) -> Experiment:
   config = checks.plain(config)
   data = datasets.load(config)
   _check(config)
-  model = unmasking.make(config, data)
+  first = second_stage.read(config, data, tokens=True)
+  latents = second_stage.latents(first, data, config.flip)
+  model = unmasking.make(config, latents)
 
   def sample(p, extras, key, label):
     solver_key, data_key = jax.random.split(key)
@@ -163,10 +175,10 @@ def experiment(config: Config) -> Experiment:
   def log_likelihood(p, extras, key, example, label):
     return model.log_prob(p["model"], key, example, label)
 
-  exact, shown = config.num_orders > 0, single.shown(config, data)
-  return single.experiment_of(
+  exact, shown = config.num_orders > 0, single.shown(config, latents)
+  ex = single.experiment_of(
     config,
-    data,
+    latents,
     model.init,
     training.one_player(config, make_loss(config, model, data.num_classes)),
     sample=sample,
@@ -179,8 +191,9 @@ def experiment(config: Config) -> Experiment:
       1 if exact else 4,
     ),
     measure=functools.partial(unmasking.record, model, shown),
-    pictures=_pictures(model, shown),
+    pictures=_pictures(model, shown, second_stage.viewer(first, data)),
   )
+  return second_stage.decoded(first, data, ex)
 
 
 def make_loss(config: Config, model: unmasking.Model, num_classes: int):
@@ -217,12 +230,13 @@ def run(config: Config) -> state.State:
   return training.run(__file__, experiment(config))
 
 
-def _pictures(model, data):
+def _pictures(model, data, view):
   if len(data.shape) != 3:
     return ()
 
   def plot(path, found):
-    rows, columns = unmasking.fillings(model, data, found.params["model"])
+    params = found.params["model"]
+    rows, columns = unmasking.fillings(model, data, params, view)
     figures.image_trajectory(
       path, rows, "upper half given", columns, rows_are="one image per row"
     )

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from experiments import settings
 from experiments.experiment import Experiment
 from experiments.lib import checks, choices, command_line, datasets, training
-from experiments.recipes import diffusion, single
+from experiments.recipes import diffusion, presets, single
 from jaxgen import fields, predictions, samplers
 from jaxgen.losses import denoising, score_matching
 from jaxgen.training import state
@@ -67,7 +67,7 @@ PRESETS = {
       width=16,
       num_blocks=1,
       solver="annealed",
-      **settings.SMOKE,
+      **presets.SMOKE,
     ),
   ),
   "digits": (
@@ -95,11 +95,11 @@ PRESETS = {
   ),
   "photos": (
     "32 x 32 crops of two photographs: ten minutes on two CPU cores.",
-    Config(run_dir="runs/score-photos", **_IMAGES, **settings.PHOTOS),
+    Config(run_dir="runs/score-photos", **_IMAGES, **presets.PHOTOS),
   ),
   "images": (
     "Your images, --data folder:PATH: 32 x 32 in twenty minutes on two cores.",
-    Config(run_dir="runs/score-images", **_IMAGES, **settings.IMAGES),
+    Config(run_dir="runs/score-images", **_IMAGES, **presets.IMAGES),
   ),
   "toy": (
     "A distribution on the plane, with Hyvarinen's loss at every level.",
@@ -110,7 +110,7 @@ PRESETS = {
       grid="log_snr",
       ratio_min=0.02,
       sample_steps=60,
-      **settings.POINTS,
+      **presets.POINTS,
     ),
   ),
   "energy": (
@@ -123,7 +123,7 @@ PRESETS = {
       grid="log_snr",
       ratio_min=0.02,
       sample_steps=60,
-      **settings.POINTS,
+      **presets.POINTS,
     ),
   ),
 }

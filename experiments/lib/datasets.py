@@ -60,6 +60,8 @@ class Data(NamedTuple):
     distribution, mixture: the distribution, and as a Gaussian mixture, or None.
     classified: () -> data for the metrics' classifier; None: labelled train.
     is_text: whether examples are windows of text (lib/texts).
+    num_codes: number of unordered values 0, 1, ... of an entry, for tokens;
+      None for numbers.
   """
 
   shape: tuple[int, ...]
@@ -75,6 +77,7 @@ class Data(NamedTuple):
   mixture: Any = None
   classified: Callable | None = None
   is_text: bool = False
+  num_codes: int | None = None
 
   def unlabelled(self, key: Any, number: int) -> Callable:
     """step -> examples [number, *D] without labels, on the host."""

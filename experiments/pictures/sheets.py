@@ -71,15 +71,14 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
     planes.samples(run_dir / "samples.png", samples, data.real[0])
   if states is None or ex.times is None:
     return names
-  frames, name, columns = chain(ex.times, states, samples)
   names.append("trajectory.png")
   path = run_dir / "trajectory.png"
   if len(data.shape) == 3:
-    rows = _rows(data, frames)
-    at = by_change(frames[rows], 12)
-    few = name, [columns[i] for i in at], _names(data, len(rows))
-    figures.image_trajectory(path, frames[rows][:, at], *few)
+    rows = _rows(data, states)
+    labels = _names(data, len(rows))
+    trajectories(path, ex.times, states[rows], samples[rows], labels)
     return names
+  frames, name, columns = chain(ex.times, states, samples)
   at = by_change(frames, 7)
   few = frames[:, at].swapaxes(0, 1), name, [columns[i] for i in at]
   planes.trajectory(path, *few)
@@ -90,6 +89,22 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
     vectors.plot(run_dir / "fields.png", field, ex.vectors, ex.times, states)
     names.append("fields.png")
   return names
+
+
+def trajectories(
+  path: pathlib.Path,
+  times: Times,
+  states: np.ndarray,
+  samples: np.ndarray,
+  labels: list[str] | None,
+) -> None:
+  """Draws states of images [R, T, H, W, K] and samples [R, H, W, K], a row for
+  each; labels are the rows' names.
+  """
+  frames, name, columns = chain(times, states, samples)
+  at = by_change(frames, 12)
+  few = name, [columns[i] for i in at], labels
+  figures.image_trajectory(path, frames[:, at], *few)
 
 
 def chain(

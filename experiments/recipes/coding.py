@@ -1,4 +1,4 @@
-"""Data as levels: stored levels of images, grids of points, and features."""
+"""Data as levels: stored levels, bins of points or tokens; their features."""
 
 import math
 from collections.abc import Callable
@@ -24,6 +24,7 @@ class Codec(NamedTuple):
     to_data: (key, levels [*D]) -> example.
     log_density: (log P of the levels, example) -> what `evaluate` reports.
     of: its name, for tables.
+    ordered: whether the levels are equally spaced numbers; tokens are not.
   """
 
   num_levels: int
@@ -31,10 +32,31 @@ class Codec(NamedTuple):
   to_data: Callable
   log_density: Callable
   of: str
+  ordered: bool = True
+
+  def features(self, levels: Any) -> Any:
+    """Levels [*D] as inputs of a network, [*D, F].
+
+    Few levels and tokens are one-hot vectors; ordered ones are values, too.
+    """
+    one_hot = jax.nn.one_hot(levels, self.num_levels)
+    if not self.ordered:
+      return one_hot
+    values = self.values(levels)[..., None]
+    few = 2 < self.num_levels <= MAX_ONE_HOT
+    return jnp.concatenate([one_hot, values], -1) if few else values
+
+  def values(self, levels: Any) -> Any:
+    """Levels as values in [-1, 1]; tokens stay as they are."""
+    if not self.ordered:
+      return levels
+    return outputs.to_values(levels, self.num_levels)
 
 
 def of_data(data: datasets.Data, num_bins: int) -> Codec:
-  """The stored levels of images, or bins of points."""
+  """The stored levels of images, tokens, or bins of points."""
+  if data.num_codes is not None:
+    return of_tokens(data.num_codes)
   if data.levels is not None:
     return of_images(data.levels)
   return of_points(data.split("train")[0], num_bins)
@@ -48,6 +70,18 @@ def of_images(num_levels: int) -> Codec:
     lambda key, levels: outputs.to_values(levels, num_levels),
     lambda nats, x: nats,
     "levels",
+  )
+
+
+def of_tokens(num_codes: int) -> Codec:
+  """Tokens 0, ..., num_codes - 1 as they are."""
+  return Codec(
+    num_codes,
+    lambda x: x,
+    lambda key, levels: levels,
+    lambda nats, x: nats,
+    "tokens",
+    ordered=False,
   )
 
 
@@ -75,11 +109,3 @@ def of_points(points: np.ndarray, num_bins: int) -> Codec:
     return jnp.where(inside, nats - x.size * log_width, -jnp.inf)
 
   return Codec(num_bins, to_levels, to_data, log_density, "density")
-
-
-def features(levels: Any, num_levels: int) -> Any:
-  """Levels [*D] as values, beside one-hot vectors if they are few, [*D, F]."""
-  values = outputs.to_values(levels, num_levels)[..., None]
-  if not 2 < num_levels <= MAX_ONE_HOT:
-    return values
-  return jnp.concatenate([jax.nn.one_hot(levels, num_levels), values], -1)

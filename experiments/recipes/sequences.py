@@ -103,20 +103,22 @@ def make(config: Any, data: datasets.Data) -> Model:
     ValueError: the settings do not fit together or to the data.
   """
   codec = coding.of_data(data, config.num_bins)
-  output = make_output(config, codec.num_levels)
+  output = make_output(config, codec)
   size = math.prod(data.shape)
   look = None
   if config.window:
-    if len(data.shape) != 3 or config.model not in STEPS[1:]:
+    images = len(data.shape) == 3 and codec.ordered
+    if not images or config.model not in STEPS[1:]:
       raise ValueError(
         "window, model, data: expected 0, or images and gru, lstm or"
-        f" transformer, got {config.window}, {config.model} and {config.data}"
+        f" transformer, got {config.window}, {config.model} and {codec.of} of"
+        f" {config.data}"
       )
     look = functools.partial(before_in_window, data.shape, config.window)
   net, read = make_network(config, data, output.num_params, codec, look)
   start, step = None, None
   if config.model in STEPS:
-    start, step = _cached(net, size, codec.num_levels, look)
+    start, step = _cached(net, size, codec, look)
   model = Model(
     net, codec, output, data.shape, _orders(config, size), read, step, start
   )
@@ -125,18 +127,22 @@ def make(config: Any, data: datasets.Data) -> Model:
   return model
 
 
-def make_output(config: Any, num_levels: int) -> outputs.Output:
+def make_output(config: Any, codec: coding.Codec) -> outputs.Output:
   """The distribution of one level.
 
   Raises:
-    ValueError: a Bernoulli distribution of more than two levels.
+    ValueError: a Bernoulli distribution of more than two levels, or logistic
+      distributions of tokens.
   """
-  name = config.output
+  name, num_levels = config.output, codec.num_levels
   if name == "auto":
-    name = (
-      "categorical" if num_levels <= coding.MAX_ONE_HOT else "logistic_mixture"
-    )
+    few = num_levels <= coding.MAX_ONE_HOT or not codec.ordered
+    name = "categorical" if few else "logistic_mixture"
     name = "bernoulli" if num_levels == 2 else name
+  if name == "logistic_mixture" and not codec.ordered:
+    raise ValueError(
+      f"output, codec: expected categorical for tokens, got {name}"
+    )
   if name == "bernoulli" and num_levels != 2:
     raise ValueError(
       f"output, data: expected two levels for bernoulli, got {num_levels} in"
@@ -163,7 +169,7 @@ def make_network(
   """
   size, width, depth = math.prod(data.shape), config.width, config.num_blocks
   shared = dict(dropout=config.dropout, num_classes=data.num_classes)
-  encode = functools.partial(coding.features, num_levels=codec.num_levels)
+  encode = codec.features
   read = lambda levels: encode(levels.ravel())
   match config.model:
     case "made":
@@ -194,7 +200,7 @@ def make_network(
     flat = levels.ravel()
     if look is None:
       return encode(flat)
-    values = outputs.to_values(flat, codec.num_levels)
+    values = codec.values(flat)
     ahead = (jnp.arange(size) + 1) % size  # the last token has no effect
     seen = jax.vmap(look, (None, 0))(values, ahead)
     return jnp.concatenate([encode(flat), seen], -1)
@@ -226,9 +232,8 @@ def before_in_window(
   return window.ravel()[: (reach * side + reach) * channels]
 
 
-def _cached(net, size, num_levels, look):
+def _cached(net, size, codec, look):
   """(start, step) of a network with a cache, from levels to parameters."""
-  encode = functools.partial(coding.features, num_levels=num_levels)
 
   def start(params, label):
     cache = net.apply(params, label, method="start")
@@ -236,11 +241,11 @@ def _cached(net, size, num_levels, look):
 
   def step(params, memory, before, i):
     cache, levels = memory
-    token = encode(before)
+    token = codec.features(before)
     if look is not None:
       # At position 0 this sets the last level, which no window reaches.
       levels = levels.at[i - 1].set(before)
-      seen = look(outputs.to_values(levels, num_levels), i)
+      seen = look(codec.values(levels), i)
       token = jnp.concatenate([token, seen])
     cache, params_i = net.apply(params, cache, token, i, method="step")
     return (cache, levels), params_i

@@ -54,7 +54,7 @@ class Model(NamedTuple):
     flat = tokens.ravel()
     hidden = (flat == self.output.num_levels)[:, None]
     levels = jnp.where(hidden[:, 0], 0, flat)
-    seen = coding.features(levels, self.output.num_levels)
+    seen = self.codec.features(levels)
     seen = jnp.where(hidden, 0, seen)
     return jnp.concatenate([seen, hidden.astype(seen.dtype)], -1)
 
@@ -87,8 +87,10 @@ class Model(NamedTuple):
     return samplers.trajectory(self.solver, field, tokens, times, key)
 
   def values(self, tokens: Any) -> Any:
-    """Tokens as values for pictures; masks are 0."""
-    values = outputs.to_values(tokens, self.output.num_levels)
+    """Levels as values for pictures, masks as 0; tokens stay as they are."""
+    if not self.codec.ordered:
+      return tokens
+    values = self.codec.values(tokens)
     return jnp.where(tokens == self.output.num_levels, 0, values)
 
   def log_prob(self, params: Any, key: Any, example: Any, label: Any) -> Any:
@@ -113,7 +115,7 @@ def make(config: Any, data: datasets.Data) -> Model:
     ValueError: the settings do not fit together or to the data.
   """
   codec = coding.of_data(data, config.num_bins)
-  output = sequences.make_output(config, codec.num_levels)
+  output = sequences.make_output(config, codec)
   size = math.prod(data.shape)
   shared = dict(dropout=config.dropout, num_classes=data.num_classes)
   if config.model == "mlp":
@@ -218,9 +220,20 @@ def record(
 
 
 def fillings(
-  model: Model, data: datasets.Data, params: Any, number: int = 4
+  model: Model,
+  data: datasets.Data,
+  params: Any,
+  view: Callable,
+  number: int = 4,
 ) -> tuple[np.ndarray, list[str]]:
   """Held-out images, their upper halves, and samples given these.
+
+  Args:
+    model: the model.
+    data: its data.
+    params: its parameters.
+    view: (values or tokens [*D], label) -> their picture.
+    number: number of samples.
 
   Returns:
     (images [R, 2 + number, H, W, K], the names of the columns).
@@ -238,7 +251,8 @@ def fillings(
     fill = lambda key: model.states(params, key, label, known)[-1]
     filled = jax.vmap(fill)(jax.random.split(key, number))
     parts = levels[None], known[None], filled
-    return jax.vmap(model.values)(jnp.concatenate(parts))
+    picture = jax.vmap(lambda tokens: view(model.values(tokens), label))
+    return picture(jnp.concatenate(parts))
 
   keys = jax.random.split(jax.random.key(0), rows)
   images = jax.jit(jax.vmap(one))(keys, examples, labels)

@@ -9,6 +9,7 @@ from experiments import (
   flow_matching,
   gan,
   information_bottleneck,
+  latent_diffusion,
   masked,
   normalizing_flow,
   score_matching,
@@ -227,6 +228,19 @@ SCRIPTS = {
     ),
     ("samples.png", "trajectory.png", "infilling.png", "result.json"),
     rejected=ONE_CALL,
+  ),
+  # The codec is the run of another row; scripts.ready trains it.
+  "latent": Script(
+    latent_diffusion,
+    latent_diffusion.Config(
+      "",
+      codec="vae images",
+      data="binary_digits",
+      label_dropout=0.3,
+      **NETWORK,
+      **SIZES,
+    ),
+    ("samples.png", "trajectory.png"),
   ),
   # Windows, masks and dropout have keys in training; there are no pictures.
   "text": Script(

@@ -1,7 +1,9 @@
 """Small runs of every script, for the checks that all of them owe."""
 
 import dataclasses
+import functools
 import signal
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -22,9 +24,26 @@ FLAGS = (
 SCRIPTS = script_table.SCRIPTS
 
 
+@functools.cache
+def first_stage(name: str) -> tuple[str, tempfile.TemporaryDirectory]:
+  """A small run of another script, trained once a process, and its owner."""
+  owner = tempfile.TemporaryDirectory(prefix="jaxgen")
+  run_dir = f"{owner.name}/run"
+  trained(name, run_dir)
+  return run_dir, owner
+
+
+def ready(config: Any) -> Any:
+  """The settings with the run of a codec that names a row of the table."""
+  codec = getattr(config, "codec", None)
+  if codec not in SCRIPTS:
+    return config
+  return dataclasses.replace(config, codec=first_stage(codec)[0])
+
+
 def small(name: str, run_dir: Any, **changes: Any) -> Any:
   """The settings of a script's small run in a directory."""
-  config = SCRIPTS[name].config
+  config = ready(SCRIPTS[name].config)
   return dataclasses.replace(config, run_dir=str(run_dir), **changes)
 
 

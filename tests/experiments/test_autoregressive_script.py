@@ -111,14 +111,24 @@ def test_cached_samples_are_those_of_full_evaluations(window):
 
 def test_outputs_follow_the_levels():
   name = lambda levels, **how: (
-    sequences.make_output(dataclasses.replace(POINTS, **how), levels).name
+    sequences.make_output(
+      dataclasses.replace(POINTS, **how), coding.of_images(levels)
+    ).name
   )
   assert name(2) == "bernoulli" and name(17) == "categorical"
   assert name(256) == "logistic_mixture(5)"
   assert name(2, output="categorical") == "categorical"
-  assert coding.features(jnp.arange(2), 2).shape == (2, 1)
-  assert coding.features(jnp.arange(2), 17).shape == (2, 18)
-  assert coding.features(jnp.arange(2), 256).shape == (2, 1)
+  shape = lambda codec: codec.features(jnp.arange(2)).shape
+  assert [shape(coding.of_images(n)) for n in (2, 17, 256)] == [
+    *((2, 1), (2, 18), (2, 1))
+  ]
+  assert [shape(coding.of_tokens(n)) for n in (2, 256)] == [(2, 2), (2, 256)]
+  tokens = dataclasses.replace(POINTS, output="logistic_mixture")
+  with pytest.raises(ValueError, match=r"^output, codec: expected categorical"):
+    sequences.make_output(tokens, coding.of_tokens(9))
+  assert sequences.make_output(POINTS, coding.of_tokens(256)).name == (
+    "categorical"
+  )
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,12 @@ OWN = {
     (dict(num_cones=0), "num_cones: expected at least 1"),
     (dict(cone_scales=(1.0, -1.0)), "cone_scales: expected numbers"),
   ],
+  "latent": [
+    (dict(codec="run"), "codec: run: no such run directory"),
+    (dict(data="digits:3", codec=None), "codec: expected the run directory"),
+    (dict(data="photos"), r"codec: expected a run on examples \[32, 32, 3\]"),
+    (dict(model="unet"), "model, data: .*for points, got unet"),
+  ],
   "map semi_dual": [
     (dict(ema_length=(0.0,)), "ema_length: "),
     (dict(source="folder:no"), "source: "),
@@ -198,10 +204,10 @@ def test_an_error_names_the_setting(
   monkeypatch, tmp_path, name, changes, message
 ):
   """In one line, before anything is trained or written."""
+  module, config = BASES[name][0], scripts.ready(BASES[name][1])
   (tmp_path / "thesis.tex").write_text("dear to someone")
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trains"))
-  module, config = BASES[name]
   with pytest.raises((ValueError, OSError)) as caught:
     module.run(dataclasses.replace(config, **{"run_dir": "run"} | changes))
   said = str(caught.value)

@@ -6,7 +6,7 @@ import inspect
 import numpy as np
 import pytest
 
-from experiments import edm, encode, evaluate, sample, settings
+from experiments import edm, encode, evaluate, sample
 from experiments.lib import averages, samples
 from jaxgen.training import loop
 from tests import expect, trees
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
   """A folder with the runs that others read."""
   place = tmp_path_factory.mktemp("families")
   families.run(_config(place, "vae"))
-  small = dict(width=8, num_blocks=1) | settings.SMOKE
+  small = dict(width=8, num_blocks=1) | presets.SMOKE
   edm.run(edm.Config(str(place / "teacher"), data="moons", **small))
   return place
 
