@@ -127,6 +127,7 @@ class Experiment(NamedTuple):
       [*D]); params is {player: averages}. None if the runs have no samples.
     num_calls: number of network calls per sample.
     times: times of the states, or None if there are no states.
+    view: (state, label) -> its picture; None if states are like examples.
     extras: key -> {name: arrays}, the extras of the losses at the first step.
     keys: the seed's key -> Keys.
     encode: (params, extras, example, label) -> latent, or None.
@@ -159,6 +160,7 @@ class Experiment(NamedTuple):
   sample: Callable | None = None
   num_calls: int = 1
   times: Times | None = None
+  view: Callable | None = None
   extras: Callable = lambda key: {}
   keys: Callable = split_keys
   encode: Callable | None = None

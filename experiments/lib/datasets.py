@@ -60,8 +60,7 @@ class Data(NamedTuple):
     distribution, mixture: the distribution, and as a Gaussian mixture, or None.
     classified: () -> data for the metrics' classifier; None: labelled train.
     is_text: whether examples are windows of text (lib/texts).
-    num_codes: number of unordered values 0, 1, ... of an entry, for tokens;
-      None for numbers.
+    num_codes: number of unordered values 0, 1, ... of a token; None for others.
   """
 
   shape: tuple[int, ...]
@@ -221,16 +220,9 @@ def image_data(
 
   held_out = np.arange(min(sources["validation"].size, 4096))
   real = read("validation", held_out)
-  return Data(
-    shape=read("train", held_out[:1])[0].shape[1:],
-    num_classes=num_classes,
-    std=images.std(sources["train"]),
-    batches=batches,
-    draw=_one_of(real[0]),
-    real=real,
-    split=split,
-    levels=levels,
-  )
+  shape = read("train", held_out[:1])[0].shape[1:]
+  own = batches, _one_of(real[0]), True, real, split, levels
+  return Data(shape, num_classes, images.std(sources["train"]), *own)
 
 
 def _one_of(examples):
@@ -277,7 +269,7 @@ def noise(shape: tuple[int, ...]) -> Data:
 
   batches = lambda key, number: lambda step: (many(key, step, number), None)
   draw = lambda key: jax.random.normal(key, shape)
-  return Data(shape, 0, 1.0, batches, draw, is_set=False)
+  return Data(shape, 0, 1.0, batches, draw, False)
 
 
 def points(path: str) -> Data:

@@ -4,6 +4,7 @@ Samples of text are files of text.
 """
 
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +76,12 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   path = run_dir / "trajectory.png"
   if len(data.shape) == 3:
     rows = _rows(data, states)
+    few = states[rows], samples[rows], _viewer(ex, rows)
+    frames, name, columns = chain(ex.times, *few)
+    at = by_change(frames, 12)
     labels = _names(data, len(rows))
-    trajectories(path, ex.times, states[rows], samples[rows], labels)
+    columns = [columns[i] for i in at]
+    figures.image_trajectory(path, frames[:, at], name, columns, labels)
     return names
   frames, name, columns = chain(ex.times, states, samples)
   at = by_change(frames, 7)
@@ -91,32 +96,30 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
   return names
 
 
-def trajectories(
-  path: pathlib.Path,
-  times: Times,
-  states: np.ndarray,
-  samples: np.ndarray,
-  labels: list[str] | None,
-) -> None:
-  """Draws states of images [R, T, H, W, K] and samples [R, H, W, K], a row for
-  each; labels are the rows' names.
-  """
-  frames, name, columns = chain(times, states, samples)
-  at = by_change(frames, 12)
-  few = name, [columns[i] for i in at], labels
-  figures.image_trajectory(path, frames[:, at], *few)
+def _viewer(ex, rows):
+  """States [R, T, *E] of the samples of these rows -> their pictures."""
+  if ex.view is None:
+    return lambda states: states
+  _, labels = keys_and_labels(ex.data, jax.random.key(0))
+  labels = None if labels is None else labels[rows]
+  view = jax.jit(jax.vmap(jax.vmap(ex.view, (0, None))))
+  return lambda states: np.asarray(view(states, labels))
 
 
 def chain(
-  times: Times, states: np.ndarray, samples: np.ndarray
+  times: Times,
+  states: np.ndarray,
+  samples: np.ndarray,
+  view: Callable = lambda states: states,
 ) -> tuple[np.ndarray, str, list[str]]:
   """(frames [N, T, *D], name of the times, name of each frame).
 
-  Frames are the states, scaled to be visible, and at last the samples. A last
-  state that is the sample itself appears once.
+  Frames are the states, scaled to be visible and then viewed, and at last the
+  samples. A last state that is the sample itself appears once.
   """
   marks = figures.distinct(times.marks)
-  frames = states * times.scales.reshape(-1, *(1,) * (states.ndim - 2))
+  scales = times.scales.reshape(-1, *(1,) * (states.ndim - 2))
+  frames = view(states * scales.astype(states.dtype))
   if np.array_equal(states[:, -1], samples):
     frames, marks = frames[:, :-1], marks[:-1]
   frames = np.concatenate([frames, samples[:, None]], 1)
@@ -170,11 +173,11 @@ def image_samples(
 
 def _rows(data, frames):
   """Rows of a picture of trajectories, at most 10: the first of each class, or
-  the first with different starts, as held-out examples may be drawn repeatedly.
+  the first with different ends, as held-out examples may be drawn repeatedly.
   """
   if data.num_classes:
     return np.arange(0, len(frames), NUM_COLUMNS)[:10]
-  starts = frames[:, 0].reshape(len(frames), -1)
+  starts = frames[:, [0, -1]].reshape(len(frames), -1)
   return np.sort(np.unique(starts, axis=0, return_index=True)[1])[:10]
 
 

@@ -19,13 +19,11 @@ import numpy as np
 
 from experiments.experiment import Experiment
 from experiments.lib import averages, checks, datasets, samples
-from experiments.pictures import sheets
 from experiments.recipes import single
 from jaxgen.data import loaders
 
 NUM_SCALED = 1024  # training examples that determine the scale of latents
 PART = 64  # examples that are encoded together
-NUM_SHOWN = 8  # trajectories of a picture
 
 
 class FirstStage(NamedTuple):
@@ -110,7 +108,8 @@ def _scaled(encode, decode, data):
   """
   batch = data.batches(jax.random.key(0), NUM_SCALED)(0)
   z = by_parts(encode, *batch)
-  mean, std = z.mean(tuple(range(z.ndim - 1))), z.std()
+  mean = z.mean(tuple(range(z.ndim - 1)))
+  std = (z - mean).std()
   if not std > 0:
     raise ValueError("codec: expected latents that differ, got equal ones")
   return FirstStage(
@@ -165,20 +164,18 @@ def decoded(
 ) -> Experiment:
   """An experiment on latents as one on images.
 
-  Its samples are decoded; `num_calls` counts the calls of the second network
-  alone. It has no field of images.
+  Its samples are decoded, their states only for pictures; `num_calls` counts
+  the calls of the second network alone. It has no field of images.
   """
   if first is None:
     return ex
   config = ex.config
 
   def sample(params, extras, key, label):
-    return None, first.decode(ex.sample(params, extras, key, label)[1], label)
+    states, latent = ex.sample(params, extras, key, label)
+    return states, first.decode(latent, label)
 
-  pictures, coders, log_likelihood = ex.pictures, {}, ex.log_likelihood
-  if ex.times is not None:
-    strip = functools.partial(_trajectories, first, data, ex)
-    pictures = (*pictures, ("trajectory.png", strip))
+  coders, log_likelihood = {}, ex.log_likelihood
   if ex.encode is not None:
     coders = dict(
       encode=lambda p, extras, x, label: ex.encode(
@@ -198,11 +195,10 @@ def decoded(
   return ex._replace(
     data=single.shown(config, data),
     sample=sample,
-    times=None,
+    view=viewer(first, data),
     field=None,
     vectors=None,
     log_likelihood=log_likelihood,
-    pictures=pictures,
     reads={**ex.reads, "codec": config.codec},
     **coders,
   )
@@ -227,25 +223,3 @@ def viewer(first: FirstStage | None, data: datasets.Data) -> Callable:
     return jnp.where(grey[..., None], 0, image)
 
   return view
-
-
-def _trajectories(first, data, ex, path, found):
-  """Draws the states of a few samples, decoded."""
-  number = min(data.num_classes or NUM_SHOWN, sheets.NUM_CLASSES)
-  labels = jnp.arange(number) if data.num_classes else None
-  view = viewer(first, data)
-
-  @jax.jit
-  @jax.vmap
-  def states_of(key, label):
-    states, last = ex.sample(found.params, found.extras, key, label)
-    if first.num_codes is None:
-      states = jax.vmap(jnp.multiply)(states, jnp.asarray(ex.times.scales))
-    pictures = jax.vmap(lambda state: view(state, label))(states)
-    return pictures, first.decode(last, label)
-
-  keys = jax.random.split(jax.random.key(0), number)
-  frames, last = map(np.asarray, states_of(keys, labels))
-  times = ex.times._replace(scales=np.ones(len(ex.times.scales)))
-  names = None if labels is None else [str(n) for n in range(number)]
-  sheets.trajectories(path, times, frames, last, names)

@@ -162,7 +162,7 @@ def test_sheets_give_each_class_its_row(tmp_path):
 
   marks = np.array([80.0, 5.0, 0.3, 0.002])
   times = experiment.Times("noise ratio", marks, np.ones(4))
-  ex = types.SimpleNamespace(data=data, times=times, vectors=None)
+  ex = types.SimpleNamespace(data=data, times=times, view=None, vectors=None)
   states = np.stack([images, -images, images, -images], 1)
   found = experiment.Trained({}, {}, {}, states, images)
   names = sheets.common(tmp_path, ex, found)
