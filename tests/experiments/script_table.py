@@ -175,6 +175,14 @@ SCRIPTS = {
     ("commitment", "distortion", "loss", "perplexity"),
     NO_SAMPLES_BUT_CODES,
   ),
+  # The noise of the latents has a key.
+  "gaussian vqvae": Script(
+    vqvae,
+    vqvae.Config("", quantizer="gaussian", **SMALL_CODEC),
+    ("reconstructions.png", "result.json"),
+    ("distortion", "kl", "loss"),
+    NO_SAMPLES_BUT_CODES,
+  ),
   # Orders, and the grid of points, are in training and in the density.
   "made": Script(
     autoregressive,
