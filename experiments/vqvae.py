@@ -54,12 +54,9 @@ from experiments.recipes import (
   codec_measures,
   codecs,
   latent_variables,
-  latents,
   single,
 )
 from jaxgen.training import state, step
-
-NUM_SHOWN = 48  # images of a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +117,7 @@ PRESETS = {
       factor=4,
       num_codes=512,
       width=16,
-      num_steps=1500,
+      num_steps=1200,
       batch_size=32,
       learning_rate=2e-3,
       flip=True,
@@ -154,24 +151,22 @@ def experiment(config: Config) -> Experiment:
   _check(config)
   data = datasets.load(config)
   codec = make_codec(config, data)
-  draw = functools.partial(_reconstructions, codec, data)
+  shown = functools.partial(codec_measures.shown, codec, data)
+  draw = lambda path, now: latent_spaces.reconstructions(path, *shown(now))
   pictures: tuple = (("reconstructions.png", draw),)
   if not codec.is_gaussian:
-    usage = functools.partial(_usage, codec, data)
+    counts = functools.partial(codec_measures.counts, codec, data)
+    usage = lambda path, now: codes.usage(path, counts(now))
     pictures = (*pictures, ("usage.png", usage))
   return single.experiment_of(
     config,
     data,
     codec.init,
     make_turns(config, codec),
-    extras=codec.extras,
-    encode=lambda p, extras, x, label: codec.latent(p["model"], extras, x),
-    decode=lambda p, extras, z, label: codec.image(p["model"], extras, z),
-    num_codes=codec.num_codes,
-    between=latents.straight if codec.is_gaussian else latents.crossed,
     measure=functools.partial(codec_measures.record, codec, data),
     sheet=draw,
     pictures=pictures,
+    **codecs.parts(codec),
   )
 
 
@@ -202,24 +197,6 @@ def make_turns(config: Config, codec: codecs.Codec) -> tuple[step.Turn, ...]:
 def run(config: Config) -> state.State:
   """Trains, measures and draws pictures; resumes an existing run directory."""
   return training.run(__file__, experiment(config))
-
-
-def _reconstructions(codec, data, path, now):
-  examples = data.real[0][:NUM_SHOWN]
-  made = codec_measures.reconstructed(codec, now, examples)
-  title = f"held-out images from {codec_measures.size(codec)} each"
-  latent_spaces.reconstructions(path, examples, made, "decoded", title)
-
-
-def _usage(codec, data, path, now):
-  splits = ("train", "validation")
-  codes.usage(
-    path,
-    {
-      split: codec_measures.of_split(codec, data, now, split).latents.counts
-      for split in splits
-    },
-  )
 
 
 def _check(config):

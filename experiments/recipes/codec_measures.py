@@ -1,6 +1,5 @@
 """What a codec loses of images, and how it uses its latents."""
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -13,10 +12,11 @@ from experiments.lib import datasets
 from experiments.recipes import codecs
 from jaxgen import codebooks
 from jaxgen.losses import variational
-from jaxgen.metrics import latents
+from jaxgen.metrics import latents, sharpness
 
 NUM_MEASURED = 4096  # largest number of examples of a split
 PART = 64  # examples that are measured together
+NUM_SHOWN = 48  # images of a picture
 
 
 class Codes(NamedTuple):
@@ -53,11 +53,14 @@ class Measured(NamedTuple):
   Attributes:
     number: number of images.
     squared_error: of the reconstruction, mean over images and coordinates.
+    sharpness: of the reconstructions, in decibels from the originals; None if
+      it is not finite.
     latents: Codes or Posteriors.
   """
 
   number: int
   squared_error: float
+  sharpness: float | None
   latents: Any
 
 
@@ -89,7 +92,9 @@ def measure(
     shares = each(codebooks.usage), each(codebooks.perplexity)
     use = Codes(np.asarray(counts), *shares)
   errors = (np.asarray(made, np.float64) - examples) ** 2
-  return Measured(len(examples), _mean(errors), use)
+  sharp = float(jax.jit(sharpness.sharpness)(made, jnp.asarray(examples)))
+  sharp = sharp if math.isfinite(sharp) else None
+  return Measured(len(examples), _mean(errors), sharp, use)
 
 
 def _mean(values):
@@ -140,9 +145,16 @@ def record(
     found = of_split(codec, data, now, split)
     use, text = _use(codec, found.latents)
     values[split] = dict(
-      number=found.number, squared_error=found.squared_error, **use
+      number=found.number,
+      squared_error=found.squared_error,
+      sharpness=found.sharpness,
+      **use,
     )
-    lines.append(f"{split:<11} squared error {found.squared_error:.5f}, {text}")
+    sharp = "none" if found.sharpness is None else f"{found.sharpness:.2f} dB"
+    lines.append(
+      f"{split:<11} squared error {found.squared_error:.5f}, sharpness {sharp},"
+      f" {text}"
+    )
   return values, "\n".join(lines)
 
 
@@ -161,11 +173,25 @@ def _use(codec, found):
   return parts, text
 
 
-def reconstructed(
-  codec: codecs.Codec, now: experiment.Trained, examples: np.ndarray
-) -> np.ndarray:
-  """The images [N, H, W, C] through their latents."""
+def shown(
+  codec: codecs.Codec, data: datasets.Data, now: experiment.Trained
+) -> tuple[np.ndarray, np.ndarray, str, str]:
+  """Held-out images, their reconstructions, what these are, and a title."""
+  examples = data.real[0][:NUM_SHOWN]
   params, extras = now.params["model"], now.extras
-  image = functools.partial(codec.image, params, extras)
-  latent = functools.partial(codec.latent, params, extras)
-  return np.asarray(jax.jit(jax.vmap(lambda x: image(latent(x))))(examples))
+
+  @jax.jit
+  @jax.vmap
+  def made(x):
+    return codec.image(params, extras, codec.latent(params, extras, x))
+
+  title = f"held-out images from {size(codec)} each"
+  return examples, np.asarray(made(examples)), "decoded", title
+
+
+def counts(
+  codec: codecs.Codec, data: datasets.Data, now: experiment.Trained
+) -> dict[str, np.ndarray]:
+  """{split: how often each code is used, [M, K]}."""
+  splits = ("train", "validation")
+  return {s: of_split(codec, data, now, s).latents.counts for s in splits}

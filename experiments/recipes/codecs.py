@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lib import checks, datasets
+from experiments.recipes import latents
 from jaxgen import codebooks, outputs, quantizers
 from jaxgen.losses import decoders, variational
 from jaxgen.models import autoencoder
@@ -216,6 +217,17 @@ def make(
   extras = jax.eval_shape(codec.extras, jax.random.key(0))
   jax.eval_shape(codec.latent, params, extras, jnp.zeros(data.shape))
   return codec
+
+
+def parts(codec: Codec) -> dict[str, Any]:
+  """The fields of an Experiment that belong to the codec of player "model"."""
+  return dict(
+    extras=codec.extras,
+    encode=lambda p, extras, x, label: codec.latent(p["model"], extras, x),
+    decode=lambda p, extras, z, label: codec.image(p["model"], extras, z),
+    num_codes=codec.num_codes,
+    between=latents.straight if codec.is_gaussian else latents.crossed,
+  )
 
 
 def make_levels(config: Any) -> tuple[int, ...]:

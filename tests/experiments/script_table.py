@@ -15,6 +15,7 @@ from experiments import (
   text,
   transport_map,
   vae,
+  vqgan,
   vqvae,
   wasserstein,
 )
@@ -181,6 +182,18 @@ SCRIPTS = {
     vqvae.Config("", quantizer="gaussian", **SMALL_CODEC),
     ("reconstructions.png", "result.json"),
     ("distortion", "kl", "loss"),
+    NO_SAMPLES_BUT_CODES,
+  ),
+  # The game begins between two checkpoints; both players must resume.
+  "vqgan": Script(
+    vqgan,
+    vqgan.Config("", start_step=2, patch_width=4, **SMALL_CODEC),
+    ("reconstructions.png", "usage.png", "result.json"),
+    (
+      *("discriminator/gap", "discriminator/loss", "model/commitment"),
+      *("model/generator", "model/loss", "model/perplexity"),
+      *("model/reconstruction", "model/weight"),
+    ),
     NO_SAMPLES_BUT_CODES,
   ),
   # Orders, and the grid of points, are in training and in the density.
