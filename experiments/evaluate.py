@@ -10,7 +10,6 @@ metrics.
 """
 
 import dataclasses
-import importlib
 import json
 import pathlib
 import sys
@@ -25,6 +24,7 @@ from experiments.lib import (
   averages,
   checks,
   command_line,
+  functions,
   likelihoods,
   quality,
   samples,
@@ -118,15 +118,7 @@ def load_features(place: str | None) -> Callable | None:
   """
   if place is None:
     return None
-  module, _, name = place.partition(":")
-  try:
-    fn = getattr(importlib.import_module(module), name)
-  except Exception as error:  # imported code may raise anything
-    raise ValueError(
-      f"features: expected module:function, got {place!r} ({_line(error)})"
-    ) from error
-  if not callable(fn):
-    raise ValueError(f"features: expected a function, got {place} = {fn!r}")
+  fn = functions.load(place, "features")
 
   def features(images):
     shape = list(np.shape(images))
@@ -134,7 +126,7 @@ def load_features(place: str | None) -> Callable | None:
       found = np.asarray(fn(images), np.float64)
     except Exception as error:  # the user's code may raise anything
       raise ValueError(
-        f"features: {place} fails on images {shape} ({_line(error)})"
+        f"features: {place} fails on images {shape} ({functions.line(error)})"
       ) from error
     if not np.isfinite(found).all():
       raise ValueError(
@@ -143,11 +135,6 @@ def load_features(place: str | None) -> Callable | None:
     return found
 
   return features
-
-
-def _line(error):
-  said = (str(error).splitlines() or [""])[0]
-  return f"{type(error).__name__}: {said[:200]}"
 
 
 def table(record: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from jaxgen import (
 from jaxgen.losses import (
   adversarial,
   autoregressive,
+  balancing,
   classification,
   clouds,
   decoders,
@@ -25,6 +26,7 @@ from jaxgen.losses import (
   importance,
   masked,
   normalizing_flow,
+  perceptual,
   score_matching,
   transport_maps,
   variational,
@@ -192,7 +194,18 @@ def tokens(net, data, noise, t):
   return nats + entropy + classification.focal(logits(levels), 1.0).sum()
 
 
+def decoded(net, data, noise, t):
+  """The network as a decoder, its features those of a fixed layer."""
+  error = lambda y: jnp.sum((y - data) ** 2)
+  features = lambda x: [jnp.tanh(x), jnp.outer(x, x)]
+  seen = lambda y: perceptual.distance(features(y), features(data))
+  last = jnp.zeros(2)
+  move = lambda shift: net(noise, t) + shift
+  return balancing.balanced(error, seen, move, last, 0.1).loss
+
+
 LIFTED |= dict(
+  decoded=decoded,
   sequence=sequence,
   tokens=tokens,
   bounds=bounds,

@@ -1,6 +1,7 @@
-"""An autoencoder and a quantiser of its features: images as tokens, and back.
+"""An autoencoder and its bottleneck: images as latents, and back.
 
-Tokens are [M, h, w], with M stages: 1 for all quantisers but residual.
+Latents are tokens [M, h, w], with M stages, 1 for all quantisers but residual;
+or, for the bottleneck gaussian, means of posteriors [h, w, D].
 """
 
 import math
@@ -11,29 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lib import checks, datasets
-from experiments.recipes import latent_variables
+from experiments.recipes import latents
 from jaxgen import codebooks, outputs, quantizers
-from jaxgen.losses import decoders
+from jaxgen.losses import decoders, variational
 from jaxgen.models import autoencoder
 
-SMOOTHING = 1e-5  # of the counts of moving averages, in vectors
 MAX_CODES = 2**20  # of which the usage is counted
-GROUP = 8  # largest number of bits whose joint entropy is exact
 TABLES = ("vq", "residual")  # quantisers with a codebook
 
 
 class Codec(NamedTuple):
-  """An encoder, a quantiser and a decoder.
+  """An encoder, a bottleneck and a decoder.
 
   Attributes:
     encoder, decoder: Flax modules of one example.
     shape: shape of an example, (H, W, C).
     output: the distribution of levels that the decoder returns; None for the
       image itself.
-    quantizer: vq, fsq, lfq or residual.
+    quantizer: vq, fsq, lfq, residual or gaussian.
     codebook: how the codebook is learned, ema or gradient.
     num_stages: M.
-    num_codes: K, codes of a stage.
+    num_codes: K, codes of a stage; None for gaussian.
     levels: those of fsq and lfq.
     first: images whose features are the first codebook learned by gradient,
       [B, H, W, C].
@@ -46,7 +45,7 @@ class Codec(NamedTuple):
   quantizer: str
   codebook: str
   num_stages: int
-  num_codes: int
+  num_codes: int | None
   levels: tuple[int, ...]
   first: np.ndarray
 
@@ -90,10 +89,24 @@ class Codec(NamedTuple):
       return None
     return (params if self.by_gradient else extras)["codebook"]
 
+  @property
+  def is_gaussian(self) -> bool:
+    """Whether latents are Gaussian, not tokens."""
+    return self.quantizer == "gaussian"
+
   def features(self, params: Any, x: Any) -> Any:
-    """The vectors of an image, [h, w, D]; those of fsq are in (-1, 1)."""
+    """The vectors of an image, [h, w, D]: those of fsq are in (-1, 1), those of
+    gaussian the means of the posterior.
+    """
+    if self.is_gaussian:
+      return self.posterior(params, x).mean
     z = self.encoder.apply(params["encoder"], x)
     return jnp.tanh(z) if self.quantizer == "fsq" else z
+
+  def posterior(self, params: Any, x: Any) -> variational.Gaussian:
+    """q(z | x) of gaussian, leaves [h, w, D]."""
+    z = self.encoder.apply(params["encoder"], x)
+    return variational.gaussian(*jnp.split(z, 2, axis=-1))
 
   def quantise(self, table: Any, z: Any) -> quantizers.Residual:
     """The codes of vectors [*S, D]; a single quantiser has one stage."""
@@ -102,72 +115,37 @@ class Codec(NamedTuple):
     value, indices = quantizers.fsq(z, self.levels)
     return quantizers.Residual(value, indices[None], z[None], value[None])
 
-  def tokens(self, params: Any, extras: Any, x: Any) -> Any:
-    """The tokens of an image, int32 [M, h, w]."""
+  def latent(self, params: Any, extras: Any, x: Any) -> Any:
+    """The latent of an image: tokens, int32 [M, h, w], or means [h, w, D]."""
     z = self.features(params, x)
+    if self.is_gaussian:
+      return z
     return self.quantise(self.table(params, extras), z).indices
 
-  def values(self, params: Any, extras: Any, tokens: Any) -> Any:
-    """The codes of tokens [M, h, w], summed over the stages, [h, w, D]."""
+  def values(self, params: Any, extras: Any, latent: Any) -> Any:
+    """What the decoder gets for a latent, [h, w, D]: codes, summed over the
+    stages, or the latent itself.
+    """
+    if self.is_gaussian:
+      return latent
     table = self.table(params, extras)
     if table is None:
-      return quantizers.fsq_values(tokens[0], self.levels)
-    return jnp.sum(jax.vmap(lambda codes, i: codes[i])(table, tokens), axis=0)
+      return quantizers.fsq_values(latent[0], self.levels)
+    return jnp.sum(jax.vmap(lambda codes, i: codes[i])(table, latent), axis=0)
 
   def decode(self, params: Any, value: Any) -> Any:
-    """What the decoder returns for codes [h, w, D]."""
+    """What the decoder returns for vectors [h, w, D]."""
     return self.decoder.apply(params["decoder"], value)
 
-  def image(self, params: Any, extras: Any, tokens: Any) -> Any:
-    """The image of tokens [M, h, w]: for a distribution its mean."""
-    return self._mean(self.decode(params, self.values(params, extras, tokens)))
+  def image(self, params: Any, extras: Any, latent: Any) -> Any:
+    """The image of a latent: for a distribution of levels its mean."""
+    return self._mean(self.decode(params, self.values(params, extras, latent)))
 
   def distortion(self, decoded: Any, x: Any) -> Any:
     """The loss per coordinate: squared error, or -log P of levels in nats."""
     if self.output is None:
       return jnp.mean((decoded - x) ** 2)
     return -decoders.discrete(self.output, decoded, x) / x.size
-
-  def learn(
-    self, key: Any, extras: Any, found: Any, decay: float, restart: float
-  ) -> dict[str, jax.Array]:
-    """The extras after one more batch.
-
-    Args:
-      key: draws the replacements, different vectors of the batch.
-      extras: those before.
-      found: quantizers.Residual of a batch, [B, M, h, w] and [B, M, h, w, D].
-      decay: of the moving averages.
-      restart: share of the mean count below which a code restarts; 0 for none.
-    """
-    if not self.by_averages:
-      return extras
-
-    def one(key, codebook, statistics, z, indices):
-      statistics = codebooks.update(statistics, z, indices, decay)
-      codebook = codebooks.means(statistics, codebook, SMOOTHING)
-      if restart:
-        rows = jax.random.choice(key, z, (self.num_codes,), replace=False)
-        threshold = restart * len(z) / self.num_codes
-        codebook, statistics = codebooks.restart(
-          codebook, statistics, rows, threshold
-        )
-      return {"codebook": codebook, **statistics._asdict()}
-
-    by_stage = lambda a, *end: jnp.moveaxis(a, 1, 0).reshape(
-      self.num_stages, -1, *end
-    )
-    z = jax.lax.stop_gradient(found.inputs)
-    old = codebooks.Statistics(
-      *(extras[name] for name in codebooks.Statistics._fields)
-    )
-    return jax.vmap(one)(
-      jax.random.split(key, self.num_stages),
-      extras["codebook"],
-      old,
-      by_stage(z, z.shape[-1]),
-      by_stage(found.indices),
-    )
 
   def counts(self, tokens: Any) -> Any:
     """How often each code occurs in tokens [B, M, h, w]: [M, K]."""
@@ -189,20 +167,26 @@ class Codec(NamedTuple):
     return jnp.stack(stages)
 
 
-def make(config: Any, data: datasets.Data) -> Codec:
+def make(
+  config: Any, data: datasets.Data, output: outputs.Output | None = None
+) -> Codec:
   """The codec of the settings.
+
+  Args:
+    config: the settings; bottlenecks.Settings among them.
+    data: the dataset, of images.
+    output: the distribution of levels that the decoder returns; None for the
+      image itself.
 
   Raises:
     ValueError: the settings do not fit the data.
   """
   if len(data.shape) != 3:
     raise ValueError(f"data: expected images, got {config.data}")
-  output = None
-  if config.likelihood != "squared_error":
-    output = latent_variables.make_output(config, data)
   levels = make_levels(config)
-  table = config.quantizer in TABLES
+  table, gaussian = config.quantizer in TABLES, config.quantizer == "gaussian"
   num_codes = config.num_codes if table else math.prod(levels)
+  features = len(levels) or config.latent * (2 if gaussian else 1)
   size = data.shape if output is None else (*data.shape, output.num_params)
   how = dict(factor=config.factor, width=config.width)
   how |= dict(
@@ -218,25 +202,36 @@ def make(config: Any, data: datasets.Data) -> Codec:
     )
   key = jax.random.fold_in(jax.random.key(config.seed), 1002)
   codec = Codec(
-    autoencoder.Encoder(len(levels) or config.latent, **how),
+    autoencoder.Encoder(features, **how),
     autoencoder.Decoder(size, **how),
     data.shape,
     output,
     config.quantizer,
     config.codebook,
     config.num_stages if config.quantizer == "residual" else 1,
-    num_codes,
+    None if gaussian else num_codes,
     levels,
     data.unlabelled(key, config.batch_size)(0),
   )
   params = jax.eval_shape(codec.init, jax.random.key(0))
   extras = jax.eval_shape(codec.extras, jax.random.key(0))
-  jax.eval_shape(codec.tokens, params, extras, jnp.zeros(data.shape))
+  jax.eval_shape(codec.latent, params, extras, jnp.zeros(data.shape))
   return codec
 
 
+def parts(codec: Codec) -> dict[str, Any]:
+  """The fields of an Experiment that belong to the codec of player "model"."""
+  return dict(
+    extras=codec.extras,
+    encode=lambda p, extras, x, label: codec.latent(p["model"], extras, x),
+    decode=lambda p, extras, z, label: codec.image(p["model"], extras, z),
+    num_codes=codec.num_codes,
+    between=latents.straight if codec.is_gaussian else latents.crossed,
+  )
+
+
 def make_levels(config: Any) -> tuple[int, ...]:
-  """Levels of each coordinate of a grid, () for quantisers with a codebook.
+  """Levels of each coordinate of a grid; () for codebooks and for gaussian.
 
   Raises:
     ValueError: there are none, or too many codes.
@@ -255,8 +250,3 @@ def make_levels(config: Any) -> tuple[int, ...]:
       f" got {list(config.levels)}"
     )
   return tuple(config.levels)
-
-
-def entropy_group(bits: int) -> int:
-  """The largest divisor of the number of bits that is at most GROUP."""
-  return max(n for n in range(1, min(bits, GROUP) + 1) if bits % n == 0)

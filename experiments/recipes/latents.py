@@ -43,3 +43,13 @@ def spherical(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
 def straight(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
   """Interpolates along a straight line, for latents that are not noise."""
   return (1 - weight) * a + weight * b
+
+
+def crossed(a: jax.Array, b: jax.Array, weight: Any) -> jax.Array:
+  """Tokens [M, h, w]: of b at the first positions, row by row, then of a.
+
+  The weight is the share of b's positions; between two tokens there is nothing
+  to interpolate. All stages of a position are of one image.
+  """
+  places = jnp.arange(a[0].size).reshape(a.shape[1:])
+  return jnp.where((places < weight * a[0].size)[None], b, a)

@@ -16,6 +16,7 @@ from experiments import (
   text,
   transport_map,
   vae,
+  vqgan,
   vqvae,
   wasserstein,
 )
@@ -174,6 +175,26 @@ SCRIPTS = {
     vqvae.Config("", quantizer="residual", restart=0.9, **SMALL_CODEC),
     ("reconstructions.png", "usage.png", "result.json"),
     ("commitment", "distortion", "loss", "perplexity"),
+    NO_SAMPLES_BUT_CODES,
+  ),
+  # The noise of the latents has a key.
+  "gaussian vqvae": Script(
+    vqvae,
+    vqvae.Config("", quantizer="gaussian", **SMALL_CODEC),
+    ("reconstructions.png", "result.json"),
+    ("distortion", "kl", "loss"),
+    NO_SAMPLES_BUT_CODES,
+  ),
+  # The game begins between two checkpoints; both players must resume.
+  "vqgan": Script(
+    vqgan,
+    vqgan.Config("", start_step=2, patch_width=4, **SMALL_CODEC),
+    ("reconstructions.png", "usage.png", "result.json"),
+    (
+      *("discriminator/gap", "discriminator/loss", "model/commitment"),
+      *("model/generator", "model/loss", "model/perplexity"),
+      *("model/reconstruction", "model/weight"),
+    ),
     NO_SAMPLES_BUT_CODES,
   ),
   # Orders, and the grid of points, are in training and in the density.

@@ -153,6 +153,25 @@ OWN = {
     (dict(adam_b2=1.0), "adam_b2: expected 0 to below 1, got 1.0"),
     (dict(ema_decay=(-1.0,)), "ema_decay: "),
   ],
+  "vqgan": [
+    *(
+      (dict([(name, -1.0)]), f"{name}: expected a number of at least 0, got")
+      for name in ("feature_weight", "game_weight", "kl_weight", "beta")
+    ),
+    (dict(patch_width=0), "patch_width: expected at least 1, got 0"),
+    (dict(patch_levels=0), "patch_levels: expected 1 to 6, got 0"),
+    (dict(patch_levels=7), "patch_levels: expected 1 to 6, got 7"),
+    (dict(start_step=-1), "start_step: expected 0 to 5, got -1"),
+    (dict(start_step=6), "start_step: expected 0 to 5, got 6"),
+    (dict(data="moons"), "data: expected images, got moons"),
+    (dict(error="huber"), "error: expected one of absolute, squared, got"),
+    (dict(objective="wassertein"), "objective: expected one of original"),
+    (dict(features="vgg"), "features: expected one of none, random, disc"),
+    (dict(features="vgg:net"), "features: expected module:function, got 'vgg"),
+    (dict(features="math:pi"), "features: expected a function, got math:pi"),
+    # NumPy's functions cannot be traced.
+    (dict(features="numpy:sort"), "features: numpy:sort fails on images"),
+  ],
   "wasserstein": [
     (dict(data="no.npz"), "data: "),
     (dict(data="mooons"), "data: expected PATH.npz"),

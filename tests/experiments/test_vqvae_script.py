@@ -7,38 +7,18 @@ import pytest
 
 from experiments import vqvae
 from experiments.experiment import Trained
-from experiments.recipes import codec_measures, codecs
+from experiments.recipes import (
+  bottlenecks,
+  codec_measures,
+  latents,
+)
 from jaxgen import codebooks, outputs, quantizers
 from tests import expect
-from tests.models import twins
+from tests.experiments.codec_cases import batch_of, config, started
 
 RESIDUAL = dict(quantizer="residual", num_stages=3)
 FSQ = dict(quantizer="fsq", levels=(3, 4))
 LFQ = dict(quantizer="lfq", latent=6)
-
-
-def config(**changes):
-  small = dict(width=4, latent=3, num_codes=5, batch_size=4)
-  return vqvae.Config("", **small | changes)
-
-
-def started(**changes):
-  """(experiment, its codec, random parameters, extras with random codes)."""
-  settings = config(**changes)
-  ex = vqvae.experiment(settings)
-  codec = codecs.make(settings, ex.data)
-  key = jax.random.key(0)
-  params = twins.randomise(jax.eval_shape(ex.players, key))
-  extras = jax.eval_shape(ex.extras, key)
-  if extras:
-    codes = twins.randomise(extras["codebook"])
-    extras = {k: jnp.zeros(v.shape) for k, v in extras.items()}
-    extras["codebook"] = codes
-  return ex, codec, params, extras
-
-
-def batch_of(ex):
-  return jax.tree.map(lambda x: x[:4], ex.batches(jax.random.key(1))(0))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +54,8 @@ def test_decoded_tokens_are_the_reconstruction(changes, kind):
   assert len(np.unique(tokens)) > 1
   assert decoded.shape == x.shape and np.ptp(decoded) > 0
   np.testing.assert_allclose(decoded, direct, atol=1e-6)
-  assert codec_measures.bits(codec) == 16 * num_stages * np.log2(num_codes)
+  bits = 16 * num_stages * np.log2(num_codes)
+  assert codec_measures.size(codec) == f"{bits:.0f} bits"
 
 
 def test_one_step_of_the_averages_by_hand():
@@ -133,7 +114,7 @@ def test_the_first_step_takes_the_codes_from_the_batch():
 def test_a_codebook_by_gradient_starts_at_features():
   """Of the encoder at step 0: no stage loses more than the one before."""
   settings = config(codebook="gradient", **RESIDUAL)
-  codec = codecs.make(settings, vqvae.experiment(settings).data)
+  codec = vqvae.make_codec(settings, vqvae.experiment(settings).data)
   params = jax.jit(codec.init)(jax.random.key(0))
   x = jnp.asarray(codec.first)
   z = jax.jit(jax.vmap(codec.features, (None, 0)))(params, x).reshape(-1, 3)
@@ -196,7 +177,8 @@ def test_losses_are_the_sum_of_their_parts(changes):
 def test_what_is_measured():
   ex, _, params, extras = started()
   record, text = ex.measure(Trained(params, {}, extras))
-  assert record["tokens"] == [1, 4, 4] and record["num_codes"] == 5
+  assert record["latent"] == [1, 4, 4] and record["num_codes"] == 5
+  np.testing.assert_allclose(record["bits_per_image"], 16 * np.log2(5))
   x = ex.data.real[0]
   tokens = jax.jit(jax.vmap(lambda x: ex.encode(params, extras, x, None)))(x)
   made = jax.jit(jax.vmap(lambda t: ex.decode(params, extras, t, None)))(tokens)
@@ -214,9 +196,9 @@ def test_what_is_measured():
 
 def test_interpolations_take_the_tokens_of_one_or_the_other():
   a, b = jnp.zeros((2, 2, 3), "int32"), jnp.ones((2, 2, 3), "int32")
-  counts = [int(vqvae.crossed(a, b, w).sum()) for w in np.linspace(0, 1, 7)]
+  counts = [int(latents.crossed(a, b, w).sum()) for w in np.linspace(0, 1, 7)]
   assert counts == [0, 2, 4, 6, 8, 10, 12]
-  half = vqvae.crossed(a, b, 0.5)
+  half = latents.crossed(a, b, 0.5)
   np.testing.assert_array_equal(half, [[[1, 1, 1], [0, 0, 0]]] * 2)
 
 
@@ -241,7 +223,7 @@ def test_settings_that_do_not_fit_are_one_clear_line():
   expect.error(said, call, likelihood="bernoulli")
   for name in ("codebook_decay", "restart"):
     expect.error(f"{name}: expected 0 to below 1", call, **{name: 1.0})
-  for name in ("beta", "entropy"):
+  for name in ("beta", "entropy", "kl_weight"):
     expect.error(f"{name}: expected", call, **{name: -1.0})
   expect.error("temperature: expected a positive", call, temperature=0.0)
   counts = "num_codes num_stages latent factor width num_blocks num_components"
@@ -250,5 +232,5 @@ def test_settings_that_do_not_fit_are_one_clear_line():
 
 
 def test_groups_of_bits_divide_them():
-  found = [codecs.entropy_group(bits) for bits in (1, 6, 8, 9, 13, 16)]
+  found = [bottlenecks.entropy_group(bits) for bits in (1, 6, 8, 9, 13, 16)]
   assert found == [1, 6, 8, 3, 1, 8]

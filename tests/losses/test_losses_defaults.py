@@ -1,6 +1,13 @@
 """Defaults of losses are the published ones, or those that the docs give."""
 
-from jaxgen.losses import clouds, flow_matching, variational, wasserstein
+from jaxgen.losses import (
+  balancing,
+  clouds,
+  flow_matching,
+  perceptual,
+  variational,
+  wasserstein,
+)
 from tests import defaults
 
 
@@ -14,3 +21,7 @@ def test_of_losses():
   for function in (variational.gaussian, variational.bounded):
     defaults.check(function, bound=7.0)
   defaults.check(variational.loss, beta=1.0)
+  # Esser et al. 2021, arXiv:2012.09841, eq. 7: delta = 1e-6.
+  defaults.check(balancing.adaptive_weight, delta=1e-6)
+  defaults.check(balancing.balanced, scale=1.0, delta=1e-6)
+  defaults.check(perceptual.distance, epsilon=1e-6)

@@ -1,6 +1,6 @@
 """Defaults of metrics are the published ones, or those that the docs give."""
 
-from jaxgen.metrics import kernel, latents, neighbours
+from jaxgen.metrics import kernel, latents, neighbours, sharpness
 from tests import defaults
 
 
@@ -13,3 +13,5 @@ def test_of_metrics():
   defaults.check(neighbours.precision_recall, k=3)
   # Burda et al. 2016, arXiv:1509.00519: .01.
   defaults.check(latents.active_units, threshold=0.01)
+  for function in (sharpness.high, sharpness.sharpness):
+    defaults.check(function, cutoff=0.25)

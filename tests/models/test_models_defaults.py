@@ -14,6 +14,7 @@ from jaxgen.models import (
   masked_mlp,
   mlp,
   nade,
+  patch_discriminator,
   pixelcnn,
   potentials,
   recurrent,
@@ -40,6 +41,8 @@ def test_of_networks_of_images():
   defaults.check(residual.conv, zero=False)
   for kind in (autoencoder.Encoder, autoencoder.Decoder):
     defaults.check(kind, factor=2, width=32, num_blocks=1, num_groups=8)
+  kind = patch_discriminator.PatchDiscriminator
+  defaults.check(kind, width=32, num_levels=2)
 
 
 def test_of_networks_of_vectors():
