@@ -37,6 +37,7 @@ BENCHMARKS = {
   "quality": ("quality", "Scores samples of every script beside the floor."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
   "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),
+  "codecs": ("codecs", "Measures what autoencoders lose of images."),
   "unified": ("solvers", "Scores every path, prediction and solver."),
   "orders": ("solvers", "Fits the order of every solver."),
   "duality": ("exact", "Solves optimal transport and its dual."),
