@@ -38,6 +38,7 @@ BENCHMARKS = {
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
   "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),
   "codecs": ("codecs", "Measures what autoencoders lose of images."),
+  "two_stages": ("two_stages", "Scores samples of latents beside pixels."),
   "unified": ("solvers", "Scores every path, prediction and solver."),
   "orders": ("solvers", "Fits the order of every solver."),
   "duality": ("exact", "Solves optimal transport and its dual."),

@@ -12,6 +12,7 @@ from experiments import (  # noqa: F401
   evaluate,
   flow_matching,
   gan,
+  latent_diffusion,
   masked,
   score_matching,
   wasserstein,

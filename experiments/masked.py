@@ -131,7 +131,8 @@ PRESETS = {
     Config(
       run_dir="runs/masked-tokens",
       codec="runs/vqvae",
-      **_DIGITS,
+      sampler="one_by_one",  # exact, by as many calls as there are tokens
+      **_DIGITS | dict(label_dropout=0.1),
     ),
   ),
   "toy": (
