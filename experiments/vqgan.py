@@ -77,11 +77,11 @@ class Config(
   """Features that reconstructions are compared by: those of the discriminator
   in training, random (of a fixed one), none, or module:function, images [N, H,
   W, C] to features [N, ..., K] that jax can differentiate."""
-  feature_weight: float = 1.0
+  feature_weight: float = 0.1
   """Weight of the distance of the features, at least 0."""
   objective: choices.ObjectiveName = "hinge"
   """Losses of both players, as functions of the scores of a patch."""
-  game_weight: float = 0.5
+  game_weight: float = 0.2
   """Weight of the generator's loss in units of the adaptive weight, at least
   0."""
   start_step: int = 0
@@ -91,6 +91,11 @@ class Config(
   patch_levels: int = 2
   """Number of levels of the discriminator, 1 to 6: its patches have sides of 8,
   18, 38, ... pixels."""
+  patch_rate: float = 1.0
+  """Learning rate of the discriminator as a multiple of learning_rate,
+  positive."""
+  adam_b1: float = 0.5
+  """Decay of Adam's first moment, from 0 to below 1."""
   ema_decay: tuple[float, ...] = (0.99,)
   """Decays of the averages, each from 0 to 1; the first average is used with
   the codebook of ema, whose memory should be alike."""
@@ -226,11 +231,12 @@ def make_turns(
     loss = objective.discriminator(real, found).mean()
     return on(step) * loss, ({"gap": (real - found).mean()}, extras)
 
-  how = dict(optimizer=training.adam(config), accumulate=config.accumulate)
-  rules = averages.rules(config)
+  adam = functools.partial(training.adam, config, config.adam_b1)
+  rules, parts = averages.rules(config), config.accumulate
+  patch = adam(config.patch_rate)
   return (
-    step.Turn("model", model_loss, averages=rules, **how),
-    step.Turn("discriminator", discriminator_loss, **how),
+    step.Turn("model", model_loss, adam(), averages=rules, accumulate=parts),
+    step.Turn("discriminator", discriminator_loss, patch, accumulate=parts),
   )
 
 
@@ -253,6 +259,8 @@ def _check(config):
   single.check(config, *bottlenecks.COUNTS.split(), "patch_width")
   bottlenecks.check(config)
   checks.nonnegative(config, "feature_weight", "game_weight")
+  checks.positive(config, "patch_rate")
+  checks.fraction(config, "adam_b1")
   for name, low, high in (
     ("patch_levels", 1, 6),
     ("start_step", 0, config.num_steps - 1),

@@ -30,9 +30,17 @@ from jaxgen.data import loaders
 from jaxgen.training import checkpoint, logging, loop, sharding, state, step
 
 
-def adam(config: Any) -> optax.GradientTransformation:
-  """The rule of settings.Optimizer: Adam or AdamW, clipped, with a warm-up."""
-  rate, warmup = config.learning_rate, config.warmup_steps
+def adam(
+  config: Any, b1: float = 0.9, multiple: float = 1.0
+) -> optax.GradientTransformation:
+  """The rule of settings.Optimizer: Adam or AdamW, clipped, with a warm-up.
+
+  Args:
+    config: the settings.
+    b1: decay of the first moment.
+    multiple: of the learning rate.
+  """
+  rate, warmup = multiple * config.learning_rate, config.warmup_steps
   # For zero warm-up steps, optax would keep the first rate for ever.
   first = 0.0 if warmup else rate
   if config.schedule == "cosine":
@@ -44,9 +52,9 @@ def adam(config: Any) -> optax.GradientTransformation:
   clip = optax.clip_by_global_norm(config.clip_norm)
   if config.weight_decay:
     decay = config.weight_decay
-    rule = optax.adamw(schedule, b2=config.adam_b2, weight_decay=decay)
+    rule = optax.adamw(schedule, b1, config.adam_b2, weight_decay=decay)
   else:
-    rule = optax.adam(schedule, b2=config.adam_b2)
+    rule = optax.adam(schedule, b1, config.adam_b2)
   return optax.chain(clip, rule)
 
 

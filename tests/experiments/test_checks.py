@@ -158,6 +158,8 @@ OWN = {
       (dict([(name, -1.0)]), f"{name}: expected a number of at least 0, got")
       for name in ("feature_weight", "game_weight", "kl_weight", "beta")
     ),
+    (dict(patch_rate=0.0), "patch_rate: expected a positive number, got"),
+    (dict(adam_b1=1.0), "adam_b1: expected 0 to below 1, got 1.0"),
     (dict(patch_width=0), "patch_width: expected at least 1, got 0"),
     (dict(patch_levels=0), "patch_levels: expected 1 to 6, got 0"),
     (dict(patch_levels=7), "patch_levels: expected 1 to 6, got 7"),
