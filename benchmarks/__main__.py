@@ -21,6 +21,7 @@ BENCHMARKS = {
   "critic_speed": ("speed.steps", "Times critic steps beside torch eager."),
   "devices": ("speed.steps", "Reads what each device holds and exchanges."),
   "loading": ("speed.overhead", "Times the loader beside the train step."),
+  "nearest": ("speed.nearest", "Times nearest neighbours beside faiss."),
   "metrics": ("speed.metrics", "Times metrics of 50,000 x 2048 features."),
   "overhead": ("speed.overhead", "Times what the sampler and the step add."),
   "pairing": ("speed.pairing", "Times optimal pairing and score losses."),

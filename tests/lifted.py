@@ -23,6 +23,7 @@ from jaxgen.losses import (
   discrete,
   flow_matching,
   importance,
+  latent_nearest,
   masked,
   normalizing_flow,
   score_matching,
@@ -192,7 +193,17 @@ def tokens(net, data, noise, t):
   return nats + entropy + classification.focal(logits(levels), 1.0).sum()
 
 
+def neighbours(net, data, noise, t):
+  """The network as the generator of GLO and of IMLE."""
+  generate, both = lambda z: net(z, t), jnp.stack([data, data + 1])
+  pool = jnp.stack([noise, 2 * noise, noise - 1])
+  return latent_nearest.reconstruction(
+    generate, noise, data
+  ) + latent_nearest.imle(generate, both, pool)
+
+
 LIFTED |= dict(
+  neighbours=neighbours,
   sequence=sequence,
   tokens=tokens,
   bounds=bounds,

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
-  " keys scalars traces truncated dequantisation orders masks"
+  " keys scalars traces truncated dequantisation orders masks nearest"
   " fields token_fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "token_fields", "guidance"}
