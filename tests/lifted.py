@@ -23,6 +23,7 @@ from jaxgen.losses import (
   discrete,
   flow_matching,
   importance,
+  jko,
   latent_nearest,
   masked,
   normalizing_flow,
@@ -202,8 +203,16 @@ def neighbours(net, data, noise, t):
   ) + latent_nearest.imle(generate, both, pool)
 
 
+def proximal(net, data, noise, t):
+  """The network's rotation in a strictly convex potential."""
+  psi = lambda x: jnp.sum(net(x, t) ** 2) + jnp.sum(x**2)
+  energy = lambda x: jnp.sum((x - data) ** 2)
+  return jko.step(psi, noise, energy_fn=energy, tau=0.5)
+
+
 LIFTED |= dict(
   neighbours=neighbours,
+  proximal=proximal,
   sequence=sequence,
   tokens=tokens,
   bounds=bounds,
