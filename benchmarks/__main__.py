@@ -36,6 +36,7 @@ BENCHMARKS = {
   "likelihood": ("likelihood", "Measures errors of log-likelihoods."),
   "likelihood_cost": ("likelihood_cost", "Times log-likelihoods beside peers."),
   "quality": ("quality", "Scores samples of every script beside the floor."),
+  "particles": ("particles", "Measures flows of particles to a mixture."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
   "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),
   "unified": ("solvers", "Scores every path, prediction and solver."),
