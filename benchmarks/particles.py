@@ -6,7 +6,7 @@ A cloud of 500 points of N(0, 4 I) flows to a mixture of three Gaussians on the
 plane, by Euler steps of samplers.integrate on the whole cloud. Its squared
 energy distance to exact samples of the same number, the mean over 50 of them,
 is compared with that of two exact samples. The sliced flow and those of the MMD
-know 500 exact samples, SVGD and the JKO steps the density, the discriminators
+know 4,000 exact samples, SVGD and the JKO steps the density, the discriminators
 new exact samples in every training step. Discriminators and convex networks are
 trained in each stage on a cloud of 4,000, of which 500 are measured.
 """
@@ -32,8 +32,8 @@ START_STD = 2.0
 PLANS = {
   "sliced Wasserstein": (20.0, 100),
   "MMD, energy kernel": (100.0, 400),
-  "MMD, inverse multiquadric": (100.0, 400),
-  "SVGD": (300.0, 1000),
+  "MMD, inverse multiquadric": (600.0, 600),
+  "SVGD": (200.0, 400),
 }
 # {flow: (stages, length of a stage, training steps in each)}.
 STAGES = {"discriminators": (60, 0.1, 40), "JKO steps": (12, 0.5, 250)}
@@ -68,9 +68,9 @@ def flow(field, x, end, steps):
 def fixed_fields(key):
   """{flow: its field} of flows without training."""
   target_key, direction_key = jax.random.split(key)
-  target = exact(target_key, NUMBER)
+  target = exact(target_key, MANY)
   along = particles.directions(direction_key, 64, 2)
-  wide = particles.inverse_multiquadric(0.5)
+  wide = particles.inverse_multiquadric(1.0)
   return dict(
     zip(
       PLANS,
