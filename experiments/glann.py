@@ -11,7 +11,8 @@ error. Then both stay, and IMLE learns a map from noise to these latents: each
 latent takes the nearest of a pool of mapped noise. IMLE alone generates from
 noise, and each example takes the nearest of a pool of samples; with --epsilon,
 samples nearer than that to some example are not taken. Distances are those of
-pixels. Labels are not used. A sample is one call of the generator, and of the
+pixels, or of pixels and the features of a classifier (--distance features),
+which alone uses labels. A sample is one call of the generator, and of the
 map. The latents of training examples are no encoder, so there is none.
 
 The training examples are those of the training split; for a distribution,
@@ -30,7 +31,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -46,7 +46,7 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import latent_spaces
-from experiments.recipes import latent_neighbours
+from experiments.recipes import latent_neighbours, perceptual
 from jaxgen.data import loaders
 from jaxgen.losses import latent_nearest
 from jaxgen.models import gan
@@ -54,7 +54,6 @@ from jaxgen.training import games, state, step
 
 NUM_SHOWN = 48  # examples of a picture
 NUM_CLASSIFIED = 500  # samples whose classes are counted
-WARMUP = 100  # largest number of warm-up steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +74,9 @@ class Config(
   pool: int = 1024
   """Number of noise samples per step, of which every example or latent takes
   the nearest, at least 1."""
+  distance: Literal["pixels", "features"] = "pixels"
+  """Distance of examples: of their pixels, or of these and the features of a
+  classifier that is not the metrics'."""
   epsilon: float = 0.0
   """Distance to an example below which samples are not taken, for imle, at
   least 0; 0 is none."""
@@ -169,7 +171,7 @@ def experiment(config: Config) -> Experiment:
     config.latent,
     len(examples),
   )
-  turns = make_turns(config, model)
+  turns = make_turns(config, model, _features(config, data))
   pictures: tuple = ()
   if model.map is not None:
     plot = functools.partial(_reconstructions, model, examples)
@@ -192,58 +194,69 @@ def experiment(config: Config) -> Experiment:
 
 
 def make_turns(
-  config: Config, model: latent_neighbours.Model
+  config: Config,
+  model: latent_neighbours.Model,
+  features_fn: Callable = lambda x: x,
 ) -> tuple[step.Turn, ...]:
   """GLO's turn, then that of the map; one turn for IMLE alone.
 
   Outside a turn's stage its learning rate is 0 and its loss is not computed.
   """
-  draw = lambda key: jax.random.normal(key, (config.pool, config.noise))
-  imle = functools.partial(latent_nearest.imle, chunk=config.chunk)
-
-  def imle_loss(params, extras, key, batch, step):
-    generate = functools.partial(model.generate, params)
-    loss = imle(generate, batch[0], draw(key), epsilon=config.epsilon)
-    return loss, ({}, extras)
-
-  def glo_loss(params, extras, key, batch, step):
-    examples, rows = batch
-
-    def loss():
-      decode = functools.partial(model.decode, params)
-      one = functools.partial(latent_nearest.reconstruction, decode)
-      latents = params["generator"]["latents"][rows]
-      return jax.vmap(one)(latents, examples).mean()
-
-    return _during(step < config.glo_steps, loss), ({}, extras)
-
-  def map_loss(params, extras, key, batch, step):
-    def loss():
-      to_latent = functools.partial(model.latent_of, params)
-      latents = params["generator"]["latents"][batch[1]]
-      return imle(to_latent, latents, draw(key))
-
-    return _during(step >= config.glo_steps, loss), ({}, extras)
-
   rules = averages.rules(config)
+  learn = functools.partial(
+    latent_neighbours.adam, b1=config.adam_b1, b2=config.adam_b2
+  )
   rate, glo = config.learning_rate, (0, config.glo_steps)
-  learn = functools.partial(_adam, config)
+  known = config, model, features_fn
   if model.map is None:
+    loss = functools.partial(_imle_loss, *known)
     rule = learn(rate, (0, config.num_steps))
-    return (step.Turn("generator", imle_loss, rule, averages=rules),)
+    return (step.Turn("generator", loss, rule, averages=rules),)
   own = dict(net=learn(rate, glo), latents=learn(config.latent_rate, glo))
   both = optax.multi_transform(own, {"net": "net", "latents": "latents"})
   later = learn(rate, (config.glo_steps, config.num_steps))
+  losses = [functools.partial(fn, *known) for fn in (_glo_loss, _map_loss)]
+  project = latent_neighbours.project
   return (
-    step.Turn(
-      "generator",
-      glo_loss,
-      both,
-      project=latent_neighbours.project,
-      averages=rules,
-    ),
-    step.Turn("map", map_loss, later, averages=rules),
+    step.Turn("generator", losses[0], both, project=project, averages=rules),
+    step.Turn("map", losses[1], later, averages=rules),
   )
+
+
+def _imle_loss(config, model, features_fn, params, extras, key, batch, step):
+  generate = functools.partial(model.generate, params)
+  how = dict(features_fn=features_fn, epsilon=config.epsilon)
+  return _imle(config, key, generate, batch[0], **how), ({}, extras)
+
+
+def _glo_loss(config, model, features_fn, params, extras, key, batch, step):
+  examples, rows = batch
+
+  def loss():
+    decode = functools.partial(model.decode, params)
+    one = functools.partial(
+      latent_nearest.reconstruction, decode, features_fn=features_fn
+    )
+    latents = params["generator"]["latents"][rows]
+    return jax.vmap(one)(latents, examples).mean()
+
+  stage = step < config.glo_steps
+  return latent_neighbours.during(stage, loss), ({}, extras)
+
+
+def _map_loss(config, model, features_fn, params, extras, key, batch, step):
+  def loss():
+    to_latent = functools.partial(model.latent_of, params)
+    latents = params["generator"]["latents"][batch[1]]
+    return _imle(config, key, to_latent, latents)
+
+  stage = step >= config.glo_steps
+  return latent_neighbours.during(stage, loss), ({}, extras)
+
+
+def _imle(config, key, generate, data, **how):
+  noise = jax.random.normal(key, (config.pool, config.noise))
+  return latent_nearest.imle(generate, data, noise, chunk=config.chunk, **how)
 
 
 def make_batches(
@@ -266,24 +279,16 @@ def run(config: Config) -> state.State:
   return training.run(__file__, experiment(config))
 
 
-def _during(stage, loss):
-  """The loss in its stage; 0, with no gradient, in the others."""
-  return jax.lax.cond(stage, loss, lambda: jnp.zeros(()))
-
-
-def _adam(config, rate, stage):
-  """Adam, whose rate is 0 but for the steps of a stage [first, last)."""
-  first, length = stage[0], stage[1] - stage[0]
-  schedule = optax.join_schedules(
-    (
-      optax.constant_schedule(0.0),
-      optax.warmup_cosine_decay_schedule(
-        0.0, rate, min(WARMUP, length // 10), length
-      ),
-    ),
-    (first,),
-  )
-  return optax.adam(schedule, config.adam_b1, config.adam_b2)
+def _features(config, data):
+  """The features whose distances are minimised."""
+  if config.distance == "pixels":
+    return lambda x: x
+  if data.classified is None:
+    raise ValueError(
+      "distance, data: expected images with labels for features, got"
+      f" {config.data}"
+    )
+  return perceptual.features_of(*data.classified())
 
 
 def _decoded(model, params, number):

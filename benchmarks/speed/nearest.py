@@ -31,7 +31,7 @@ def sets(name):
   rng = np.random.default_rng(0)
   found = rng.standard_normal((2, NUMBER, SIZE), "float32")
   if name == "digits + noise":
-    pixels = digits.load("train")[0].reshape(-1, SIZE) / np.float32(255)
+    pixels = digits.load("train")[0].reshape(-1, SIZE)
     rows = rng.integers(len(pixels), size=(2, NUMBER))
     found = pixels[rows] + np.float32(0.1) * found
   return found

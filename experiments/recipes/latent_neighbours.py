@@ -1,12 +1,18 @@
-"""A generator of latents or of noise, and a map from noise to the latents."""
+"""A generator of latents or of noise, a map from noise to the latents, and the
+learning rates of their stages.
+"""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxgen.losses import latent_nearest
 from jaxgen.models import gan
+
+WARMUP = 100  # largest number of warm-up steps
 
 
 class Model(NamedTuple):
@@ -58,3 +64,25 @@ def project(params: dict[str, Any]) -> dict[str, Any]:
   """The parameters with latents of norm one."""
   latents = jax.vmap(latent_nearest.on_sphere)(params["latents"])
   return params | {"latents": latents}
+
+
+def during(stage: jax.Array, loss: Callable) -> jax.Array:
+  """loss() in its stage; 0, computed without it and its gradient, in others."""
+  return jax.lax.cond(stage, loss, lambda: jnp.zeros(()))
+
+
+def adam(
+  rate: float, stage: tuple[int, int], b1: float, b2: float
+) -> optax.GradientTransformation:
+  """Adam whose rate is 0 but for the steps of a stage, [first, last).
+
+  Within it, the rate has a warm-up and a cosine decay to 0.
+  """
+  first, length = stage[0], stage[1] - stage[0]
+  rise = optax.warmup_cosine_decay_schedule(
+    0.0, rate, min(WARMUP, length // 10), length
+  )
+  schedule = optax.join_schedules(
+    (optax.constant_schedule(0.0), rise), (first,)
+  )
+  return optax.adam(schedule, b1, b2)

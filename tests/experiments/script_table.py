@@ -116,7 +116,12 @@ SCRIPTS = {
   "imle": Script(
     glann,
     glann.Config(
-      "", method="imle", glo_steps=0, epsilon=0.5, **SMALL_NEIGHBOURS
+      "",
+      method="imle",
+      distance="features",
+      glo_steps=0,
+      epsilon=0.5,
+      **SMALL_NEIGHBOURS,
     ),
     ("samples.png", "result.json"),
     rejected=ONE_CALL,

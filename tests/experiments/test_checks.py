@@ -158,6 +158,8 @@ OWN = {
       ({name: 0}, f"{name}: expected at least 1, got 0")
       for name in ("pool", "chunk", "latent", "noise", "width", "num_blocks")
     ),
+    (dict(distance="lpips"), "distance: expected one of pixels, features"),
+    (dict(distance="features"), "distance, data: expected images with labels"),
     (dict(method="glo"), "method: expected one of glann, imle, got"),
     (dict(latent_rate=0.0), "latent_rate: expected a positive number, got"),
     (dict(adam_b1=1.0), "adam_b1: expected 0 to below 1, got 1.0"),

@@ -5,6 +5,9 @@ import numpy as np
 
 from experiments import glann
 from experiments.lib import datasets
+from experiments.recipes import perceptual
+from jaxgen.data import digits
+from jaxgen.metrics import classifier
 from jaxgen.training import state, step
 from tests import trees
 from tests.experiments import scripts
@@ -56,3 +59,17 @@ def test_samples_of_the_map_have_latents_of_norm_one(tmp_path):
   truth = generator.apply(net, latent / np.linalg.norm(latent))
   assert states is None and ex.num_calls == 2
   np.testing.assert_allclose(made, truth, rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_of_a_classifier_and_alike_in_scale():
+  images, labels = digits.load("train")
+  features_fn = perceptual.features_of(images, labels)
+  found = np.asarray(jax.jit(jax.vmap(features_fn))(images))
+  flat = images.reshape(len(images), -1)
+  np.testing.assert_allclose(found[:, :64], flat, atol=1e-6)
+  totals = [part.var(0).sum() for part in np.split(found, (64, 160), 1)]
+  assert found.shape == (len(images), 208)
+  np.testing.assert_allclose(totals, totals[0], rtol=1e-4)
+  # A linear rule on the second layer knows the digits, unlike chance.
+  near = classifier.fit(found[:600, 160:], labels[:600]).predict
+  assert np.mean(near(found[600:, 160:]) == labels[600:]) > 0.9
