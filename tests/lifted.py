@@ -99,6 +99,12 @@ def generators(net, data, noise, t):
   return sum(game.generator(r, f) for game in games())
 
 
+def encoders(net, data, noise, t):
+  """The network as encoder, and at another time as generator."""
+  later = lambda z: net(z, t + 1)
+  return adversarial.o_gan(lambda x: net(x, t), later, data, noise)
+
+
 def penalties(net, data, noise, t):
   _, bowl = scores(net, t)
   x = wasserstein.between(data, noise, t)
@@ -219,6 +225,7 @@ LIFTED |= dict(
   invertible=invertible,
   discriminators=discriminators,
   generators=generators,
+  encoders=encoders,
   penalties=penalties,
   duals=duals,
   movers=movers,
