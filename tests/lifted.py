@@ -24,6 +24,8 @@ from jaxgen.losses import (
   discrete,
   flow_matching,
   importance,
+  jko,
+  latent_nearest,
   masked,
   normalizing_flow,
   perceptual,
@@ -97,6 +99,12 @@ def generators(net, data, noise, t):
   critic = lambda x: x[0] - 1
   r, f = critic(data), critic(net(noise, t))
   return sum(game.generator(r, f) for game in games())
+
+
+def encoders(net, data, noise, t):
+  """The network as encoder, and at another time as generator."""
+  later = lambda z: net(z, t + 1)
+  return adversarial.o_gan(lambda x: net(x, t), later, data, noise)
 
 
 def penalties(net, data, noise, t):
@@ -204,14 +212,33 @@ def decoded(net, data, noise, t):
   return balancing.balanced(error, seen, move, last, 0.1).loss
 
 
+def neighbours(net, data, noise, t):
+  """The network as the generator of GLO and of IMLE."""
+  generate, both = lambda z: net(z, t), jnp.stack([data, data + 1])
+  pool = jnp.stack([noise, 2 * noise, noise - 1])
+  return latent_nearest.reconstruction(
+    generate, noise, data
+  ) + latent_nearest.imle(generate, both, pool)
+
+
+def proximal(net, data, noise, t):
+  """The network's rotation in a strictly convex potential."""
+  psi = lambda x: jnp.sum(net(x, t) ** 2) + jnp.sum(x**2)
+  energy = lambda x: jnp.sum((x - data) ** 2)
+  return jko.step(psi, noise, energy_fn=energy, tau=0.5)
+
+
 LIFTED |= dict(
   decoded=decoded,
+  neighbours=neighbours,
+  proximal=proximal,
   sequence=sequence,
   tokens=tokens,
   bounds=bounds,
   invertible=invertible,
   discriminators=discriminators,
   generators=generators,
+  encoders=encoders,
   penalties=penalties,
   duals=duals,
   movers=movers,

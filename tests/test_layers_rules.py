@@ -23,16 +23,17 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
-  " keys scalars traces truncated dequantisation orders masks"
-  " fields token_fields guidance".split()
+  " keys scalars traces truncated dequantisation orders masks nearest"
+  " fields token_fields guidance particles".split()
 )
-CORE = MATHEMATICS - {"fields", "token_fields", "guidance"}
+CORE = MATHEMATICS - {"fields", "token_fields", "guidance", "particles"}
 # Layer: the layers of jaxgen that it may import, beside itself.
 LAYERS = {
   **dict.fromkeys(CORE, CORE),
   "fields": CORE,
   "token_fields": CORE,
   "guidance": CORE | {"fields"},
+  "particles": CORE | {"fields"},
   "losses": CORE,
   "samplers": set(
     "fields token_fields paths predictions keys orders outputs".split()

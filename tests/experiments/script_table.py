@@ -8,6 +8,7 @@ from experiments import (
   edm,
   flow_matching,
   gan,
+  glann,
   information_bottleneck,
   latent_diffusion,
   masked,
@@ -36,6 +37,7 @@ MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
 
 SMALL_VAE = dict(latent=2, width=8, num_blocks=1, num_weights=8)
 SMALL_VAE |= dict(warmup_steps=2, **SIZES)
+SMALL_NEIGHBOURS = dict(noise=2, width=8, num_blocks=1, pool=12, **SIZES)
 SMALL_CODEC = dict(width=4, latent=3, num_codes=5, **RATE | dict(batch_size=4))
 
 
@@ -104,6 +106,27 @@ SCRIPTS = {
       "generator/loss",
     ),
     ONE_CALL,
+  ),
+  # It stops in both stages; noise and the rows of latents must resume too.
+  "glann": Script(
+    glann,
+    glann.Config("", data="moons", latent=3, glo_steps=2, **SMALL_NEIGHBOURS),
+    ("samples.png", "reconstructions.png", "result.json"),
+    ("generator/loss", "map/loss"),
+    ONE_CALL,
+  ),
+  "imle": Script(
+    glann,
+    glann.Config(
+      "",
+      method="imle",
+      distance="features",
+      glo_steps=0,
+      epsilon=0.5,
+      **SMALL_NEIGHBOURS,
+    ),
+    ("samples.png", "result.json"),
+    rejected=ONE_CALL,
   ),
   "normalizing flow": Script(
     normalizing_flow,

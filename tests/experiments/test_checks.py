@@ -174,6 +174,27 @@ OWN = {
     # NumPy's functions cannot be traced.
     (dict(features="numpy:sort"), "features: numpy:sort fails on images"),
   ],
+  "glann": [
+    *(
+      ({name: 0}, f"{name}: expected at least 1, got 0")
+      for name in ("pool", "chunk", "latent", "noise", "width", "num_blocks")
+    ),
+    (dict(distance="lpips"), "distance: expected one of pixels, features"),
+    (dict(distance="features"), "distance, data: expected images with labels"),
+    (dict(method="glo"), "method: expected one of glann, imle, got"),
+    (dict(latent_rate=0.0), "latent_rate: expected a positive number, got"),
+    (dict(adam_b1=1.0), "adam_b1: expected 0 to below 1, got 1.0"),
+    (dict(adam_b2=-0.1), "adam_b2: expected 0 to below 1, got -0.1"),
+    (dict(epsilon=-1.0), "epsilon: expected"),
+    (dict(epsilon=1.0), "epsilon, method: expected 0 for glann, got 1.0"),
+    (dict(glo_steps=0), "glo_steps, num_steps, method: expected 1 to below"),
+    (
+      dict(glo_steps=6),
+      "glo_steps, num_steps, method: .* got 6 of 6 for glann",
+    ),
+    (dict(method="imle"), "glo_steps, num_steps, method: .* 0 for imle, got"),
+    (dict(data="digits", flip=True), "flip: expected images that stay"),
+  ],
   "wasserstein": [
     (dict(data="no.npz"), "data: "),
     (dict(data="mooons"), "data: expected PATH.npz"),
