@@ -33,6 +33,9 @@ TRAININGS = {
   "kl-digits": "vqvae digits-kl",
   "vqvae-photos": "vqvae photos",
   "vqgan-photos": "vqgan photos",
+  "vqgan-photos-momentum": (
+    "vqgan photos --adam-b1 0.9 --game-weight 0.5 --feature-weight 1"
+  ),
   "kl-photos": "vqvae photos-kl",
 }
 DATA = ("digits", "photos")
@@ -116,9 +119,10 @@ def tables(record: dict) -> dict:
   for data in DATA:
     lines = []
     for name in TRAININGS:
-      codec, _, own = name.partition("-")
+      codec, own, *more = name.split("-")
       if own != data:
         continue
+      codec = ", ".join((codec, *more))
       row = rows.get(name)
       if row is None:
         lines.append((codec, "Not measured.", *[""] * len(columns)))

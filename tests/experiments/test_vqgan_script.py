@@ -134,6 +134,7 @@ def test_features_by_name_and_by_function():
 def test_gaussian_latents_play_too():
   """The first stage of latent diffusion: all losses have finite gradients."""
   how = dict(quantizer="gaussian", features="none", error="squared")
+  how |= dict(game_weight=0.5)
   ex, _, params, batch = started(**how)
   assert ex.num_codes is None
 
