@@ -224,8 +224,8 @@ def _quantiles(known, number):
   [0, 1] have together, whose ends are multiples of 1 / (N M).
   """
   size = known.shape[1]
-  if number == size:
-    return known
+  if size % number == 0:
+    return known.reshape(len(known), number, -1).mean(2)
   ends = [np.arange(n + 1) * m for n, m in ((number, size), (size, number))]
   steps = np.union1d(*ends)
   starts, lengths = steps[:-1], np.diff(steps) / size

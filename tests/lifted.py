@@ -28,6 +28,7 @@ from jaxgen.losses import (
   latent_nearest,
   masked,
   normalizing_flow,
+  o_gan,
   perceptual,
   score_matching,
   transport_maps,
@@ -102,9 +103,9 @@ def generators(net, data, noise, t):
 
 
 def encoders(net, data, noise, t):
-  """The network as encoder, and at another time as generator."""
-  later = lambda z: net(z, t + 1)
-  return adversarial.o_gan(lambda x: net(x, t), later, data, noise)
+  """The network and a constant as the encoder of a generator that stays."""
+  encode = lambda x: jnp.append(net(x, t), 0.3)
+  return o_gan.loss(encode, lambda z: z[:2], data, jnp.append(noise, 1.0))
 
 
 def penalties(net, data, noise, t):

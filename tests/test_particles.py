@@ -31,7 +31,7 @@ def flowed(field, x, time, steps):
   return jax.jit(run)(x)
 
 
-@pytest.mark.parametrize("number", [4, 8, 6])
+@pytest.mark.parametrize("number", [4, 8, 6, 16])
 def test_sliced_flow_on_the_line_is_the_quantile_displacement(number):
   """One Euler step of length 1 ends at mean quantiles of the target."""
   x, y = draws(number, 1), draws(8, 1, seed=1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from jaxgen.losses import adversarial
+from jaxgen.losses import o_gan
 from tests import defaults, expect
 
 
@@ -15,7 +15,7 @@ def draws(*shape, seed=0):
 
 def test_correlation_is_scipys_and_zero_of_a_constant():
   a, b = draws(5), draws(5, seed=1)
-  run = jax.jit(jax.value_and_grad(adversarial.correlation))
+  run = jax.jit(jax.value_and_grad(o_gan.correlation))
   value, slope = run(a, b)
   truth = stats.pearsonr(np.float64(a), np.float64(b)).statistic
   np.testing.assert_allclose(value, truth, rtol=1e-5)
@@ -37,7 +37,7 @@ def test_value_and_gradients_of_linear_players():
   def run(players):
     a, b = players
     encode, generate = (lambda x: a @ x), (lambda z: b @ z)
-    return adversarial.o_gan(encode, generate, x, z, weight=weight)
+    return o_gan.loss(encode, generate, x, z, weight=weight)
 
   value, slopes = run((a, b))
   a, b, x, z = (np.float64(v) for v in (a, b, x, z))
@@ -59,8 +59,8 @@ def test_value_and_gradients_of_linear_players():
 
 
 def test_equal_examples_and_bad_input():
-  defaults.check(adversarial.o_gan, weight=0.5)
-  x, run = jnp.array([1.0, -2.0]), adversarial.o_gan
+  defaults.check(o_gan.loss, weight=0.5)
+  x, run = jnp.array([1.0, -2.0]), o_gan.loss
   same = lambda x: x
   loss = lambda x: run(same, same, x, x)
   value, slope = jax.value_and_grad(loss)(x)
