@@ -23,7 +23,7 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
-  " keys scalars traces truncated dequantisation orders masks"
+  " keys scalars traces truncated dequantisation orders masks flow_maps"
   " fields token_fields guidance".split()
 )
 CORE = MATHEMATICS - {"fields", "token_fields", "guidance"}
@@ -35,7 +35,8 @@ LAYERS = {
   "guidance": CORE | {"fields"},
   "losses": CORE,
   "samplers": set(
-    "fields token_fields paths predictions keys orders outputs".split()
+    "fields token_fields flow_maps paths predictions keys orders"
+    " outputs".split()
   ),
   "models": set(
     "keys orders bijectors arrangements elementwise inversion"
