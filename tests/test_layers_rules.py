@@ -24,7 +24,7 @@ MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
   " keys scalars traces truncated dequantisation orders masks nearest"
-  " fields token_fields guidance particles".split()
+  " flow_maps fields token_fields guidance particles".split()
 )
 CORE = MATHEMATICS - {"fields", "token_fields", "guidance", "particles"}
 # Layer: the layers of jaxgen that it may import, beside itself.
@@ -36,7 +36,8 @@ LAYERS = {
   "particles": CORE | {"fields"},
   "losses": CORE,
   "samplers": set(
-    "fields token_fields paths predictions keys orders outputs".split()
+    "fields token_fields flow_maps paths predictions keys orders"
+    " outputs".split()
   ),
   "models": set(
     "keys orders bijectors arrangements elementwise inversion"

@@ -26,8 +26,8 @@ def spread(values, like):
 
 
 def time_embedding(
-  t: Float[Numeric, ""], dim: int, max_frequency: float = 16.0
-) -> Float[Array, "dim"]:
+  t: Float[Numeric, "*K"], dim: int, max_frequency: float = 16.0
+) -> Float[Array, "features"]:
   """Sines and cosines of a time at geometric frequencies.
 
     [sin(w_i t), cos(w_i t)],   w_i = max_frequency^(i / (dim / 2 - 1))
@@ -37,12 +37,13 @@ def time_embedding(
   hurts losses with a jvp in t: use 4 to 5 for those.
 
   Args:
-    t: the output of the path's conditioning, [].
-    dim: number of features, even and at least 2.
+    t: the output of the path's conditioning, []; or several times, [K].
+    dim: number of features of a time, even and at least 2.
     max_frequency: the highest angular frequency, at least 1.
 
   Returns:
-    The features, [dim], in t's dtype, or float32 for a Python float.
+    The features, [dim], or those of each time in turn, [K dim]; in t's dtype,
+    or float32 for a Python float.
 
   Raises:
     ValueError: dim is odd or below 2, or max_frequency is below 1.
@@ -53,8 +54,9 @@ def time_embedding(
     raise ValueError(f"max_frequency: expected >= 1, got {max_frequency}")
   t = jnp.asarray(t)
   t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
-  angles = t * jnp.asarray(np.geomspace(1, max_frequency, dim // 2), t.dtype)
-  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+  rates = jnp.asarray(np.geomspace(1, max_frequency, dim // 2), t.dtype)
+  angles = t[..., None] * jnp.reshape(rates, (1,) * t.ndim + rates.shape)
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1).ravel()
 
 
 def token_product(x, kernel, dimension_numbers, precision=None, **kwargs):

@@ -39,7 +39,7 @@ class MLP(nn.Module):
   def __call__(
     self,
     x: Float[Array, "*D"],
-    t: Float[Numeric, ""],
+    t: Float[Numeric, "*K"],
     label: Int[Numeric, ""] | None = None,
     *,
     train: bool = False,
@@ -48,7 +48,8 @@ class MLP(nn.Module):
 
     Args:
       x: the example, [*D].
-      t: the output of the path's conditioning for its time, [].
+      t: the output of the path's conditioning for its time, []; or several
+        times, [K], such as those of a flow map.
       label: [], in [0, num_classes]; None and num_classes are the null label.
       train: whether to apply dropout; the rng stream "dropout" is then needed
         if dropout is above 0.

@@ -30,7 +30,7 @@ class Padded(nn.Module):
   def __call__(
     self,
     x: Float[Array, "H W C"],
-    t: Float[Numeric, ""],
+    t: Float[Numeric, "*K"],
     label: Int[Numeric, ""] | None = None,
     *,
     train: bool = False,

@@ -91,7 +91,7 @@ class UNet(nn.Module):
   def __call__(
     self,
     x: Float[Array, "H W C"],
-    t: Float[Numeric, ""],
+    t: Float[Numeric, "*K"],
     label: Int[Numeric, ""] | None = None,
     *,
     train: bool = False,
@@ -100,7 +100,8 @@ class UNet(nn.Module):
 
     Args:
       x: the image, [H, W, C].
-      t: the output of the path's conditioning for its time, [].
+      t: the output of the path's conditioning for its time, []; or several
+        times, [K], such as those of a flow map.
       label: [], in [0, num_classes]; None and num_classes are the null label.
       train: whether to apply dropout; the rng stream "dropout" is then needed
         if dropout is above 0.
