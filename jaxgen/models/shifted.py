@@ -18,7 +18,7 @@ from jaxgen.models import layers
 class Inputs(nn.Module):
   """What position i knows before any other position is asked.
 
-    h_i = Dense(token_(i-1)) + position_i + label vector,   without Dense for 0
+    h_i = Dense(token_(i-1)) + position_i + label vector,   token_-1 = 0
 
   Attributes:
     length: number of learned positions, the most tokens of a sequence.
@@ -59,8 +59,10 @@ class Inputs(nn.Module):
       raise ValueError(
         f"tokens: expected 1 to {self.length} tokens, got {count}"
       )
-    h = self.project(tokens.astype(self.dtype))
-    h = jnp.pad(h, ((self.shift, 0), (0, 0)))[:count]
+    # Shifted before the product: behind it, XLA:CPU would compute the gradient
+    # of this sum anew, through all blocks, for each of its uses.
+    tokens = jnp.pad(tokens.astype(self.dtype), ((self.shift, 0), (0, 0)))
+    h = self.project(tokens[:count])
     h = h + self.positions[:count].astype(self.dtype)
     return h + self.condition(label)[None]
 
@@ -71,8 +73,8 @@ class Inputs(nn.Module):
     condition: Float[Array, "C"],
   ) -> Float[Array, "1 C"]:
     """The input of position i, from the label's vector."""
-    h = self.project(token_before.astype(self.dtype)[None])
-    h = jnp.where(i == 0, 0, h) + condition[None]
+    token = jnp.where(i == 0, 0, token_before.astype(self.dtype))
+    h = self.project(token[None]) + condition[None]
     return h + self.positions[i].astype(self.dtype)[None]
 
   def condition(self, label: Int[Numeric, ""] | None) -> Float[Array, "C"]:
