@@ -11,7 +11,7 @@ from experiments.lib import datasets
 # Settings that runs of earlier versions lack, with the values that they had.
 LATER: dict = dict(guidance=1.0, guidance_interval=None, guide=None, start=None)
 LATER |= dict(validate_every=0, metrics_every=0, log_to=[])
-LATER |= dict(weight_decay=0.0, accumulate=1)
+LATER |= dict(weight_decay=0.0, accumulate=1, vocabulary=0)
 
 
 def current(record: dict[str, Any]) -> dict[str, Any]:
