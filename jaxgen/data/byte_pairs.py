@@ -93,6 +93,7 @@ def _tokenizers():
     import tokenizers.trainers
   except ImportError:
     raise ValueError(
-      "byte-pair encoding needs the package tokenizers: pip install tokenizers"
+      "number: expected the package tokenizers, which byte-pair encoding needs"
+      " (pip install tokenizers)"
     ) from None
   return tokenizers

@@ -103,9 +103,9 @@ class Block(nn.Module):
 
   def project(self, x, positions):
     """Queries, keys and values, [T, num_heads, width / num_heads] each."""
-    shape = len(x), 3, self.num_heads, self.width // self.num_heads
-    h = self.qkv(self.norm_0(x)).reshape(shape)
-    q, k, v = h[:, 0], h[:, 1], h[:, 2]
+    shape = len(x), self.num_heads, self.width // self.num_heads
+    parts = jnp.split(self.qkv(self.norm_0(x)), 3, -1)
+    q, k, v = (part.reshape(shape) for part in parts)
     if self.rotary:
       q, k = rotary.rotate(q, positions), rotary.rotate(k, positions)
     return q, k, v

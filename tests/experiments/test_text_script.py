@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -217,6 +218,12 @@ def test_samples_are_written_as_text(tmp_path):
   one = "été\n\tx\ufffd\ufffd\n"
   found = (tmp_path / "found.txt").read_text(encoding="utf-8")
   assert found == f"[0]\n{one}\n[1]\n{one}"
+
+
+def test_a_missing_package_names_the_setting(own, monkeypatch):
+  monkeypatch.setitem(sys.modules, "tokenizers", None)
+  said = "^vocabulary: expected the package tokenizers"
+  expect.error(said, script.experiment, config_of(own, vocabulary=300))
 
 
 def test_what_is_wrong_names_the_setting(tmp_path, own):
