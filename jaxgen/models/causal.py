@@ -2,7 +2,7 @@
 
 Output i depends on the label and on tokens 0, ..., i - 1 alone: the sequence is
 shifted by one position at the input, and position i attends to positions
-j <= i. With token_-1 = 0,
+j <= i. With token_-1 replaced by nothing,
 
   h_i = Dense(token_(i-1)) + position_i + label vector
   h = h + attention(norm(h));   h = h + MLP(norm(h))       in every block

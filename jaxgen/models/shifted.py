@@ -18,7 +18,7 @@ from jaxgen.models import layers
 class Inputs(nn.Module):
   """What position i knows before any other position is asked.
 
-    h_i = Dense(token_(i-1)) + position_i + label vector,   token_-1 = 0
+    h_i = Dense(token_(i-1)) + position_i + label vector,   without Dense for 0
 
   Attributes:
     length: number of learned positions, the most tokens of a sequence.
@@ -63,6 +63,9 @@ class Inputs(nn.Module):
     # of this sum anew, through all blocks, for each of its uses.
     tokens = jnp.pad(tokens.astype(self.dtype), ((self.shift, 0), (0, 0)))
     h = self.project(tokens[:count])
+    if self.shift:  # Dense(0), its bias, is not nothing
+      before = (jnp.arange(count) < self.shift)[:, None]
+      h = h - jnp.where(before, self.project(jnp.zeros_like(tokens[:1])), 0)
     h = h + self.positions[:count].astype(self.dtype)
     return h + self.condition(label)[None]
 
@@ -73,8 +76,8 @@ class Inputs(nn.Module):
     condition: Float[Array, "C"],
   ) -> Float[Array, "1 C"]:
     """The input of position i, from the label's vector."""
-    token = jnp.where(i == 0, 0, token_before.astype(self.dtype))
-    h = self.project(token[None]) + condition[None]
+    h = self.project(token_before.astype(self.dtype)[None])
+    h = jnp.where(i == 0, 0, h) + condition[None]
     return h + self.positions[i].astype(self.dtype)[None]
 
   def condition(self, label: Int[Numeric, ""] | None) -> Float[Array, "C"]:

@@ -53,7 +53,7 @@ def twin(variables, x, label, rotary):
   p = jax.tree.map(np.float64, variables["params"])
   inputs = p["inputs"]
   h = inputs["positions"][: len(x)].copy()
-  h += dense(inputs["project"], np.pad(np.float64(x[:-1]), ((1, 0), (0, 0))))
+  h[1:] += dense(inputs["project"], np.float64(x[:-1]))
   h += inputs["label"]["table"]["embedding"][label]
   for i in range(2):
     q = p[f"blocks_{i}"]
