@@ -26,6 +26,7 @@ BENCHMARKS = {
   "overhead": ("speed.overhead", "Times what the sampler and the step add."),
   "pairing": ("speed.pairing", "Times optimal pairing and score losses."),
   "flow_speed": ("speed.flows", "Times normalizing flows beside peers."),
+  "text_speed": ("speed.decoding", "Times sampling of text with a cache."),
   "first_step": ("speed.first_step", "Times the first step and imports."),
   "throughput": ("speed.throughput", "Times train steps beside torch eager."),
   "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),

@@ -67,7 +67,7 @@ def run(run_dir: str, config: Config) -> dict[str, Any]:
   if config.label is not None:
     ex = samples.unlabelled(ex)
   seed_key, number, found = jax.random.key(config.seed), 0, None
-  if not ex.data.is_text:
+  if ex.data.to_bytes is None:
     number, found = _measure_samples(ex, config, features, seed_key)
   rows = []
   if ex.log_likelihood is not None:

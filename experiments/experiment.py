@@ -145,6 +145,8 @@ class Experiment(NamedTuple):
     measure: Trained -> (record for result.json, text), or None.
     reads: {name: directory} of other runs that sampling needs, such as the
       first of two stages.
+    checksums: {name: checksum} of what a run computes from its data, such as a
+      vocabulary; recorded, and a run for which they have changed is rejected.
     learns_from: the same for runs that only training needs, such as a teacher.
       The steps and checksums of both are recorded, and a run that reads a
       changed run is rejected.
@@ -174,4 +176,5 @@ class Experiment(NamedTuple):
   log_likelihood: LogLikelihood | None = None
   measure: Callable | None = None
   reads: Mapping[str, str] = MappingProxyType({})
+  checksums: Mapping[str, str] = MappingProxyType({})
   learns_from: Mapping[str, str] = MappingProxyType({})

@@ -210,7 +210,7 @@ def make_loss(config: Config, model: unmasking.Model, num_classes: int):
 
     def loss(data, label, t, mask_key, net_key):  # one example
       visible, weight = unmasking.draw_visible(
-        config.masking, mask_key, t, data.shape
+        config.masking, mask_key, t, jnp.zeros(data.shape, bool)
       )
       params_fn = model.params_fn(
         params, label, train=True, rngs={"dropout": net_key}

@@ -73,9 +73,9 @@ def write(path: pathlib.Path, found, labels, data: Data) -> None:
   """Writes path.npz, and path.png or for text path.txt."""
   known = {} if labels is None else {"labels": np.asarray(labels)}
   np.savez(f"{path}.npz", samples=found, **known)
-  picture = pathlib.Path(f"{path}.{'txt' if data.is_text else 'png'}")
-  if data.is_text:
-    texts.write(picture, found)
+  picture = pathlib.Path(f"{path}.{'png' if data.to_bytes is None else 'txt'}")
+  if data.to_bytes is not None:
+    texts.write(picture, found, data.to_bytes)
   elif len(data.shape) == 3:
     figures.save_sheet(picture, figures.in_rows(found))
   else:

@@ -58,7 +58,7 @@ INSIDE = {
   "samplers": {"diffrax"},
   "likelihood": {"diffrax"},
   "metrics": {"scipy", "sklearn", "threadpoolctl", "ott"},
-  "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL"},
+  "data": {"scipy", "sklearn", "tensorflow_datasets", "PIL", "tokenizers"},
   "training": {"rich", "tensorboardX", "wandb"},
 }
 COMPREHENSIONS = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)

@@ -59,8 +59,8 @@ class Data(NamedTuple):
     levels: number of equally spaced stored values in [-1, 1]; None for points.
     distribution, mixture: the distribution, and as a Gaussian mixture, or None.
     classified: () -> data for the metrics' classifier; None: labelled train.
-    is_text: whether examples are windows of text (lib/texts).
     num_codes: number of unordered values 0, 1, ... of a token; None for others.
+    to_bytes: tokens [T] -> bytes, for windows of text (lib/texts); else None.
   """
 
   shape: tuple[int, ...]
@@ -75,8 +75,8 @@ class Data(NamedTuple):
   distribution: toy.Toy | None = None
   mixture: Any = None
   classified: Callable | None = None
-  is_text: bool = False
   num_codes: int | None = None
+  to_bytes: Callable | None = None
 
   def unlabelled(self, key: Any, number: int) -> Callable:
     """step -> examples [number, *D] without labels, on the host."""

@@ -123,7 +123,7 @@ def metrics(ex: Experiment) -> Callable[[state.State], dict[str, float]]:
     raise ValueError(
       "metrics_every: expected 0, as runs of this script have no samples"
     )
-  if ex.data.is_text:
+  if ex.data.to_bytes is not None:
     raise ValueError("metrics_every: expected 0, as text has no metrics")
   reference, compute = quality.reference(ex.data, "validation"), None
 

@@ -55,7 +55,7 @@ def open_directory(
     config: a dataclass of settings that JSON can store; run_dir, the path of
       the directory, is not part of the configuration.
     script: the file of the script.
-    reads: the other runs that this one reads, from `now`.
+    reads: the other runs that this one reads, from `now`, and checksums.
 
   Yields:
     The directory, which contains config.json.

@@ -50,7 +50,19 @@ def read(
       wanted[name] = defaults.get(name)
   ex = module.experiment(checks.replace(config, **wanted))
   runs.require_unchanged(run_dir, record, ex.reads)
+  _require_equal(run_dir, record, ex.checksums)
   return ex
+
+
+def _require_equal(run_dir, record, checksums):
+  """Raises ValueError if a checksum is another one than in training."""
+  for name, found in checksums.items():
+    known = record.get(runs.READS, {}).get(name, found)
+    if known != found:
+      raise ValueError(
+        f"{run_dir}: {name}: has changed since this run was trained (checksum"
+        f" {known[:16]}, now {found[:16]})"
+      )
 
 
 def unlabelled(ex: Experiment) -> Experiment:

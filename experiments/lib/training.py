@@ -109,6 +109,7 @@ def run(script: str, ex: Experiment) -> state.State:
       sheets.sheet(path, trained(now).samples, ex.data)
 
   reads = runs.now({**ex.reads, **ex.learns_from}) | began
+  reads |= ex.checksums
   with runs.open_directory(config, script, reads) as run_dir:
     now = train(run_dir, ex, start, batch_fn, save_sheet, measures, warm)
     names = finish(run_dir, ex, trained(now))

@@ -34,7 +34,7 @@ def keys_and_labels(data: Data, key: Array) -> tuple[Array, Array | None]:
     number = len(labels)
   elif len(data.shape) == 3:
     number = NUM_COLUMNS**2
-  elif data.is_text:
+  elif data.to_bytes is not None:
     number = NUM_TEXTS
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
   return keys, labels
@@ -44,8 +44,8 @@ def sheet(path: pathlib.Path, samples: np.ndarray, data: Data) -> None:
   """Draws a small picture of samples [N, *D], to monitor a run; text is written
   to a file .txt instead.
   """
-  if data.is_text:
-    texts.write(path.with_suffix(".txt"), samples)
+  if data.to_bytes is not None:
+    texts.write(path.with_suffix(".txt"), samples, data.to_bytes)
   elif len(data.shape) == 3:
     figures.save_sheet(path, samples.reshape(-1, NUM_COLUMNS, *data.shape))
   else:
@@ -62,8 +62,8 @@ def common(run_dir: pathlib.Path, ex: Experiment, found: Trained) -> list[str]:
     The names of the files.
   """
   data, samples, states = ex.data, found.samples, found.states
-  if data.is_text:
-    texts.write(run_dir / "samples.txt", samples)
+  if data.to_bytes is not None:
+    texts.write(run_dir / "samples.txt", samples, data.to_bytes)
     return ["samples.txt"]
   names = ["samples.png"]
   if len(data.shape) == 3:

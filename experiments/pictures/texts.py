@@ -1,18 +1,26 @@
 """Samples of text, as files of text."""
 
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
 
-def write(path: pathlib.Path, samples: np.ndarray) -> None:
-  """Writes samples [N, T] of bytes, each below a line with its number."""
-  found = [f"[{i}]\n{decode(sample)}\n" for i, sample in enumerate(samples)]
+def write(path: pathlib.Path, samples: np.ndarray, to_bytes: Callable) -> None:
+  """Writes samples [N, T] of tokens, each below a line with its number.
+
+  Args:
+    path: the file.
+    samples: the tokens.
+    to_bytes: tokens [T] -> bytes.
+  """
+  shown = map(decode, map(to_bytes, samples))
+  found = [f"[{i}]\n{sample}\n" for i, sample in enumerate(shown)]
   path.write_text("\n".join(found), encoding="utf-8")
 
 
-def decode(sample: np.ndarray) -> str:
-  """Bytes [T] as text; what is no UTF-8 or is not printable becomes U+FFFD."""
-  text = np.asarray(sample, np.uint8).tobytes().decode("utf-8", "replace")
+def decode(sample: bytes) -> str:
+  """Bytes as text; what is no UTF-8 or is not printable becomes U+FFFD."""
+  text = sample.decode("utf-8", "replace")
   shown = lambda c: c if c.isprintable() or c in "\n\t" else "\ufffd"
   return "".join(map(shown, text))

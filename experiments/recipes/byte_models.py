@@ -1,11 +1,12 @@
-"""Models of windows of bytes: causal networks, and a masked one.
+"""Models of windows of tokens: causal networks, and a masked one.
 
-Both give the log-likelihood of the bytes of a window that are not given,
+Tokens are bytes, or pieces of a vocabulary. Both give the log-likelihood of the
+tokens of a window that are not given,
 
   causal   sum_i log P(x_i | x_0, ..., x_(i-1))         exact
   masked   k / (k - n) sum_(i masked) log P(x_i | x_visible)
 
-with, of k bytes that are not given, n visible, n uniform on 0, ..., k - 1: in
+with, of k tokens that are not given, n visible, n uniform on 0, ..., k - 1: in
 expectation a lower bound. Its negative is the loss of training.
 """
 
@@ -15,23 +16,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.recipes import unmasking
 from jaxgen import outputs, samplers, token_fields
 from jaxgen.losses import masked
 from jaxgen.models import bidirectional, causal, recurrent
 
-NUM_BYTES = 256
-
 
 class Model(NamedTuple):
-  """A model of windows [T] of bytes.
+  """A model of windows [T] of tokens.
 
   Attributes:
     kind: "exact" or "lower bound": what log_prob is in expectation.
     init: key -> initial parameters.
     log_prob: (params, key, u, levels [T], given [T], **how) -> nats of the
-      bytes that are not given. Only the masked model uses the key, and u,
+      tokens that are not given. Only the masked model uses the key, and u,
       uniform in (0, 1], which determines n; `how` goes to the network.
-    sample: (params, key) -> bytes [T].
+    sample: (params, key) -> tokens [T].
     num_calls: evaluations of the network whose work a sample takes.
   """
 
@@ -42,20 +42,20 @@ class Model(NamedTuple):
   num_calls: int
 
 
-def make(config: Any) -> Model:
-  """The model that the settings describe.
+def make(config: Any, num_tokens: int) -> Model:
+  """The model of windows of num_tokens different tokens.
 
   Raises:
     ValueError: invalid settings of a network, by the network's names.
   """
-  shape = config.length, NUM_BYTES
+  shape = config.length, num_tokens
   size = dict(width=config.width, depth=config.num_blocks)
   size |= dict(dropout=config.dropout)
+  heads = dict(num_heads=config.num_heads, rotary=True)
   match config.model:
     case "transformer":
-      net: Any = causal.Transformer(*shape, num_heads=config.num_heads, **size)
+      net: Any = causal.Transformer(*shape, **heads, **size)
     case "masked":
-      heads = dict(num_heads=config.num_heads)
       net = bidirectional.Transformer(*shape, **heads, **size)
       return of_masked(net, config.length, config.sample_steps)
     case cell:
@@ -64,12 +64,12 @@ def make(config: Any) -> Model:
 
 
 def of_causal(net: Any, length: int) -> Model:
-  """The model of a network with `start` and `step`, one-hot bytes its tokens.
+  """The model of a network with `start` and `step`, one-hot tokens its inputs.
 
   A sample costs about as much as one evaluation of the network.
   """
-  output = outputs.categorical(NUM_BYTES)
-  read = lambda levels: jax.nn.one_hot(levels, NUM_BYTES)
+  output = outputs.categorical(net.out_features)
+  read = lambda levels: jax.nn.one_hot(levels, net.out_features)
 
   def log_prob(params, key, u, levels, given, **how):
     nats = output.log_prob(net.apply(params, read(levels), **how), levels)
@@ -87,21 +87,22 @@ def of_causal(net: Any, length: int) -> Model:
 
 
 def of_masked(net: Any, length: int, sample_steps: int) -> Model:
-  """The model of a network of one-hot bytes and masks.
+  """The model of a network of one-hot tokens and masks.
 
-  A sample takes sample_steps calls, in each of which every byte that is left is
-  revealed with equal probability; with T or more steps it takes T calls, one a
-  byte, and is exact.
+  A sample takes sample_steps calls, in each of which every token that is left
+  is revealed with equal probability; with T or more steps it takes T calls, one
+  a token, and is exact.
   """
-  output, mask = outputs.categorical(NUM_BYTES), NUM_BYTES
-  read = lambda tokens: jax.nn.one_hot(tokens, NUM_BYTES + 1)
+  mask = net.out_features
+  output = outputs.categorical(mask)
+  read = lambda tokens: jax.nn.one_hot(tokens, mask + 1)
   exact = sample_steps >= length
   solver = samplers.one_by_one() if exact else samplers.unmask()
   num_calls = min(sample_steps, length)
 
   def log_prob(params, key, u, levels, given, **how):
     params_fn = lambda tokens: net.apply(params, read(tokens), **how)
-    visible, weight = draw_visible(key, u, given)
+    visible, weight = unmasking.draw_visible("number", key, u, given)
     return -weight * masked.cross_entropy(
       params_fn, levels, visible, output=output
     )
@@ -115,19 +116,3 @@ def of_masked(net: Any, length: int, sample_steps: int) -> Model:
 
   init = lambda key: net.init(key, read(jnp.zeros(length, int)))
   return Model("lower bound", init, log_prob, sample, num_calls)
-
-
-def draw_visible(key: Any, u: Any, given: Any) -> tuple[Any, Any]:
-  """(visible [T], weight k / (k - n)): given bytes and n of the k others.
-
-  Args:
-    key: a typed key.
-    u: uniform in (0, 1], []; n = floor(k (1 - u)), at most k - 1.
-    given: flags, [T], not all True.
-  """
-  num_given = given.sum()
-  k = given.size - num_given
-  n = jnp.minimum((k * (1 - u)).astype(int), k - 1)
-  order = jnp.where(given, -1, jax.random.uniform(key, given.shape))
-  ranks = jnp.argsort(jnp.argsort(order))
-  return ranks < num_given + n, k / (k - n)

@@ -167,19 +167,26 @@ def marks(model: Model) -> Times:
   return Times("masked", model.times, np.ones(len(model.times)))
 
 
-def draw_visible(how: str, key: Any, u: Any, shape: tuple[int, ...]) -> tuple:
-  """(visible [*D], weight []) of one example, from u uniform in (0, 1].
+def draw_visible(how: str, key: Any, u: Any, given: Any) -> tuple[Any, Any]:
+  """(visible [*D], weight []): given entries and a part of the k others.
 
-  number: a uniform number of visible entries; otherwise each is visible with
-  the probability of the schedule at u.
+  Args:
+    how: number: n of the k others, with weight k / (k - n); linear or cosine:
+      each with the probability of that schedule at u, with its weight.
+    key: a typed key.
+    u: uniform in (0, 1], []; n = floor(k (1 - u)), at most k - 1.
+    given: flags, [*D], not all True.
   """
-  size = math.prod(shape)
   if how == "number":
-    number = jnp.minimum((size * (1 - u)).astype("int32"), size - 1)
-    return masks.of_number(key, number, shape), size / (size - number)
+    num_given = given.sum()
+    k = given.size - num_given
+    n = jnp.minimum((k * (1 - u)).astype("int32"), k - 1)
+    order = jax.random.permutation(key, given.size).reshape(given.shape)
+    order = jnp.where(given, -1, order)
+    return order < jnp.sort(order, None)[num_given + n], k / (k - n)
   schedule = {"linear": masks.linear, "cosine": masks.cosine}[how]
-  visible = masks.independent(key, schedule, u, shape)
-  return visible, masks.weight(schedule, u)
+  visible = masks.independent(key, schedule, u, given.shape)
+  return given | visible, masks.weight(schedule, u)
 
 
 def record(

@@ -1,4 +1,4 @@
-"""Text as bytes: a corpus that Python ships, a split, windows of it.
+"""Text: a corpus that Python ships, a split, windows of bytes or tokens.
 
   topics() or read(path)    the text, as bytes of UTF-8
   split(text)               train, validation and test, by blocks of the text
@@ -11,7 +11,8 @@ S = T / 2, the first half of a window is given and its second half is scored,
   log p(text) = log p(first T bytes) + sum_n log p(next S bytes | S before).
 
 Every byte is scored once, with S to T - 1 bytes before it, except for the first
-S bytes of the text, which have fewer.
+S bytes of the text, which have fewer. The same holds for the tokens of another
+alphabet (byte_pairs.py), in place of bytes.
 """
 
 import functools
@@ -21,7 +22,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, UInt8
+from jaxtyping import Array, Bool, Integer
 
 from jaxgen import keys
 
@@ -87,12 +88,15 @@ def split(text: bytes) -> dict[str, bytes]:
 
 
 def batches(
-  text: bytes, length: int, key: Array, batch_size: int
-) -> Callable[[int], UInt8[np.ndarray, "B T"]]:
+  text: bytes | Integer[np.ndarray, "N"],
+  length: int,
+  key: Array,
+  batch_size: int,
+) -> Callable[[int], Integer[np.ndarray, "B T"]]:
   """The function step -> windows that begin at random bytes of the text.
 
   Args:
-    text: N bytes.
+    text: N bytes, or tokens [N].
     length: T.
     key: a typed key.
     batch_size: B, at least 1.
@@ -123,8 +127,8 @@ def batches(
 
 
 def windows(
-  text: bytes, length: int
-) -> tuple[UInt8[np.ndarray, "M T"], Bool[np.ndarray, "M T"]]:
+  text: bytes | Integer[np.ndarray, "N"], length: int
+) -> tuple[Integer[np.ndarray, "M T"], Bool[np.ndarray, "M T"]]:
   """Windows of the whole text, and which of their bytes are given.
 
   The first window scores all its bytes. Window n >= 1 begins at n S, S = T / 2,
@@ -132,11 +136,12 @@ def windows(
   left. Given bytes come before those that are scored.
 
   Args:
-    text: N bytes.
+    text: N bytes, or tokens [N].
     length: T, even.
 
   Returns:
-    Windows [M, T] and flags [M, T], True for given bytes and False for scored.
+    Windows [M, T], uint8 for bytes, and flags [M, T], True for given bytes and
+    False for scored.
 
   Raises:
     ValueError: length is odd or below 2, or the text is shorter than a window.
@@ -152,9 +157,10 @@ def _every_window(text, length):
   """A view of all windows, [N - T + 1, T]."""
   if length < 2 or length % 2:
     raise ValueError(f"length: expected an even number, got {length}")
+  found = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else text
   if len(text) < length:
+    unit = "bytes" if found.dtype == np.uint8 else "tokens"
     raise ValueError(
-      f"text: expected at least {length} bytes in each part, got {len(text)}"
+      f"text: expected at least {length} {unit} in each part, got {len(text)}"
     )
-  found = np.frombuffer(text, np.uint8)
   return np.lib.stride_tricks.sliding_window_view(found, length)

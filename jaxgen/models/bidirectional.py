@@ -28,7 +28,7 @@ class Transformer(nn.Module):
     length: number of learned positions, the most tokens of a sequence.
     out_features: numbers that each position outputs.
     width, depth, num_heads, mlp_ratio, dropout, num_classes, implementation,
-      dtype: as in causal.Transformer.
+      dtype, rotary: as in causal.Transformer.
   """
 
   length: int
@@ -41,6 +41,7 @@ class Transformer(nn.Module):
   num_classes: int = 0
   implementation: layers.Implementation = "xla"
   dtype: Any = jnp.float32
+  rotary: bool = False
 
   @nn.compact
   def __call__(
@@ -77,6 +78,7 @@ class Transformer(nn.Module):
         self.implementation,
         self.dtype,
         is_causal=False,
+        rotary=self.rotary,
         name=f"block_{i}",
       )(h, train)
     out = shifted.dense(self.out_features, self.dtype, zero=True)

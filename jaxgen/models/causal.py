@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen.models import layers, shifted
+from jaxgen.models import layers, rotary, shifted
 
 
 class Cache(NamedTuple):
@@ -50,7 +50,7 @@ class Block(nn.Module):
   """Attention and an MLP, with normalisation before each.
 
   Attributes:
-    width, num_heads, mlp_ratio, dropout, implementation, dtype: as in
+    width, num_heads, mlp_ratio, dropout, implementation, dtype, rotary: as in
       Transformer.
     is_causal: whether a position attends to none after it.
   """
@@ -62,6 +62,7 @@ class Block(nn.Module):
   implementation: layers.Implementation
   dtype: Any
   is_causal: bool = True
+  rotary: bool = False
 
   def setup(self):
     self.norm_0, self.norm_1 = norm(self.dtype), norm(self.dtype)
@@ -75,7 +76,7 @@ class Block(nn.Module):
     self, x: Float[Array, "T C"], train: bool
   ) -> Float[Array, "T C"]:
     """Maps all positions."""
-    q, k, v = self.project(x)
+    q, k, v = self.project(x, jnp.arange(len(x)))
     h = jax.nn.dot_product_attention(
       q, k, v, is_causal=self.is_causal, implementation=self.implementation
     )
@@ -89,7 +90,7 @@ class Block(nn.Module):
     i: Int[Numeric, ""],
   ) -> tuple[Array, Array, Array]:
     """Maps position i: (its output, keys with its own, values with its own)."""
-    q, k, v = self.project(x)
+    q, k, v = self.project(x, jnp.asarray(i)[None])
     keys = jax.lax.dynamic_update_slice_in_dim(keys, k.swapaxes(0, 1), i, 1)
     values = jax.lax.dynamic_update_slice_in_dim(values, v.swapaxes(0, 1), i, 1)
     # One query: two small products, for which no kernel is worth its overhead.
@@ -100,11 +101,14 @@ class Block(nn.Module):
     h = jnp.einsum("nt,ntd->nd", weights, values)
     return self.finish(x, h, False), keys, values
 
-  def project(self, x):
+  def project(self, x, positions):
     """Queries, keys and values, [T, num_heads, width / num_heads] each."""
-    shape = len(x), 3, self.num_heads, self.width // self.num_heads
-    h = self.qkv(self.norm_0(x)).reshape(shape)
-    return h[:, 0], h[:, 1], h[:, 2]
+    shape = len(x), self.num_heads, self.width // self.num_heads
+    parts = jnp.split(self.qkv(self.norm_0(x)), 3, -1)
+    q, k, v = (part.reshape(shape) for part in parts)
+    if self.rotary:
+      q, k = rotary.rotate(q, positions), rotary.rotate(k, positions)
+    return q, k, v
 
   def finish(self, x, h, train):
     """Adds the attention's values h, then the MLP, to the positions."""
@@ -133,6 +137,8 @@ class Transformer(nn.Module):
     num_classes: number of labels; 0 for an unconditional model.
     implementation: attention kernel of __call__, "xla" or "cudnn" (no jvp).
     dtype: dtype of the activations; parameters and output are float32.
+    rotary: whether attention also knows the distance of two positions, by
+      rotations of queries and keys (rotary.py); needs heads of even size.
   """
 
   length: int
@@ -145,6 +151,7 @@ class Transformer(nn.Module):
   num_classes: int = 0
   implementation: layers.Implementation = "xla"
   dtype: Any = jnp.float32
+  rotary: bool = False
 
   def setup(self):
     check(self)
@@ -159,6 +166,7 @@ class Transformer(nn.Module):
         self.dropout,
         self.implementation,
         self.dtype,
+        rotary=self.rotary,
       )
       for _ in range(self.depth)
     ]
@@ -248,4 +256,9 @@ def check(net: nn.Module) -> None:
   if net.width % net.num_heads:
     raise ValueError(
       f"num_heads: expected a divisor of width {net.width}, got {net.num_heads}"
+    )
+  if net.rotary and net.width // net.num_heads % 2:
+    raise ValueError(
+      f"width, num_heads: expected heads of even size for rotary, got"
+      f" {net.width} / {net.num_heads}"
     )

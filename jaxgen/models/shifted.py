@@ -59,8 +59,13 @@ class Inputs(nn.Module):
       raise ValueError(
         f"tokens: expected 1 to {self.length} tokens, got {count}"
       )
-    h = self.project(tokens.astype(self.dtype))
-    h = jnp.pad(h, ((self.shift, 0), (0, 0)))[:count]
+    # Shifted before the product: behind it, XLA:CPU would compute the gradient
+    # of this sum anew, through all blocks, for each of its uses.
+    tokens = jnp.pad(tokens.astype(self.dtype), ((self.shift, 0), (0, 0)))
+    h = self.project(tokens[:count])
+    if self.shift:  # Dense(0), its bias, is not nothing
+      before = (jnp.arange(count) < self.shift)[:, None]
+      h = h - jnp.where(before, self.project(jnp.zeros_like(tokens[:1])), 0)
     h = h + self.positions[:count].astype(self.dtype)
     return h + self.condition(label)[None]
 

@@ -71,6 +71,22 @@ def test_batches_are_random_windows_of_the_text():
   assert not np.array_equal(first, other(3))
 
 
+def test_tokens_have_the_same_windows():
+  tokens = np.arange(400, 413, dtype=np.int32)
+  found, given = text.windows(tokens, 8)
+  np.testing.assert_array_equal(found[~given], tokens)
+  same, known = text.windows(bytes(range(13)), 8)
+  np.testing.assert_array_equal(found, 400 + same.astype(int))
+  np.testing.assert_array_equal(given, known)
+  assert found.dtype == np.int32
+  drawn = text.batches(tokens, 4, KEY, 3)(0)
+  np.testing.assert_array_equal(
+    drawn, text.batches(bytes(range(13)), 4, KEY, 3)(0).astype(int) + 400
+  )
+  said = "text: expected at least 8 tokens in each part, got 7"
+  expect.error(said, text.windows, tokens[:7], 8)
+
+
 def test_what_is_wrong_is_said_in_one_line(tmp_path):
   path = tmp_path / "own.txt"
   path.write_text("déjà vu", encoding="utf-8")

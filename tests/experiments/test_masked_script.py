@@ -32,7 +32,7 @@ def random_model(config, **changes):
 def test_a_number_of_entries_is_visible(u, number):
   """Of four entries, with weight 4 / (4 - number)."""
   visible, weight = unmasking.draw_visible(
-    "number", jax.random.key(0), jnp.float32(u), (2, 2)
+    "number", jax.random.key(0), jnp.float32(u), jnp.zeros((2, 2), bool)
   )
   assert visible.shape == (2, 2) and int(visible.sum()) == number
   np.testing.assert_allclose(weight, 4 / (4 - number))
@@ -40,7 +40,8 @@ def test_a_number_of_entries_is_visible(u, number):
 
 @pytest.mark.parametrize("how, weight", [("linear", 1 / 0.4), ("cosine", 2.16)])
 def test_schedules_have_their_weight(how, weight):
-  draw = lambda key: unmasking.draw_visible(how, key, jnp.float32(0.4), (50,))
+  none = jnp.zeros(50, bool)
+  draw = lambda key: unmasking.draw_visible(how, key, jnp.float32(0.4), none)
   visible, found = jax.vmap(draw)(jax.random.split(jax.random.key(0), 99))
   rate = {"linear": 0.6, "cosine": 1 - np.cos(0.3 * np.pi)}[how]
   np.testing.assert_allclose(visible.mean(), rate, atol=0.03)

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxgen import outputs, samplers
 from jaxgen.models import causal
+from tests import expect
 from tests.models import twins
 
 NET = causal.Transformer(5, 3, width=8, depth=2, num_heads=2, num_classes=2)
@@ -24,9 +26,20 @@ def gelu(x):
   return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def attention(p, x, heads):
+def turned(x, heads):
+  """Rotary positions as products of complex numbers, of each head."""
+  a, b = np.split(x.reshape(len(x), heads, -1), 2, -1)
+  half = a.shape[-1]
+  angle = np.arange(len(x))[:, None] / 1e4 ** (np.arange(half) / half)
+  z = (a + 1j * b) * np.exp(1j * angle)[:, None]
+  return np.concatenate([z.real, z.imag], -1).reshape(x.shape)
+
+
+def attention(p, x, heads, rotary=False):
   """Position by position: each sees itself and those before."""
   q, k, v = np.split(dense(p["qkv"], x), 3, -1)
+  if rotary:
+    q, k = turned(q, heads), turned(k, heads)
   size, out = x.shape[-1] // heads, np.zeros(x.shape)
   for i in range(len(x)):
     for part in (np.s_[n * size : (n + 1) * size] for n in range(heads)):
@@ -36,7 +49,7 @@ def attention(p, x, heads):
   return dense(p["out"], out)
 
 
-def twin(variables, x, label):
+def twin(variables, x, label, rotary):
   p = jax.tree.map(np.float64, variables["params"])
   inputs = p["inputs"]
   h = inputs["positions"][: len(x)].copy()
@@ -44,16 +57,18 @@ def twin(variables, x, label):
   h += inputs["label"]["table"]["embedding"][label]
   for i in range(2):
     q = p[f"blocks_{i}"]
-    h = h + attention(q, norm(q["norm_0"], h), 2)
+    h = h + attention(q, norm(q["norm_0"], h), 2, rotary)
     h = h + dense(q["mlp_1"], gelu(dense(q["mlp_0"], norm(q["norm_1"], h))))
   return dense(p["out"], norm(p["norm"], h))
 
 
-def test_outputs_are_numpys_and_prefixes_have_their_own():
+@pytest.mark.parametrize("rotary", [False, True])
+def test_outputs_are_numpys_and_prefixes_have_their_own(rotary):
+  net = NET.clone(rotary=rotary)
   x = jax.random.normal(jax.random.key(1), (5, 2))
-  params = twins.randomise(jax.eval_shape(NET.init, jax.random.key(0), x))
-  truth = twin(params, x, 1)
-  apply = jax.jit(lambda x: NET.apply(params, x, 1))
+  params = twins.randomise(jax.eval_shape(net.init, jax.random.key(0), x))
+  truth = twin(params, x, 1, rotary)
+  apply = jax.jit(lambda x: net.apply(params, x, 1))
   np.testing.assert_allclose(apply(x), truth, atol=3e-5)
   np.testing.assert_allclose(apply(x[:3]), truth[:3], atol=3e-5)
 
@@ -102,3 +117,9 @@ def test_the_caches_first_pages_are_empty():
   for page in (*after.keys, *after.values):
     filled = (page != 0).any((0, 2))
     assert filled.tolist() == [False, False, True, False, False]
+
+
+def test_rotary_needs_heads_of_even_size():
+  net = causal.Transformer(5, 3, width=6, num_heads=2, rotary=True)
+  start = lambda: jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((5, 2)))
+  expect.error("^width, num_heads: expected heads of even size", start)

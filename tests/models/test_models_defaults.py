@@ -19,6 +19,7 @@ from jaxgen.models import (
   potentials,
   recurrent,
   residual,
+  rotary,
   shifted,
   unet,
   vae,
@@ -67,18 +68,20 @@ def test_of_networks_of_vectors():
 
 
 def test_of_networks_of_sequences():
+  attending = dict(width=64, depth=3, num_heads=4, rotary=False)
   for kind, more in (
     (nade.NADE, dict(width=200)),
     (made.MADE, dict(features=(500,), label_width=32)),
     (pixelcnn.PixelCNN, dict(width=48, depth=3, first_kernel=5, kernel=3)),
     (recurrent.Recurrent, dict(width=128, depth=1, cell="gru")),
-    (causal.Transformer, dict(width=64, depth=3, num_heads=4, mlp_ratio=4)),
-    (bidirectional.Transformer, dict(width=64, depth=3, num_heads=4)),
+    (causal.Transformer, attending | dict(mlp_ratio=4)),
+    (bidirectional.Transformer, attending),
     (masked_mlp.MaskedMLP, dict(features=(512,), label_width=32)),
   ):
     defaults.check(kind, num_classes=0, dropout=0.0, **more)
     defaults.check(kind.__call__, train=False)
   defaults.check(shifted.dense, zero=False)
+  defaults.check(rotary.rotate, base=1e4)
   defaults.check(orders.receptive_field, num_points=2)
 
 
