@@ -22,6 +22,8 @@ from jaxgen.losses import (
   decoders,
   denoising,
   discrete,
+  distribution_matching,
+  flow_maps,
   flow_matching,
   importance,
   jko,
@@ -229,8 +231,22 @@ def proximal(net, data, noise, t):
   return jko.step(psi, noise, energy_fn=energy, tau=0.5)
 
 
+def maps(net, data, noise, t):
+  """The network as a flow map, and as a one-step generator."""
+  map_fn = lambda x, t, s: net(x, t) - s * x
+  early = t / 2 + 0.5
+  velocity = noise - data
+  one = flow_maps.eulerian(map_fn, noise, early, 0.25, velocity)
+  two = flow_maps.lagrangian(map_fn, noise, early, 0.25, net)
+  made = distribution_matching.problem(net(noise, t), data, noise)
+  root = flow_maps.adaptive(0.5, 0.1)
+  few = flow_maps.regression(two, root) + flow_maps.regression(made, root)
+  return flow_maps.regression(one) + 0.01 * few
+
+
 LIFTED |= dict(
   decoded=decoded,
+  maps=maps,
   neighbours=neighbours,
   proximal=proximal,
   sequence=sequence,

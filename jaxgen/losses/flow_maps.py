@@ -276,39 +276,6 @@ def chord(
   return Problem(map_fn(x_t, t, s), jax.lax.stop_gradient(target))
 
 
-def distribution_matching(
-  sample: Float[Array, "..."],
-  data: Float[Array, "..."],
-  generated: Float[Array, "..."],
-) -> Problem:
-  """Moves a one-step model's sample by the difference of two denoisers.
-
-    target = sample - (E_Q[data | x_t] - E_P[data | x_t])
-                      / mean_i |sample - E_P[data | x_t]|_i
-
-  for x_t = alpha(t) sample + sigma(t) noise. The difference is that of the
-  scores times sigma^2 / alpha, so that the mean gradient over t and noise is
-  one of KL(Q || P) at each noise level. A game of two: one player is the
-  generator, the other a denoiser of its samples, trained by
-  losses.denoising.
-
-  Args:
-    sample: the generator's, with a gradient, [*D].
-    data: E_P[data | x_t], of a teacher, [*D].
-    generated: E_Q[data | x_t], of the denoiser of generated samples, [*D].
-
-  Raises:
-    ValueError: shapes differ.
-
-  Reference: Yin et al. 2023, arXiv:2311.18828.
-  """
-  _check_shape("data", data, sample)
-  _check_shape("generated", generated, sample)
-  size = jnp.mean(jnp.abs(sample - data))
-  step = (generated - data) / jnp.where(size > 0, size, 1)
-  return Problem(sample, jax.lax.stop_gradient(sample - step))
-
-
 def _check_shape(name, x, like):
   if jnp.shape(x) != jnp.shape(like):
     raise ValueError(

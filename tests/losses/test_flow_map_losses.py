@@ -198,31 +198,6 @@ def test_scales_by_hand():
   assert losses.regression(same, losses.normalised()) == 0
 
 
-def test_distribution_matching_is_the_score_difference_of_gaussians():
-  """Its step is sigma^2 / alpha times the scores', over the published norm."""
-  path = paths.vp()
-  t, noise = 0.4, jnp.array([0.3, -0.7, 1.1])
-  sample = jnp.array([0.2, 1.5, -0.4])
-  alpha, sigma = path.alpha(t), path.sigma(t)
-  x_t = alpha * sample + sigma * noise
-  p, q = (0.5, 0.8), (-1.0, 1.7)  # mean and std of data and generated samples
-
-  def denoise(law):
-    mean, std = law
-    total = alpha**2 * std**2 + sigma**2
-    return (sigma**2 * mean + alpha * std**2 * x_t) / total
-
-  def score(law):
-    mean, std = law
-    return -(x_t - alpha * mean) / (alpha**2 * std**2 + sigma**2)
-
-  found = losses.distribution_matching(sample, denoise(p), denoise(q))
-  size = np.abs(sample - denoise(p)).mean()
-  step = sigma**2 / alpha * (score(q) - score(p)) / size
-  np.testing.assert_allclose(found.value - found.target, step, rtol=1e-4)
-  assert found.target.dtype == jnp.float32
-
-
 def test_bad_input():
   x, t, s = jnp.ones(2), 0.7, 0.2
   said = "s: expected at most t = 0.2, as maps go from noise to data, got 0.7"
@@ -234,9 +209,6 @@ def test_bad_input():
   expect.error(f"velocity: {shapes}", losses.eulerian, bent, x, t, s, three)
   expect.error(f"x_r: {shapes}", losses.semigroup, bent, x, three, t, 0.5, s)
   expect.error(f"x_s: {shapes}", losses.chord, bent, x, three, t, s)
-  expect.error(
-    f"generated: {shapes}", losses.distribution_matching, x, x, three
-  )
   wrong = losses.Problem(x, three)
   expect.error(f"target: {shapes}", losses.regression, wrong)
   said = "power, offset: expected a power of at least 0 and a positive offset"
