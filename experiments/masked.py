@@ -26,6 +26,7 @@ import functools
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 
 from experiments import settings
 from experiments.experiment import Experiment, LogLikelihood

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import edm, encode, evaluate, sample
 from experiments.lib import averages, samples
+from experiments.recipes import presets
 from jaxgen.training import loop
 from tests import expect, trees
 from tests.experiments import families, scripts
