@@ -24,7 +24,7 @@ MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
   " keys scalars traces truncated dequantisation orders masks nearest"
-  " flow_maps fields token_fields guidance particles".split()
+  " flow_maps manifolds fields token_fields guidance particles".split()
 )
 CORE = MATHEMATICS - {"fields", "token_fields", "guidance", "particles"}
 # Layer: the layers of jaxgen that it may import, beside itself.
@@ -36,7 +36,7 @@ LAYERS = {
   "particles": CORE | {"fields"},
   "losses": CORE,
   "samplers": set(
-    "fields token_fields flow_maps paths predictions keys orders"
+    "fields token_fields flow_maps manifolds paths predictions keys orders"
     " outputs".split()
   ),
   "models": set(
