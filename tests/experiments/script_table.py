@@ -79,6 +79,24 @@ SCRIPTS = {
     ),
     ONE_CALL,
   ),
+  "o-gan": Script(
+    gan,
+    gan.Config(
+      "",
+      data="ring",
+      latent=3,
+      correlation=0.5,
+      width=8,
+      num_blocks=1,
+      **PENALTY,
+      **SIZES,
+    ),
+    ("samples.png", "modes.png", "reconstructions.png", "result.json"),
+    (
+      *("discriminator/correlation", "discriminator/loss"),
+      *("discriminator/gap", "discriminator/penalty", "generator/loss"),
+    ),
+  ),
   # It stops in both stages; noise and the rows of latents must resume too.
   "glann": Script(
     glann,
