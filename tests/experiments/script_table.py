@@ -28,12 +28,12 @@ from tests.experiments.script_parts import (
   NO_SAMPLES,
   NO_SAMPLES_BUT_CODES,
   ONE_CALL,
-  PENALTY,
   PICTURES,
   PLANE,
   RATE,
   SIZES,
   SMALL_CODEC,
+  SMALL_GAN,
   SMALL_NEIGHBOURS,
   SMALL_VAE,
   Script,
@@ -71,7 +71,7 @@ SCRIPTS = {
   ),
   "gan": Script(
     gan,
-    gan.Config("", data="ring", width=8, num_blocks=1, **PENALTY, **SIZES),
+    gan.Config("", **SMALL_GAN),
     ("samples.png", "modes.png"),
     (
       *("discriminator/loss", "discriminator/gap", "discriminator/penalty"),
@@ -81,16 +81,7 @@ SCRIPTS = {
   ),
   "o-gan": Script(
     gan,
-    gan.Config(
-      "",
-      data="ring",
-      latent=3,
-      correlation=0.5,
-      width=8,
-      num_blocks=1,
-      **PENALTY,
-      **SIZES,
-    ),
+    gan.Config("", latent=3, correlation=0.5, **SMALL_GAN),
     ("samples.png", "modes.png", "reconstructions.png", "result.json"),
     (
       *("discriminator/correlation", "discriminator/loss"),
