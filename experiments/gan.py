@@ -4,15 +4,19 @@
   python -m experiments.gan ring --run-dir runs/ring
   python -m experiments.gan wgan-gp --run-dir runs/wgan-gp
   python -m experiments.gan ring --run-dir runs/hinge --objective hinge
+  python -m experiments.gan o-gan --run-dir runs/o-gan
+  python -m experiments.encode runs/o-gan
 
 --objective chooses the losses, functions of the scores of a real and a
 generated example; --penalty chooses the penalty on the discriminator's
-gradient. A sample is one call of the generator.
+gradient. A sample is one call of the generator. With --correlation the
+discriminator is an encoder (O-GAN), without labels: `encode` finds latents of
+examples, and result.json measures them (recipes/encoders).
 
 Methods: Goodfellow et al. 2014, arXiv:1406.2661; Nowozin et al. 2016,
 arXiv:1606.00709; Mao et al. 2017, arXiv:1611.04076; Gulrajani et al. 2017,
 arXiv:1704.00028; Wu et al. 2018, arXiv:1712.01026; Huang et al. 2025,
-arXiv:2501.05441 (R3GAN).
+arXiv:2501.05441 (R3GAN); Su 2019, arXiv:1903.01931 (O-GAN).
 """
 
 import dataclasses
@@ -31,11 +35,9 @@ from experiments.lib import (
   datasets,
   training,
 )
-from experiments.pictures import modes
-from experiments.recipes import adversarial
-from jaxgen.data import augmentation
+from experiments.pictures import latent_spaces, modes
+from experiments.recipes import adversarial, encoders
 from jaxgen.losses import wasserstein
-from jaxgen.models import gan
 from jaxgen.training import state, step
 
 
@@ -65,9 +67,12 @@ class Config(
   """Largest absolute weight of the discriminator, positive; None clips none."""
   shift: float = 0.0
   """Probability, from 0 to 1, of shifting an image by up to a pixel."""
+  correlation: float = 0.0
+  """Weight, at least 0, of the correlation of latents with the encodings of
+  their examples in both losses; above 0 the discriminator is an encoder."""
 
   latent: int = 2
-  """Latent dimension, at least 1."""
+  """Latent dimension, at least 1, and at least 3 for an encoder."""
   width: int = 128
   """Number of features per layer of both players, at least 1."""
   num_blocks: int = 3
@@ -105,6 +110,7 @@ _DIGITS = dict(
   adam_b2=0.99,
   penalty_weight=5.0,
 )
+_ENCODER = dict(correlation=1.0, latent=12, shift=0.0)
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",
@@ -127,6 +133,17 @@ PRESETS = {
   "r3gan": (
     "Class-conditional R3GAN on the digits: minutes on two CPU cores.",
     Config(run_dir="runs/r3gan", **_DIGITS),
+  ),
+  "o-gan": (
+    "O-GAN on the digits, with an encoder: minutes on two CPU cores.",
+    Config(run_dir="runs/o-gan", **_DIGITS | _ENCODER),
+  ),
+  "o-gan-photos": (
+    "O-GAN on crops of two photos.",
+    Config(
+      run_dir="runs/o-gan-photos",
+      **_DIGITS | _ENCODER | dict(data="photos", latent=64, width=512),
+    ),
   ),
   "ring": (
     "R3GAN on eight narrow Gaussians: a minute on two CPU cores.",
@@ -178,23 +195,20 @@ def experiment(config: Config) -> Experiment:
     ValueError, OSError: invalid settings, or missing or invalid data.
   """
   config = checks.plain(config)
-  data = datasets.load(config)
+  data = labelled = datasets.load(config)
   _check(config, data)
-  features = (config.width,) * config.num_blocks
-  bounded = len(data.shape) == 3
-  model = adversarial.Model(
-    gan.Generator(data.shape, features, data.num_classes, bounded=bounded),
-    gan.Discriminator(features, data.num_classes),
-    config.latent,
-    data.shape,
-    data.num_classes,
-  )
+  if config.correlation:  # no probe of an encoder that knows the label
+    data = adversarial.without_labels(data)
+  model = adversarial.make_model(config, data)
   pictures: tuple = ()
   if data.mixture is not None:
     plot = functools.partial(_modes, model, data.mixture)
     pictures = (("modes.png", plot),)
+  if model.encodes:
+    plot = functools.partial(_reconstructions, model, data.real[0][:48])
+    pictures = (*pictures, ("reconstructions.png", plot))
   turns = make_turns(config, model)
-  return Experiment(
+  ex = Experiment(
     config,
     data,
     model.players,
@@ -203,10 +217,11 @@ def experiment(config: Config) -> Experiment:
     sampled=("generator",),
     sample=lambda params, extras, key, label: (
       None,
-      model.generate(params["generator"], key, label),
+      model.generate(params, key, label),
     ),
     pictures=pictures,
   )
+  return encoders.encoding(ex, model, labelled) if model.encodes else ex
 
 
 def make_turns(
@@ -217,14 +232,19 @@ def make_turns(
   penalty = choices.lookup(choices.PENALTIES, config.penalty, "penalty")
   weights = adversarial.penalty_weights(config)
 
-  views, score = functools.partial(_views, config, model), model.score
+  views, score = (
+    functools.partial(adversarial.views, config, model),
+    model.score,
+  )
+
+  related = functools.partial(adversarial.related, config, model)
 
   def discriminator_loss(params, extras, key, batch, step):
     examples, labels = batch
     # The barrier keeps rounding independent of how the weight is computed.
     weight = jax.lax.optimization_barrier(jnp.asarray(weights)[step])
     view_key, mix_key = jax.random.split(key)
-    real, made = views(params, view_key, examples, labels)
+    real, made, pairs = views(params, view_key, examples, labels)
     mixes = jax.random.uniform(mix_key, (len(real),))
 
     def game(x, y, label):
@@ -240,32 +260,41 @@ def make_turns(
       lambda: jnp.mean(jax.vmap(bound)(real, made, mixes, labels)),
       lambda: jnp.zeros(()),
     )
-    metrics = {"gap": gaps.mean(), "penalty": cost}
-    return losses.mean() + weight * cost, (metrics, extras)
+    term, metrics = related(params, pairs)
+    metrics |= {"gap": gaps.mean(), "penalty": cost}
+    return losses.mean() + weight * cost + term, (metrics, extras)
 
   def generator_loss(params, extras, key, batch, step):
     examples, labels = batch
-    real, made = views(params, key, examples, labels)
+    real, made, pairs = views(params, key, examples, labels)
 
     def game(x, y, label):
       return objective.generator(
         score(params, x, label), score(params, y, label)
       )
 
-    return jax.vmap(game)(real, made, labels).mean(), ({}, extras)
+    losses = jax.vmap(game)(real, made, labels)
+    return losses.mean() + related(params, pairs)[0], ({}, extras)
 
   project = None
   if config.clip is not None:
     project = functools.partial(wasserstein.clip_weights, bound=config.clip)
-  inner = config.critic_steps
+  inner, rules = config.critic_steps, averages.rules(config)
   optimizer = adversarial.make_optimizer(config, inner * config.num_steps)
   return (
-    step.Turn("discriminator", discriminator_loss, optimizer, inner, project),
+    step.Turn(
+      "discriminator",
+      discriminator_loss,
+      optimizer,
+      inner,
+      project,
+      averages=rules if model.encodes else None,
+    ),
     step.Turn(
       "generator",
       generator_loss,
       adversarial.make_optimizer(config, config.num_steps),
-      averages=averages.rules(config),
+      averages=rules,
     ),
   )
 
@@ -275,22 +304,15 @@ def run(config: Config) -> state.State:
   return training.run(__file__, experiment(config))
 
 
-def _views(config, model, params, key, examples, labels):
-  """Real and generated examples, augmented for the discriminator."""
-  make_key, real_key, made_key = jax.random.split(key, 3)
-  keys = lambda key: jax.random.split(key, len(examples))
-  generate = functools.partial(model.generate, params["generator"])
-  made = jax.vmap(generate)(keys(make_key), labels)
-  if not config.shift:
-    return examples, made
-  shift = jax.vmap(lambda k, x: augmentation.shift(k, x, config.shift))
-  return shift(keys(real_key), examples), shift(keys(made_key), made)
-
-
 def _modes(model, mixture, path, found):
-  params = found.players["discriminator"]
-  critic_fn = lambda x: model.discriminator.apply(params, x)
+  critic_fn = lambda x: model.score(found.players, x, None)
   modes.plot(path, critic_fn, found.samples, mixture)
+
+
+def _reconstructions(model, examples, path, found):
+  made = encoders.reconstructed(model, found.params, examples)
+  title = "latents are encodings by the discriminator"
+  latent_spaces.reconstructions(path, examples, made, "decoded", title)
 
 
 def _check(config, data):
@@ -301,6 +323,13 @@ def _check(config, data):
   positive = "learning_rate", "clip", "penalty_weight", "penalty_last"
   checks.positive(config, *positive)
   checks.fraction(config, "adam_b1", "adam_b2", "last_rate")
+  checks.nonnegative(config, "correlation")
+  if config.correlation and config.latent < 3:
+    raise ValueError(
+      "latent, correlation: expected at least 3 for an encoder, as the"
+      f" correlation of {config.latent} entries has no gradient, got"
+      f" {config.latent}"
+    )
   if not 0 <= config.shift <= 1:
     raise ValueError(f"shift: expected 0 to 1, got {config.shift}")
   if config.shift and len(data.shape) != 3:

@@ -118,6 +118,7 @@ def penalties(net, data, noise, t):
     + wasserstein.lipschitz_penalty(bowl, x)
     + wasserstein.divergence_penalty(bowl, x, 2.5)
     + adversarial.zero_centred(bowl, x)
+    + o_gan.quadratic_penalty(bowl, data, noise)
   )
 
 

@@ -11,6 +11,7 @@ from jaxgen import couplings, levels, paths, predictions, samplers
 from jaxgen.losses import (
   adversarial,
   flow_matching,
+  o_gan,
   score_matching,
   wasserstein,
 )
@@ -177,6 +178,9 @@ PENALTIES: dict[str, Callable] = {
   "r1_r2": lambda critic_fn, x, y, mix: (
     adversarial.zero_centred(critic_fn, x)
     + adversarial.zero_centred(critic_fn, y)
+  ),
+  "quadratic": lambda critic_fn, x, y, mix: o_gan.quadratic_penalty(
+    critic_fn, x, y
   ),
 }
 

@@ -32,6 +32,24 @@ def correlation(
   return jnp.sum(a * b) / jnp.where(lengths > 0, lengths, 1.0)
 
 
+def quadratic_penalty(
+  critic_fn: Callable,
+  data: Float[Array, "..."],
+  generated: Float[Array, "..."],
+) -> Float[Array, ""]:
+  """(f(x) - f(y))^2 / (4 mean_i (x - y)_i^2) for one pair; 0 if x = y.
+
+  Added to the dual f(y) - f(x), it keeps the gap near twice that mean.
+
+  Raises:
+    ValueError: x and y differ in shape.
+
+  Reference: Su 2018, arXiv:1811.07296, with squares for absolute values.
+  """
+  costs.require_alike(data=data, generated=generated)
+  return _square(critic_fn(data) - critic_fn(generated), data, generated)
+
+
 def loss(
   encode_fn: Callable,
   generate_fn: Callable,
@@ -75,8 +93,11 @@ def loss(
   costs.require_alike(latent=latent, encoding=encoding)
   fake = encode_fn(held).mean()
   gap = fake - encode_fn(data).mean()
-  apart = jnp.mean((data - held) ** 2)
-  # If data = generated, the gap is 0, and so is its square.
-  square = gap**2 / (4 * jnp.where(apart > 0, apart, 1.0))
-  both = gap + (fake - encoding.mean()) + square
+  both = gap + (fake - encoding.mean()) + _square(gap, data, held)
   return both - weight * correlation(latent, encoding)
+
+
+def _square(gap, data, generated):
+  apart = jnp.mean((data - generated) ** 2)
+  # If data = generated, the gap is 0, and so is its square.
+  return gap**2 / (4 * jnp.where(apart > 0, apart, 1.0))

@@ -12,6 +12,7 @@ IMAGES = SIZES | NETWORK | dict(width=8, batch_size=4)
 IMAGES |= dict(multipliers=(1, 1), attention=())
 RATE = SIZES | dict(warmup_steps=2)
 PENALTY = dict(penalty_last=0.5, penalty_every=2, critic_steps=3)
+SMALL_GAN = dict(data="ring", width=8, num_blocks=1, **PENALTY, **SIZES)
 PICTURES = ("samples.png", "trajectory.png", "paths.png", "fields.png")
 MAP = ("samples.png", "trajectory.png", "paths.png", "map.png", "result.json")
 

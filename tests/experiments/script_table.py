@@ -28,12 +28,12 @@ from tests.experiments.script_parts import (
   NO_SAMPLES,
   NO_SAMPLES_BUT_CODES,
   ONE_CALL,
-  PENALTY,
   PICTURES,
   PLANE,
   RATE,
   SIZES,
   SMALL_CODEC,
+  SMALL_GAN,
   SMALL_NEIGHBOURS,
   SMALL_VAE,
   Script,
@@ -71,13 +71,22 @@ SCRIPTS = {
   ),
   "gan": Script(
     gan,
-    gan.Config("", data="ring", width=8, num_blocks=1, **PENALTY, **SIZES),
+    gan.Config("", **SMALL_GAN),
     ("samples.png", "modes.png"),
     (
       *("discriminator/loss", "discriminator/gap", "discriminator/penalty"),
       "generator/loss",
     ),
     ONE_CALL,
+  ),
+  "o-gan": Script(
+    gan,
+    gan.Config("", latent=3, correlation=0.5, **SMALL_GAN),
+    ("samples.png", "modes.png", "reconstructions.png", "result.json"),
+    (
+      *("discriminator/correlation", "discriminator/loss"),
+      *("discriminator/gap", "discriminator/penalty", "generator/loss"),
+    ),
   ),
   # It stops in both stages; noise and the rows of latents must resume too.
   "glann": Script(

@@ -1,15 +1,19 @@
 """experiments.gan: what is particular to a run of two players."""
 
+import functools
 import itertools
+import json
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks.checks import crashes
-from experiments import gan, sample
+from experiments import encode, gan, sample
 from experiments.lib import run as runs
+from experiments.recipes import adversarial
 from jaxgen.training import checkpoint, loop
 from tests.experiments import scripts
 
@@ -63,6 +67,85 @@ def test_images_of_a_class(tmp_path, monkeypatch):
   again = sample.run(str(tmp_path), sample.Config(number=2, label=3))
   np.testing.assert_allclose(again, drawn[:2], atol=1e-6)
   assert int(now.step) == 2
+
+
+def test_the_terms_of_an_encoders_game(tmp_path):
+  """By NumPy: the scores are means of encodings, the correlation is of each
+  latent with the encoding of its example; labels are not known.
+  """
+  weights = dict(correlation=0.7, objective="wasserstein", penalty="none")
+  config = scripts.small("o-gan", tmp_path, data="digits", **weights)
+  ex = gan.experiment(config)
+  assert ex.data.num_classes == 0
+  model = adversarial.make_model(config, ex.data)
+  params = jax.jit(model.players)(jax.random.key(0))
+  batches, key = ex.batches(jax.random.key(1))(0), jax.random.key(2)
+  parts = jax.tree.map(lambda x: x[0], batches["discriminator"])
+
+  def encoded(x):
+    apply = functools.partial(
+      model.discriminator.apply, params["discriminator"]
+    )
+    return np.asarray(jax.vmap(apply)(x.reshape(len(x), -1)), np.float64)
+
+  for turn, batch in zip(ex.turns, (parts, batches["generator"]), strict=True):
+    (examples, labels), first = batch, turn.player == "discriminator"
+    assert labels is None
+    own = jax.random.clone(key)
+    own = jax.random.split(own)[0] if first else own
+    _, made, (z, again) = adversarial.views(config, model, params, own, *batch)
+    np.testing.assert_array_equal(made, again)
+    np.testing.assert_allclose(np.mean(z, 1), 0, atol=1e-6)
+    np.testing.assert_allclose(np.std(z, 1), 1, rtol=1e-5)
+    decoded = [model.generator.apply(params["generator"], a) for a in z]
+    np.testing.assert_allclose(made, decoded, atol=1e-5)
+    pairs = zip(z, encoded(made), strict=True)
+    rho = np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])
+    truth = -encoded(made).mean() - 0.7 * rho
+    if first:
+      truth = encoded(made).mean() - encoded(examples).mean() - 0.7 * rho
+    found, (metrics, _) = jax.jit(turn.loss_fn)(
+      params, {}, jax.random.clone(key), batch, 0
+    )
+    np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-5)
+    if first:
+      np.testing.assert_allclose(metrics["correlation"], rho, atol=1e-5)
+
+
+def test_latents_of_an_encoder(tmp_path):
+  """Standardised encodings, decoded; the walk is on the sphere. result.json has
+  the error of the run and, by a singular value decomposition, of PCA.
+  """
+  changes = dict(data="digits", num_steps=3, latent=5)
+  _, now = scripts.trained("o-gan", tmp_path, **changes)
+  found = encode.run(str(tmp_path), encode.Config(number=180, between=3))
+  config = scripts.small("o-gan", tmp_path, **changes)
+  ex = gan.experiment(config)
+  model = adversarial.make_model(config, ex.data)
+  means = {name: p.ema["0.999"] for name, p in now.players.items()}
+  z = model.discriminator.apply(
+    means["discriminator"], jnp.asarray(found.examples[7]).ravel()
+  )
+  z = (z - z.mean()) / z.std()
+  np.testing.assert_allclose(found.latents[7], z, rtol=1e-4, atol=1e-5)
+  made = model.generator.apply(means["generator"], z)
+  np.testing.assert_allclose(found.decoded[7], made, atol=1e-4)
+  norms = np.linalg.norm(found.latents, axis=1)
+  np.testing.assert_allclose(norms, np.sqrt(5), rtol=1e-5)
+  record = json.loads((tmp_path / "result.json").read_text())
+  assert record["number"] == 180 and record["latent"] == 5
+  rms = lambda x: np.sqrt(np.mean(x**2))
+  error = rms(found.decoded - found.examples)
+  np.testing.assert_allclose(record["rms_error"], error, rtol=1e-4)
+  train = np.float64(ex.data.split("train")[0]).reshape(-1, 64)
+  held = np.float64(found.examples).reshape(-1, 64) - train.mean(0)
+  axes = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:5]
+  left = rms(held - held @ axes.T @ axes)
+  np.testing.assert_allclose(record["pca_rms_error"], left, rtol=1e-6)
+  assert -1 <= record["cosine"] <= 1
+  probe = record["probe"]
+  assert probe.keys() == {"encodings", "pixels", "pca", "untrained"}
+  assert probe["pixels"] > 0.9 > probe["pca"] > 0.6 > 0.1 < probe["untrained"]
 
 
 def test_a_killed_process_ends_as_the_unbroken_one(tmp_path):

@@ -58,6 +58,22 @@ def test_value_and_gradients_of_linear_players():
   np.testing.assert_allclose(slopes[1], for_b, rtol=1e-4, atol=1e-5)
 
 
+def test_the_penalty_bounds_the_gap_of_a_pair():
+  """By hand; with the dual, the best gap is twice the mean square."""
+  penalty = jax.jit(
+    lambda scale: o_gan.quadratic_penalty(lambda x: scale * x[0], x, y)
+  )
+  x, y = jnp.array([3.0, 1.0]), jnp.array([1.0, 2.0])
+  np.testing.assert_allclose(penalty(1.0), 4 / 10, rtol=1e-6)
+  best = jax.grad(lambda scale: penalty(scale) - 2 * scale)(2.5)
+  np.testing.assert_allclose(best, 0, atol=1e-6)
+  one = lambda x: o_gan.quadratic_penalty(jnp.sum, x, x)
+  value, slope = jax.value_and_grad(one)(x)
+  assert value == 0 and np.all(np.isfinite(slope))
+  run = o_gan.quadratic_penalty
+  expect.error("generated: expected shape", run, jnp.sum, x, x[:1])
+
+
 def test_equal_examples_and_bad_input():
   defaults.check(o_gan.loss, weight=0.5)
   x, run = jnp.array([1.0, -2.0]), o_gan.loss
