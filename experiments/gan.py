@@ -224,19 +224,12 @@ def experiment(config: Config) -> Experiment:
   return encoders.encoding(ex, model, labelled) if model.encodes else ex
 
 
-def make_turns(
-  config: Config, model: adversarial.Model
-) -> tuple[step.Turn, ...]:
-  """The discriminator's turn, then the generator's."""
+def make_losses(config: Config, model: adversarial.Model):
+  """The losses of the discriminator and of the generator, over a batch."""
   objective = choices.lookup(choices.OBJECTIVES, config.objective, "objective")
   penalty = choices.lookup(choices.PENALTIES, config.penalty, "penalty")
-  weights = adversarial.penalty_weights(config)
-
-  views, score = (
-    functools.partial(adversarial.views, config, model),
-    model.score,
-  )
-
+  weights, score = adversarial.penalty_weights(config), model.score
+  views = functools.partial(adversarial.views, config, model)
   related = functools.partial(adversarial.related, config, model)
 
   def discriminator_loss(params, extras, key, batch, step):
@@ -276,6 +269,14 @@ def make_turns(
     losses = jax.vmap(game)(real, made, labels)
     return losses.mean() + related(params, pairs)[0], ({}, extras)
 
+  return discriminator_loss, generator_loss
+
+
+def make_turns(
+  config: Config, model: adversarial.Model
+) -> tuple[step.Turn, ...]:
+  """The discriminator's turn, then the generator's."""
+  discriminator_loss, generator_loss = make_losses(config, model)
   project = None
   if config.clip is not None:
     project = functools.partial(wasserstein.clip_weights, bound=config.clip)
