@@ -15,6 +15,7 @@ from benchmarks import pages
 from benchmarks.peers import peers
 from benchmarks.published import tong_tables
 from tests import expect, user_files
+from tests.experiments import scripts
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -53,8 +54,11 @@ def commands():
 
 @pytest.fixture(scope="session")
 def own(tmp_path_factory):
-  """A user's folder, with the data that commands of the pages name."""
-  return user_files.write(tmp_path_factory.mktemp("own"))
+  """A user's folder, with the data and first stages that commands name."""
+  folder = user_files.write(tmp_path_factory.mktemp("own"))
+  for run, row in (("kl", "gaussian vqvae"), ("vqvae", "residual vqvae")):
+    scripts.trained(row, folder / "runs" / run)
+  return folder
 
 
 @pytest.mark.parametrize("words", list(commands()))

@@ -108,7 +108,7 @@ def _scaled(encode, decode, data):
   """
   batch = data.batches(jax.random.key(0), NUM_SCALED)(0)
   z = by_parts(encode, *batch)
-  mean = z.mean(tuple(range(z.ndim - 1)))
+  mean = z.mean(tuple(range(z.ndim - 1)), keepdims=True)[0]
   std = (z - mean).std()
   if not std > 0:
     raise ValueError("codec: expected latents that differ, got equal ones")

@@ -80,7 +80,8 @@ def test_points_have_probabilities_that_sum_to_one(num_orders):
 def test_given_halves_stay_in_infilling():
   model, params = random_model(BINARY, sample_steps=3)
   data = datasets.load(BINARY)
-  images, columns = unmasking.fillings(model, data, params, 2)
+  view = lambda values, label: values
+  images, columns = unmasking.fillings(model, data, params, view, 2)
   assert images.shape == (10, 4, 8, 8, 1) and len(columns) == 4
   real = data.real[0][:10]
   np.testing.assert_array_equal(images[:, 0], real)

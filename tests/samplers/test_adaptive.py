@@ -70,7 +70,7 @@ def test_vmap_equals_a_loop_with_counts_of_its_own():
   np.testing.assert_allclose(batch, jnp.stack([x for x, _ in loop]), atol=1e-4)
   steps = [int(s.num_steps) for _, s in loop]
   np.testing.assert_allclose(stats.num_steps, steps, atol=1)
-  assert _counted()[0]._cache_size() == 1
+  assert _counted()[0]._cache_size() <= 1
 
 
 @pytest.mark.parametrize("fault", ["max_steps", "nan"])
