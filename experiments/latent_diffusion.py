@@ -11,7 +11,7 @@
 or vqvae with --quantizer gaussian, or vae). They are scaled to mean 0 in each
 channel and standard deviation 1 over all of them, and the losses, paths and
 solvers of experiments.edm work on them unchanged: flow matching is --path
-linear --prediction velocity --draw logit_normal. A sample is decoded once, at
+linear --prediction velocity --level-mean 0. A sample is decoded once, at
 its end. A likelihood of images does not survive the first stage, which is
 lossy. The run directory names the first stage's run, its step and checksum; a
 first stage that has changed since is rejected.
