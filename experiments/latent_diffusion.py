@@ -1,6 +1,6 @@
 """Latent diffusion: a diffusion model of the latents of a first stage.
 
-  python -m experiments.vqgan kl-digits --run-dir runs/kl
+  python -m experiments.vqvae digits-kl --run-dir runs/kl
   python -m experiments.latent_diffusion digits --codec runs/kl \
     --run-dir runs/latent
   python -m experiments.latent_diffusion photos --codec runs/kl-photos \
@@ -43,10 +43,10 @@ class Config(settings.SecondStage, settings.Diffusion):
 
 PRESETS = {
   "smoke": (
-    "Digits in seconds: runs all code, but does not learn the data.",
+    "Digits in seconds, after vqvae smoke --quantizer gaussian: runs all code.",
     Config(
       run_dir="runs/smoke-latent",
-      codec="runs/smoke-kl",
+      codec="runs/smoke-vqvae",
       width=8,
       multipliers=(1, 1),
       **presets.SMOKE,
