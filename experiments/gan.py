@@ -33,6 +33,7 @@ from experiments.lib import (
   choices,
   command_line,
   datasets,
+  samples,
   training,
 )
 from experiments.pictures import latent_spaces, modes
@@ -198,7 +199,7 @@ def experiment(config: Config) -> Experiment:
   data = labelled = datasets.load(config)
   _check(config, data)
   if config.correlation:  # no probe of an encoder that knows the label
-    data = adversarial.without_labels(data)
+    data = samples.without_labels(data)
   model = adversarial.make_model(config, data)
   pictures: tuple = ()
   if data.mixture is not None:

@@ -84,8 +84,14 @@ def without_labels(data: datasets.Data) -> datasets.Data:
   if not data.num_classes:
     return data
   read, real = data.split, (data.real[0], None)
+
+  def batches(key, number):
+    batch_fn = data.unlabelled(key, number)
+    return lambda step: (batch_fn(step), None)
+
   return data._replace(
     num_classes=0,
+    batches=batches,
     real=real,
     split=lambda name: (read(name)[0], None),
     classified=data.classified or functools.partial(read, "train"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.lib import datasets, samples
+from experiments.lib import datasets
 from jaxgen import costs
 from jaxgen.data import augmentation
 from jaxgen.losses import o_gan
@@ -141,16 +141,6 @@ def standardised(latent: jax.Array) -> jax.Array:
   centred = latent - latent.mean()
   length = costs.norm(centred)
   return jnp.sqrt(latent.size) * centred / jnp.where(length > 0, length, 1.0)
-
-
-def without_labels(data: datasets.Data) -> datasets.Data:
-  """The data, also their batches, without labels."""
-
-  def batches(key, number):
-    batch_fn = data.unlabelled(key, number)
-    return lambda step: (batch_fn(step), None)
-
-  return samples.without_labels(data)._replace(batches=batches)
 
 
 def penalty_weights(config: Any) -> np.ndarray:
