@@ -39,6 +39,7 @@ BENCHMARKS = {
   "quality": ("quality", "Scores samples of every script beside the floor."),
   "particles": ("particles", "Measures flows of particles to a mixture."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
+  "bridges": ("bridges", "Measures DSBM where the bridge is known."),
   "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),
   "codecs": ("codecs", "Measures what autoencoders lose of images."),
   "two_stages": ("two_stages", "Scores samples of latents beside pixels."),
