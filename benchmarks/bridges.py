@@ -110,19 +110,24 @@ def measure(cell: runner.Cell, how: dict) -> dict:
   ends = tuple(
     trained.datasets.load_data(name) for name in (config.data, config.source)
   )
-  truth = trained.bridges.exact(config, *ends)
+  measures = trained.bridge_measures
+  truth = measures.exact(config, *ends)
   # By dimension too, as seeds would otherwise share points.
   key = jax.random.fold_in(jax.random.key(cell.seed), int(cell.column))
   train_key, start_key, noise_key = jax.random.split(key, 3)
   times = jnp.linspace(1.0, 0.0, 21)
   if cell.method == "exact samples":
-    states = trained.bridges.states_of(truth, times, NUM_POINTS, cell.seed)
+    states = trained.bridge_measures.states_of(
+      truth, times, NUM_POINTS, cell.seed
+    )
   else:
     trains = cell.method == OURS
     field = train(config, ends, train_key) if trains else truth.field()
     starts = jnp.asarray(ends[1].unlabelled(start_key, NUM_POINTS)(0))
     states = run_states(field, starts, times, noise_key)
-  values = 1e3 * trained.bridges.divergences(states, np.asarray(times), truth)
+  values = 1e3 * trained.bridge_measures.divergences(
+    states, np.asarray(times), truth
+  )
   cross = [np.cov(x[:, 0], x[:, -1])[0, 1] for x in np.moveaxis(states, 2, 0)]
   return dict(
     kl=float(values.mean()),

@@ -39,6 +39,7 @@ from experiments.pictures import (  # noqa: F401
   pyplot,
 )
 from experiments.recipes import (  # noqa: F401
+  bridge_measures,
   bridges,
   critics,
   diffusion,

@@ -15,7 +15,8 @@ euler_maruyama, or of its probability flow by a deterministic solver, which
 
 --method paired restores data from the source that belongs to each: example i
 of --source belongs to example i of --data, or --source is a corruption of the
-data, pooled or masked. With --condition the network sees the source.
+data, pooled or masked. With --condition the network sees the source, and
+deterministic solvers work too, after a first step that is stochastic.
 
 Methods: Shi et al. 2023, arXiv:2303.16852 (DSBM); Tong et al. 2023,
 arXiv:2307.03672 ([SF]2M); Liu et al. 2023, arXiv:2302.05872 (I2SB); Zhou et al.
@@ -39,7 +40,14 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import latent_spaces, planes
-from experiments.recipes import bridges, latents, presets, restoration, single
+from experiments.recipes import (
+  bridge_measures,
+  bridges,
+  latents,
+  presets,
+  restoration,
+  single,
+)
 from jaxgen.data import loaders
 from jaxgen.training import state
 
@@ -78,11 +86,11 @@ class Config(
   pair_steps: int = 20
   """Number of solver steps in the simulation of pairs, at least 1."""
   condition: bool = False
-  """Show the source to the network of paired, as DDBM does."""
+  """Whether the network of paired sees the source, as in DDBM."""
 
   solver: choices.SolverName = "euler_maruyama"
-  """Solver of the samples: euler_maruyama for the diffusion; for paired also
-  ancestral, for other methods also deterministic solvers of the flow."""
+  """Solver of the samples: euler_maruyama for the diffusion, or a deterministic
+  solver by velocity (paired: if its network sees the source, or ancestral)."""
   sample_steps: int = 20
   """Number of sampling steps, at least 1."""
 
@@ -161,10 +169,13 @@ def experiment(config: Config) -> Experiment:
     return _paired(config, data)
   source = samples.without_labels(datasets.load_source(config, data))
   model = bridges.make(config, data, source)
-  truth, points = bridges.exact(config, data, source), len(data.shape) == 1
+  truth, points = (
+    bridge_measures.exact(config, data, source),
+    len(data.shape) == 1,
+  )
   measure = None
   if truth is not None and config.solver == "euler_maruyama":
-    measure = functools.partial(bridges.measure, model, truth)
+    measure = functools.partial(bridge_measures.measure, model, truth)
   times = np.asarray(model.times)
   draw = functools.partial(_draw_back, model, data)
   return Experiment(
@@ -206,7 +217,7 @@ def _paired(config: Config, data: datasets.Data) -> Experiment:
       lambda number: {"model": batches("validation", key)(number)}
     ),
     sample=lambda p, extras, key, label: model.sample(p["model"], key),
-    num_calls=model.solver.num_calls(config.sample_steps) + 1,
+    num_calls=model.num_calls(),
     times=Times("t", times, np.ones(len(times))),
     pictures=(("restored.png", drawn),),
     measure=functools.partial(restoration.measure, model, pairs),
@@ -242,18 +253,18 @@ def _check(config: Any) -> None:
   checks.positive(config, "bridge_std")
   checks.fraction(config, "dropout")
   paired = config.method == "paired"
-  known = restoration.SOLVERS
-  if not paired:
-    known = ("euler_maruyama", *choices.FLOW_SOLVERS)
-    if config.solver in choices.FLOW_SOLVERS:
-      solver = choices.FLOW_SOLVERS[config.solver]()
-      if "path" in solver.needs or "data" in solver.needs:
-        known = tuple(n for n in known if n != config.solver)
+  of_flow = config.condition or not paired  # the velocity is known
+  known = (*(restoration.SOLVERS if paired else ("euler_maruyama",)),)
+  for name, make in choices.FLOW_SOLVERS.items():
+    if of_flow and make().needs == ("velocity",):
+      known = (*known, name)
   if config.solver not in known:
     raise ValueError(
-      f"solver, method: expected {', '.join(known)} for {config.method}, got"
-      f" {config.solver}"
+      f"solver, method, condition: expected {', '.join(known)} for"
+      f" {config.method}, got {config.solver}"
     )
+  if paired and config.solver in choices.FLOW_SOLVERS:
+    checks.at_least(config, sample_steps=2)
   if config.condition and not paired:
     raise ValueError(
       f"condition, method: expected paired to show its source, got"

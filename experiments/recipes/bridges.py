@@ -1,4 +1,4 @@
-"""Two drifts between data and a source, as a game, and their exact measure.
+"""Two drifts between data and a source, as a game.
 
 t = 0 is data and t = 1 the source. The players learn the drift to the data and
 that to the source (jaxgen.losses.bridges), each from pairs: of the batch's own
@@ -20,7 +20,6 @@ import numpy as np
 from experiments.lib import averages, checks, choices, datasets, training
 from experiments.recipes import networks
 from jaxgen import bridge_fields, fields, levels, paths, samplers
-from jaxgen.data import bridges as exact_bridges
 from jaxgen.data import pairs
 from jaxgen.losses import bridges
 from jaxgen.training import step
@@ -132,38 +131,40 @@ def simulate(
   return jax.vmap(one)(x, jax.random.split(key, len(x)))
 
 
-def make_loss(config: Any, model: Drifts, player: str) -> Callable:
-  """The loss of a player, as step.Turn takes it, over a batch of pairs."""
-  to_data = player == "to_data"
+def make_pairs(config: Any, model: Drifts, to_data: bool) -> Callable:
+  """(params, kept, key, pair, step) -> (pairs of the step, all that are kept).
+
+  A pair is (ends [B, *D], starts [B, *D]), where the ends are true examples of
+  the data (of the source, unless to_data); kept are `pool` of them.
+  """
   times = jnp.linspace(0.0, 1.0, config.pair_steps + 1)
   times = times if to_data else times[::-1]
 
-  def fresh(params, pair, key):
-    """(ends, starts) whose starts the other player simulates."""
-    ends = pair[0]
-    return ends, simulate(model, params, ends, times, key)
-
   def chosen(params, kept, key, pair, step):
-    """The pairs of a step [B, *D] each, and all that are kept."""
     new_key, row_key = jax.random.split(key)
-    every, size = config.refresh, len(pair[0])
-    slot = step // every % config.pool
+    ends, every, own = pair[0], config.refresh, step < config.coupled_steps
+    slot, size = step // every % config.pool, len(pair[0])
+
+    def simulated():
+      return ends, simulate(model, params, ends, times, new_key)
 
     def refreshed():
-      new = jax.lax.cond(
-        step < config.coupled_steps,
-        lambda: pair,
-        lambda: fresh(params, pair, new_key),
-      )
+      new = jax.lax.cond(own, lambda: pair, simulated)
       return jax.tree.map(lambda all, x: all.at[slot].set(x), kept, new)
 
     kept = jax.lax.cond(step % every == 0, refreshed, lambda: kept)
     filled = jnp.minimum(step // every + 1, config.pool)
     rows = jax.random.randint(row_key, (size,), 0, filled * size)
     drawn = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[rows], kept)
-    own = step < config.coupled_steps
-    drawn = jax.tree.map(lambda a, b: jnp.where(own, a, b), pair, drawn)
-    return drawn, kept
+    return jax.tree.map(lambda a, b: jnp.where(own, a, b), pair, drawn), kept
+
+  return chosen
+
+
+def make_loss(config: Any, model: Drifts, player: str) -> Callable:
+  """The loss of a player, as step.Turn takes it, over a batch of pairs."""
+  to_data = player == "to_data"
+  chosen = make_pairs(config, model, to_data)
 
   def loss_fn(params, extras, key, batch, step):
     pair_key, t_key, noise_key, net_key = jax.random.split(key, 4)
@@ -238,66 +239,6 @@ def make_batches(
   if config.coupling == "entropic":
     batch_fn(0)  # Sinkhorn may not converge: fails before anything is written
   return batch_fn
-
-
-def exact(
-  config: Any, data: datasets.Data, source: datasets.Data
-) -> exact_bridges.Gaussians | None:
-  """The Schrodinger bridge, if both ends are single axis-aligned Gaussians."""
-  ends = []
-  for mixture in (data.mixture, source.mixture):
-    if mixture is None or len(mixture.means) > 1 or mixture.basis is not None:
-      return None
-    with jax.ensure_compile_time_eval():
-      _, means, stds = mixture.arrays(jnp.float32)
-    ends += [np.asarray(means[0]), np.diag(np.asarray(stds[0]) ** 2)]
-  return exact_bridges.schrodinger(*ends, std=config.bridge_std)
-
-
-def divergences(
-  states: np.ndarray, times: np.ndarray, truth: exact_bridges.Gaussians
-) -> np.ndarray:
-  """KL(fitted, exact) in nats at every time, summed over coordinates, [T].
-
-  A Gaussian is fitted to each coordinate of the states, and compared with the
-  bridge's of the same mean and variance.
-
-  Args:
-    states: [N, T, D], N at least 2.
-    times: [T].
-    truth: the bridge.
-  """
-  states = np.asarray(states, np.float64)
-  moments = jax.vmap(lambda t: (truth.mean(t), jnp.diag(truth.covariance(t))))
-  mean, variance = map(np.float64, moments(jnp.asarray(times)))
-  ratio = states.var(0, ddof=1) / variance
-  gap = (states.mean(0) - mean) ** 2 / variance
-  return (ratio - 1 - np.log(ratio) + gap).sum(1) / 2
-
-
-def measure(
-  model: Drifts, truth: exact_bridges.Gaussians, found: Any
-) -> tuple[dict[str, Any], str]:
-  """The record of result.json: the divergences of the samples shown."""
-  number, times = len(found.states), np.asarray(model.times)
-  values = divergences(found.states, times, truth)
-  floor = states_of(truth, times, number)
-  low = float(divergences(floor, times, truth).mean())
-  mean = float(values.mean())
-  record = dict(number=number, kl=values.tolist(), mean_kl=mean, floor=low)
-  text = f"KL of {number} samples to the exact bridge, mean over {len(times)}"
-  return record, f"{text} times: {mean:.3g}; of exact samples: {low:.3g}"
-
-
-def states_of(
-  truth: exact_bridges.Gaussians, times: np.ndarray, number: int, seed: int = 0
-) -> np.ndarray:
-  """Exact samples of the marginals, independent at every time, [N, T, D]."""
-  rng = np.random.default_rng(seed)
-  draw = lambda t: rng.multivariate_normal(
-    truth.mean(t), truth.covariance(t), number, method="cholesky"
-  )
-  return np.stack([draw(float(t)) for t in times], 1)
 
 
 def trajectories(model: Drifts, starts: np.ndarray) -> Callable:

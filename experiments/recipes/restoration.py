@@ -17,11 +17,12 @@ import numpy as np
 
 from experiments.lib import choices, datasets
 from experiments.recipes import networks
-from jaxgen import fields, levels, paths, predictions, samplers
+from jaxgen import bridge_fields, fields, levels, paths, predictions, samplers
 from jaxgen.losses import bridges, flow_matching
 
 LEAST = 1e-2  # t_min relative to t_max
-# Solvers of the path's reverse SDE, which is also that of its pinned bridge.
+# Solvers of the path's reverse SDE, which is also that of its pinned bridge;
+# with `condition` also those of the flow of the bridge, by its velocity.
 SOLVERS = ("euler_maruyama", "ancestral", "dpmpp_sde", "dpmpp_2m_sde")
 SOLVERS += ("seeds_2",)
 
@@ -97,10 +98,31 @@ class Restoration(NamedTuple):
     )
 
   def restore(self, params: Any, source: jax.Array, key: jax.Array):
-    """The states at all times [T, *D], and the restored data [*D]."""
-    field = self.field(params, source)
-    states = samplers.trajectory(self.solver, field, source, self.times, key)
-    return states, field(states[-1], self.times[-1]).data
+    """The states at all times [T, *D], and the restored data [*D].
+
+    The first step of a deterministic solver is stochastic, as the states at the
+    source are one point.
+    """
+    field, times = self.field(params, source), self.times
+    if self.solver.name in SOLVERS:
+      states = samplers.trajectory(self.solver, field, source, times, key)
+      return states, field(states[-1], times[-1]).data
+    first_key, key = jax.random.split(key)
+    first = samplers.ancestral()
+    x = samplers.integrate(first, field, source, times[:2], first_key)
+    flow = bridge_fields.from_pinned(
+      self.denoiser(params), source, self.ends, self.bridge
+    )
+    states = samplers.trajectory(self.solver, flow, x, times[1:], key)
+    data = field(states[-1], times[-1]).data
+    return jnp.concatenate([source[None], states]), data
+
+  def num_calls(self) -> int:
+    """Network calls per sample."""
+    steps = len(self.times) - 1
+    if self.solver.name in SOLVERS:
+      return self.solver.num_calls(steps) + 1
+    return self.solver.num_calls(steps - 1) + 2
 
   def sample(self, params: Any, key: jax.Array) -> tuple[Any, Any]:
     """As `restore`, from one of the held-out sources."""
@@ -159,7 +181,7 @@ def make(
   spread = lambda t: jnp.sqrt(
     (ends.alpha(t) * data.std + ends.sigma(t) * scale) ** 2 + bridge(t) ** 2
   )
-  solver = choices.lookup(choices.NOISE_SOLVERS, config.solver, "solver")()
+  solver = choices.lookup(choices.SOLVERS, config.solver, "solver")(0.0)
   return Restoration(
     networks.make(config, data),
     data.shape,
