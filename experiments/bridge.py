@@ -145,11 +145,12 @@ PRESETS = {
     ),
   ),
   "digits": (
-    "Digits of 4 x 4 pixels to 8 x 8 by I2SB: two minutes on two CPU cores.",
+    "Digits of 4 x 4 pixels to 8 x 8, by DDBM: two minutes on two CPU cores.",
     Config(
       run_dir="runs/restored",
       method="paired",
       source="pooled",
+      condition=True,
       num_steps=1500,
     ),
   ),

@@ -30,8 +30,10 @@ def test_pairs_are_the_couplings_and_then_simulated(player):
   to_data = player == "to_data"
   chosen = jax.jit(bridges.make_pairs(config, model, to_data))
   params = model.players(jax.random.key(0))
-  for net in params.values():  # drifts that differ and are not 0
-    net["params"]["out"]["bias"] = jnp.array([1.0, -2.0])
+  shifts = dict(to_data=[40.0, 0.0], to_source=[0.0, -40.0])
+  for name, shift in shifts.items():
+    params[name]["params"]["out"]["bias"] = jnp.array(shift) / model.speed
+  moved = shifts["to_source" if to_data else "to_data"]
   kept = bridges.make_extras(config, model)[player]
   rng, seen = np.random.default_rng(0), []
   for step in range(10):
@@ -44,6 +46,9 @@ def test_pairs_are_the_couplings_and_then_simulated(player):
       np.testing.assert_array_equal(kept[0][slot], pair[0])  # true ends
       same = np.array_equal(kept[1][slot], pair[1])
       assert same == (step < 4)
+      if step >= 4:  # by the other player's drift
+        gaps = np.asarray(kept[1][slot] - kept[0][slot])
+        np.testing.assert_allclose(gaps.mean(0), moved, atol=1.5)
     if step < 4:
       for one, other in zip(drawn, pair, strict=True):
         np.testing.assert_array_equal(one, other)
