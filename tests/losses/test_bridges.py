@@ -68,6 +68,43 @@ def test_matching_is_the_weighted_mean_square():
   np.testing.assert_allclose(jax.jit(loss)(0.4), expected, rtol=1e-5)
 
 
+def test_the_game_converges_to_the_bridge():
+  """With the best affine drift at each of 20 times, in place of networks.
+
+  Pairs begin independent; then each drift is fitted to pairs that the other
+  simulates. The covariance of the ends becomes (sqrt 5 - 1) / 2, and no end
+  moves (Shi et al.'s example, std 1).
+  """
+  rng, number, steps = np.random.default_rng(0), 20_000, 20
+  many = jax.jit(
+    jax.vmap(
+      lambda *args: bridges.problem(*args, std=1.0), in_axes=(0, 0, 0, None)
+    )
+  )
+
+  def simulated(ends, starts, x):
+    """New ends from x, by the drift to the ends of these pairs."""
+    for left in np.linspace(1, 0, steps, endpoint=False):
+      noise = rng.standard_normal(number).astype("float32")
+      x_t, drift = many(ends, starts, noise, jnp.float32(left))
+      slope, base = np.polyfit(np.asarray(x_t), np.asarray(drift), 1)
+      step = (slope * x + base) / steps
+      x = x + step + rng.standard_normal(number) / np.sqrt(steps)
+    return x.astype("float32")
+
+  true = [rng.normal(mean, 1, number).astype("float32") for mean in (-0.1, 0.1)]
+  pair = list(true)  # data and source
+  for turn in range(6):
+    end = turn % 2  # the drift to this end moves true examples of the other
+    made = simulated(pair[end], pair[1 - end], true[1 - end])
+    pair = [made, true[1]] if end == 0 else [true[0], made]
+  covariance = np.cov(*pair)
+  golden = (np.sqrt(5) - 1) / 2
+  np.testing.assert_allclose(covariance[0, 1], golden, atol=0.04)
+  np.testing.assert_allclose(covariance.diagonal(), 1, atol=0.06)
+  np.testing.assert_allclose(np.mean(pair, 1), [-0.1, 0.1], atol=0.04)
+
+
 @pytest.mark.parametrize("player", ["to_data", "to_source"])
 def test_the_gradient_vanishes_at_the_exact_drift(player):
   """In expectation, over pairs of the bridge's coupling: the mean gradient with
