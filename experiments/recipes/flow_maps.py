@@ -1,0 +1,194 @@
+"""A flow map between standard noise and data.
+
+`make` builds the parts that the settings name. The map works between the times
+of the two noise ratios of the settings: it starts from sigma(t) noise at the
+first, and a sample is its state at the last over alpha(t). recipes.teachers
+reads what a map learns from.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from experiments.lib import checks, choices, datasets
+from experiments.recipes import diffusion, levels, networks, single
+from jaxgen import fields, flow_maps, paths, predictions, samplers
+
+TO_DATA = ("scm", "consistency")  # methods whose maps all end at the data
+OF_STATES = ("pairs", "trajectories")  # methods that regress on states
+
+
+class Model(NamedTuple):
+  """The parts that the settings name.
+
+  Attributes:
+    net: a Flax module for one example and two times.
+    shape: shape of an example, *D.
+    path: the Gaussian path.
+    ends: the last and the first time of the map.
+    sigma_data: standard deviation of the data.
+    draw: (key, n) -> (t [n], s [n]) with s <= t, of examples whose map jumps.
+    draw_one: (key, n) -> t [n], of examples with s = t.
+    weight: t -> [], on the squared error of velocities.
+    num_instant: batch size -> the number of examples with s = t.
+    solver, times: parts of sampling; times [N + 1] decrease.
+  """
+
+  net: Any
+  shape: tuple[int, ...]
+  path: paths.Path
+  ends: tuple[Any, Any]
+  sigma_data: float
+  draw: Callable
+  draw_one: Callable
+  weight: Callable
+  num_instant: Callable
+  solver: samplers.Solver
+  times: Any
+
+  def init(self, key: jax.Array) -> Any:
+    """Initial parameters."""
+    return self.net.init(key, jnp.zeros(self.shape), jnp.zeros(2))
+
+  def map(self, params: Any, label: Any, **how: Any) -> flow_maps.FlowMap:
+    """The map of one label; `how` goes to the network's apply."""
+    net = lambda x, c: self.net.apply(params, x, c, label, **how)
+    u = flow_maps.preconditioned(net, self.path, self.sigma_data)
+    return flow_maps.FlowMap(u, self.path)
+
+  def field(self, params: Any, label: Any) -> fields.Field:
+    """The flow of the map's own velocity, u(x, t, t)."""
+    velocity = flow_maps.velocity(self.map(params, label))
+    return fields.from_prediction(velocity, self.path, predictions.velocity)
+
+  def start(self, key: jax.Array) -> jax.Array:
+    """The state at the first time, [*D]."""
+    return self.path.sigma(self.ends[1]) * jax.random.normal(key, self.shape)
+
+  def finish(self, x: jax.Array) -> jax.Array:
+    """The sample of a state at the last time, [*D]."""
+    return x / self.path.alpha(self.ends[0])
+
+  def sample(self, params: Any, key: jax.Array, label: Any) -> tuple[Any, Any]:
+    """The states at all times [T, *D] and the data [*D], for one key."""
+    start_key, solver_key = jax.random.split(key)
+    states = samplers.trajectory(
+      self.solver,
+      self.map(params, label),
+      self.start(start_key),
+      self.times,
+      solver_key,
+    )
+    return states, self.finish(states[-1])
+
+
+class Drawn(NamedTuple):
+  """A point of the path of one example.
+
+  Attributes:
+    x_t: alpha(t) data + sigma(t) noise, [*D].
+    t: time, [].
+    s: the map's end, [], or None.
+    velocity: alpha' data + sigma' noise, or a teacher's at x_t, [*D].
+    point: r -> alpha(r) data + sigma(r) noise.
+  """
+
+  x_t: jax.Array
+  t: jax.Array
+  s: jax.Array | None
+  velocity: jax.Array
+  point: Callable
+
+
+def drawn(path: paths.Path, data: Any, noise: Any, t: Any, s: Any) -> Drawn:
+  """The point at t of one pair of data and noise."""
+  point = lambda r: path.alpha(r) * data + path.sigma(r) * noise
+  velocity = predictions.target(path, predictions.velocity, data, noise, t)
+  return Drawn(point(t), t, s, velocity, point)
+
+
+def resolve(config: Any, data: datasets.Data) -> Any:
+  """As recipes.diffusion, and the share of examples with s = t.
+
+  Raises:
+    ValueError: the data do not vary.
+  """
+  config = diffusion.resolve(config, data)
+  if config.instant is not None:
+    return config
+  whole = config.method in (*TO_DATA, *OF_STATES)
+  return checks.replace(config, instant=0.0 if whole else 0.5)
+
+
+def make(config: Any, data: datasets.Data) -> Model:
+  """Validates the settings and builds the parts that they name.
+
+  Raises:
+    ValueError: no such name, or invalid settings.
+  """
+  check(config)
+  path = levels.make_path(config, config.path, "path")
+  draw, weight = levels.draw_and_weight(config, path, predictions.velocity)
+  limits = levels.ends(config)
+  grid = choices.lookup(choices.GRIDS, config.grid, "grid")
+  solver = choices.lookup(choices.MAP_SOLVERS, config.solver, "solver")
+  with checks.naming(config, num_steps="sample_steps"):
+    times = grid(path, config.sample_steps, **limits)
+  low, high = path.ends(**limits)
+
+  def two(key, n):
+    t_key, s_key, first_key, last_key = jax.random.split(key, 4)
+    pair = jnp.stack([draw(t_key, (n,)), draw(s_key, (n,))])
+    t, s = pair.max(0), pair.min(0)
+    if config.method in TO_DATA:
+      return draw(t_key, (n,)), jnp.full(n, low)
+    chosen = lambda key: jax.random.uniform(key, (n,)) < config.ends
+    t = jnp.where(chosen(first_key), high, t)
+    return t, jnp.where(chosen(last_key), low, s)
+
+  return Model(
+    net=networks.make(config, data),
+    shape=data.shape,
+    path=path,
+    ends=(low, high),
+    sigma_data=config.sigma_data,
+    draw=two,
+    draw_one=lambda key, n: draw(key, (n,)),
+    weight=weight,
+    num_instant=lambda size: round(config.instant * size),
+    solver=solver(),
+    times=times,
+  )
+
+
+def check(config: Any) -> None:
+  """Raises ValueError for invalid settings."""
+  single.check(config, "sample_steps", "num_pairs", "teacher_steps")
+  checks.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
+  checks.positive(config, "sigma_data", "level_std")
+  checks.fraction(config, "dropout")
+  checks.at_least(config, tangent_warmup=0, stages=1)
+  paths.linear().ends(config.ratio_min, config.ratio_max)
+  if not 0 <= config.ends <= 1:
+    raise ValueError(f"ends: expected 0 to 1, got {config.ends:g}")
+  if not 0 <= config.instant < 1:
+    raise ValueError(
+      f"instant: expected at least 0 and below 1, got {config.instant:g}"
+    )
+  if config.attention_implementation == "cudnn":
+    raise ValueError(
+      "attention_implementation: expected xla, as maps need the forward"
+      " derivative that cudnn's attention lacks, got cudnn"
+    )
+  if config.method in OF_STATES:
+    if config.teacher is None:
+      raise ValueError(
+        f"teacher: expected a run, which {config.method} needs, got none"
+      )
+    if config.instant:
+      raise ValueError(
+        f"instant: expected 0, as {config.method} has states of a teacher in"
+        f" place of data, got {config.instant:g}"
+      )
