@@ -39,8 +39,8 @@ from experiments.lib import (
   training,
 )
 from experiments.pictures import sheets, two_times
+from experiments.recipes import diffusion, presets, single, teachers
 from experiments.recipes import flow_maps as recipe
-from experiments.recipes import presets, single, teachers
 from jaxgen import flow_maps
 from jaxgen.data import loaders
 from jaxgen.losses import flow_maps as losses
@@ -155,8 +155,11 @@ def experiment(config: Config) -> Experiment:
   """
   config = checks.plain(config)
   data = datasets.load(config)
-  config = recipe.resolve(config, data)
-  model = recipe.make(config, data)
+  config = diffusion.resolve(config, data)
+  config = checks.replace(config, instant=recipe.instant(config))
+  recipe.check_method(config)
+  how = config.solver, config.grid, config.sample_steps
+  model = recipe.make(config, data, *how)
   # Read when training begins: samples of a run do not need its teacher.
   teacher = functools.cache(lambda: teachers.read(config, data, model.path))
   more: dict = {}
@@ -189,19 +192,12 @@ def experiment(config: Config) -> Experiment:
   )
 
 
-def make_loss(
-  config: Config, model: recipe.Model, num_classes: int, teacher: Callable
-):
-  """The loss of a turn, over a batch of data.
-
-  Args:
-    config: the settings.
-    model: the parts that they name.
-    num_classes: 0 without labels.
-    teacher: () -> (label -> field), or () -> None.
+def make_problem(config: Config) -> Callable:
+  """(u, point, teacher's velocity or None, step) -> the regression problem of
+  one example with s < t.
   """
 
-  def problem(u, at, teacher_fn, number):  # of one example with s < t
+  def problem(u, at, teacher_fn, number):
     x_t, t, s, velocity = at.x_t, at.t, at.s, at.velocity
     if config.method in ("meanflow", "improved", "scm"):
       tangent = u(x_t, t, t) if config.method == "improved" else None
@@ -223,12 +219,28 @@ def make_loss(
     found = losses.semigroup(u, x_t, x_r, t, r, s)
     return losses.Problem(*(side / part for side in found))
 
+  return problem
+
+
+def make_loss(
+  config: Config, model: recipe.Model, num_classes: int, teacher: Callable
+):
+  """The loss of a turn, over a batch of data.
+
+  Args:
+    config: the settings.
+    model: the parts that they name.
+    num_classes: 0 without labels.
+    teacher: () -> (label -> field), or () -> None.
+  """
+  problem = make_problem(config)
+
   def loss_fn(params, extras, key, batch, number):
     examples, labels = batch  # [B, *D], [B] or None
     t_key, one_key, noise_key, label_key, net_key = jax.random.split(key, 5)
-    instant = model.num_instant(len(examples))
-    t, s = model.draw(t_key, len(examples) - instant)
-    same = model.draw_one(one_key, instant)
+    instant = round(config.instant * len(examples))
+    t, s = recipe.draw_two(config, model, t_key, len(examples) - instant)
+    same = model.draw(one_key, instant)
     noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
     labels = single.drop_labels(config, num_classes, label_key, labels)
     keys = jax.random.split(net_key, len(examples))
@@ -237,8 +249,7 @@ def make_loss(
     def loss(data, noise, label, key, t, s=None):  # one example
       how = dict(train=True, rngs={"dropout": key})
       u = model.map(params["model"], label, **how)
-      at = recipe.drawn(model.path, data, noise, t, s)
-      teacher_fn = None
+      at, teacher_fn = recipe.drawn(model.path, data, noise, t, s), None
       if field is not None:
         teacher_fn = lambda x, t: field(label)(x, t).velocity
         at = at._replace(velocity=teacher_fn(at.x_t, t))
@@ -250,7 +261,7 @@ def make_loss(
       loss = weight * losses.regression(found, SCALES[config.scale])
       return loss, losses.regression(found)
 
-    # The derivatives of the map are only taken where s < t.
+    # The map's derivatives are only taken of examples with s < t.
     parts = examples, noise, labels, keys
     first = jax.tree.map(lambda x: x[:instant], parts)
     rest = jax.tree.map(lambda x: x[instant:], parts)

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import settings
 from experiments.experiment import Experiment
-from experiments.lib import averages, checks, datasets, scripts
+from experiments.lib import averages, checks, choices, datasets, scripts
 from experiments.lib import run as runs
 from jaxgen.training import sharding
 
@@ -29,7 +29,7 @@ def read(
     asked: has some attributes of settings.SAMPLING; None keeps the run's.
     script: the file of a script outside experiments/.
     defaults: settings that replace the run's own, if it has them and `asked`
-      has no value.
+      has no value; a solver of fields does not replace one of flow maps.
 
   Raises:
     FileNotFoundError: there is no such directory.
@@ -40,6 +40,8 @@ def read(
   module = scripts.of_run(record, run_dir, script)
   config = runs.config_from(record, module.Config, run_dir)
   wanted = {name: getattr(asked, name, None) for name in settings.SAMPLING}
+  if getattr(config, "solver", None) in choices.MAP_SOLVERS:
+    defaults.pop("solver", None)  # of fields
   for name, value in wanted.items():
     if value is not None and not hasattr(config, name):
       raise ValueError(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.lib import checks, choices, datasets
-from experiments.recipes import diffusion, levels, networks, single
+from experiments.recipes import levels, networks, single
 from jaxgen import fields, flow_maps, paths, predictions, samplers
 
 TO_DATA = ("scm", "consistency")  # methods whose maps all end at the data
@@ -29,10 +29,8 @@ class Model(NamedTuple):
     path: the Gaussian path.
     ends: the last and the first time of the map.
     sigma_data: standard deviation of the data.
-    draw: (key, n) -> (t [n], s [n]) with s <= t, of examples whose map jumps.
-    draw_one: (key, n) -> t [n], of examples with s = t.
+    draw: (key, n) -> t [n].
     weight: t -> [], on the squared error of velocities.
-    num_instant: batch size -> the number of examples with s = t.
     solver, times: parts of sampling; times [N + 1] decrease.
   """
 
@@ -42,9 +40,7 @@ class Model(NamedTuple):
   ends: tuple[Any, Any]
   sigma_data: float
   draw: Callable
-  draw_one: Callable
   weight: Callable
-  num_instant: Callable
   solver: samplers.Solver
   times: Any
 
@@ -109,21 +105,27 @@ def drawn(path: paths.Path, data: Any, noise: Any, t: Any, s: Any) -> Drawn:
   return Drawn(point(t), t, s, velocity, point)
 
 
-def resolve(config: Any, data: datasets.Data) -> Any:
-  """As recipes.diffusion, and the share of examples with s = t.
-
-  Raises:
-    ValueError: the data do not vary.
-  """
-  config = diffusion.resolve(config, data)
+def instant(config: Any) -> float:
+  """The share of examples with s = t, of the settings or else the method."""
   if config.instant is not None:
-    return config
-  whole = config.method in (*TO_DATA, *OF_STATES)
-  return checks.replace(config, instant=0.0 if whole else 0.5)
+    return config.instant
+  return 0.0 if config.method in (*TO_DATA, *OF_STATES) else 0.5
 
 
-def make(config: Any, data: datasets.Data) -> Model:
+def make(
+  config: Any,
+  data: datasets.Data,
+  solver: str = "jump_map",
+  grid: str = "uniform",
+  num_steps: int = 1,
+) -> Model:
   """Validates the settings and builds the parts that they name.
+
+  Args:
+    config: the settings.
+    data: the dataset.
+    solver, grid: names of the solver and of its grid.
+    num_steps: number of steps of a sample.
 
   Raises:
     ValueError: no such name, or invalid settings.
@@ -132,55 +134,64 @@ def make(config: Any, data: datasets.Data) -> Model:
   path = levels.make_path(config, config.path, "path")
   draw, weight = levels.draw_and_weight(config, path, predictions.velocity)
   limits = levels.ends(config)
-  grid = choices.lookup(choices.GRIDS, config.grid, "grid")
-  solver = choices.lookup(choices.MAP_SOLVERS, config.solver, "solver")
+  make_grid = choices.lookup(choices.GRIDS, grid, "grid")
   with checks.naming(config, num_steps="sample_steps"):
-    times = grid(path, config.sample_steps, **limits)
-  low, high = path.ends(**limits)
-
-  def two(key, n):
-    t_key, s_key, first_key, last_key = jax.random.split(key, 4)
-    pair = jnp.stack([draw(t_key, (n,)), draw(s_key, (n,))])
-    t, s = pair.max(0), pair.min(0)
-    if config.method in TO_DATA:
-      return draw(t_key, (n,)), jnp.full(n, low)
-    chosen = lambda key: jax.random.uniform(key, (n,)) < config.ends
-    t = jnp.where(chosen(first_key), high, t)
-    return t, jnp.where(chosen(last_key), low, s)
-
+    times = make_grid(path, num_steps, **limits)
   return Model(
     net=networks.make(config, data),
     shape=data.shape,
     path=path,
-    ends=(low, high),
+    ends=path.ends(**limits),
     sigma_data=config.sigma_data,
-    draw=two,
-    draw_one=lambda key, n: draw(key, (n,)),
+    draw=lambda key, n: draw(key, (n,)),
     weight=weight,
-    num_instant=lambda size: round(config.instant * size),
-    solver=solver(),
+    solver=choices.lookup(choices.MAP_SOLVERS, solver, "solver")(),
     times=times,
   )
 
 
+def draw_two(
+  config: Any, model: Model, key: jax.Array, n: int
+) -> tuple[jax.Array, jax.Array]:
+  """(t [n], s [n]) with s <= t, two draws of t in order.
+
+  A fraction config.ends of the t are the first time, and of the s the last; for
+  scm and consistency, all s are the last time.
+  """
+  t_key, s_key, first_key, last_key = jax.random.split(key, 4)
+  low, high = model.ends
+  one = model.draw(t_key, n)
+  if config.method in TO_DATA:
+    return one, jnp.full_like(one, low)
+  other = model.draw(s_key, n)
+  chosen = lambda key: jax.random.uniform(key, (n,)) < config.ends
+  t = jnp.where(chosen(first_key), high, jnp.maximum(one, other))
+  return t, jnp.where(chosen(last_key), low, jnp.minimum(one, other))
+
+
 def check(config: Any) -> None:
-  """Raises ValueError for invalid settings."""
-  single.check(config, "sample_steps", "num_pairs", "teacher_steps")
+  """Raises ValueError for invalid settings that the scripts of maps share."""
+  single.check(config)
   checks.at_least(config, width=1, num_blocks=0, num_heads=1, patch=1)
   checks.positive(config, "sigma_data", "level_std")
   checks.fraction(config, "dropout")
-  checks.at_least(config, tangent_warmup=0, stages=1)
   paths.linear().ends(config.ratio_min, config.ratio_max)
+  if config.attention_implementation == "cudnn":
+    raise ValueError(
+      "attention_implementation: expected xla, as maps need the forward"
+      " derivative that cudnn's attention lacks, got cudnn"
+    )
+
+
+def check_method(config: Any) -> None:
+  """Raises ValueError for settings that do not fit the method of flow_map."""
+  counts = "sample_steps", "num_pairs", "teacher_steps", "stages"
+  checks.at_least(config, **dict.fromkeys(counts, 1), tangent_warmup=0)
   if not 0 <= config.ends <= 1:
     raise ValueError(f"ends: expected 0 to 1, got {config.ends:g}")
   if not 0 <= config.instant < 1:
     raise ValueError(
       f"instant: expected at least 0 and below 1, got {config.instant:g}"
-    )
-  if config.attention_implementation == "cudnn":
-    raise ValueError(
-      "attention_implementation: expected xla, as maps need the forward"
-      " derivative that cudnn's attention lacks, got cudnn"
     )
   if config.method in OF_STATES:
     if config.teacher is None:

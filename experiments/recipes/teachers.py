@@ -52,6 +52,8 @@ def read(config: Any, data: datasets.Data, path: paths.Path) -> Callable | None:
       raise ValueError(
         f"expected a run with a flow from noise, got {config.teacher}"
       )
+  names = "ratio_min", "ratio_max"
+  with checks.naming(config, **{name: f"teacher, {name}" for name in names}):
     source.ends(**levels.ends(config))
   return lambda label: fields.on_path(
     ex.field(*trained, label if known else None), path

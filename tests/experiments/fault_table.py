@@ -125,7 +125,12 @@ OWN = {
   "map of states": [
     (dict(instant=0.5), "instant: expected 0, as trajectories has states"),
     (dict(data="moons"), "teacher: expected a run on moons, got .* on eight"),
-    (dict(ratio_max=100.0), "teacher: ratio_min, ratio_max: expected ratios"),
+    (dict(ratio_max=100.0), "teacher, ratio_min, ratio_max: "),
+  ],
+  "matched": [
+    (dict(teacher=None), "teacher: expected the run directory of a flow"),
+    (dict(critic_steps=0), "critic_steps: expected at least 1, got 0"),
+    (dict(image_size=16), "image_size: "),
   ],
   "score": [
     (dict(loss="slice"), "loss: expected one of denoising, explicit"),

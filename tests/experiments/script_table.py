@@ -4,6 +4,7 @@ from typing import Any
 
 from experiments import (
   autoregressive,
+  distribution_matching,
   edm,
   flow_map,
   flow_matching,
@@ -67,7 +68,7 @@ SCRIPTS = {
   "flow map": Script(
     flow_map,
     flow_map.Config("", method="lagrangian", **PLANE),
-    (*PICTURES, "calls.png", "map_errors.png"),
+    (*PICTURES[:3], "calls.png", "map_errors.png"),
     ("error", "loss", "map_error"),
     ONE_CALL,
   ),
@@ -79,6 +80,19 @@ SCRIPTS = {
     ),
     (*PICTURES[:3], "calls.png", "map_errors.png"),
     ("loss", "map_error"),
+    ONE_CALL,
+  ),
+  # A game of two, which sees the labels alone.
+  "matched": Script(
+    distribution_matching,
+    distribution_matching.Config(
+      "",
+      teacher="edm images",
+      critic_steps=2,
+      **{k: v for k, v in IMAGES.items() if k != "sample_steps"},
+    ),
+    PICTURES[:2],
+    ("denoiser/loss", "model/loss"),
     ONE_CALL,
   ),
   "score": Script(
