@@ -81,9 +81,10 @@ class Config(
   ends: float = 0.25
   """Fraction of the maps that start at the first time, and of those that end at
   the last, from 0 to 1."""
-  scale: Literal["one", "huber", "adaptive", "normalised"] = "adaptive"
-  """Weight of a squared error q: 1, 1 / sqrt(q), 1 / q or, as scm, 1 over the
-  norm plus .1."""
+  scale: Literal["one", "huber", "adaptive", "normalised"] | None = None
+  """Weight of a squared error q: 1, 1 / sqrt(q), 1 / q or 1 / (.1 + sqrt(q));
+  None is the method's: adaptive for meanflow and improved, normalised for scm,
+  huber for consistency and one for the others."""
   stages: int = 8
   """Number of times that consistency halves the distance of its two times in
   training, at least 1."""
@@ -156,8 +157,7 @@ def experiment(config: Config) -> Experiment:
   config = checks.plain(config)
   data = datasets.load(config)
   config = diffusion.resolve(config, data)
-  config = checks.replace(config, instant=recipe.instant(config))
-  recipe.check_method(config)
+  config = recipe.resolve(config)
   how = config.solver, config.grid, config.sample_steps
   model = recipe.make(config, data, *how)
   # Read when training begins: samples of a run do not need its teacher.

@@ -18,6 +18,9 @@ from jaxgen import fields, flow_maps, paths, predictions, samplers
 
 TO_DATA = ("scm", "consistency")  # methods whose maps all end at the data
 OF_STATES = ("pairs", "trajectories")  # methods that regress on states
+# Weights of squared errors by method; the others have weight 1.
+SCALES = dict(meanflow="adaptive", improved="adaptive", scm="normalised")
+SCALES |= dict(consistency="huber")
 
 
 class Model(NamedTuple):
@@ -105,11 +108,21 @@ def drawn(path: paths.Path, data: Any, noise: Any, t: Any, s: Any) -> Drawn:
   return Drawn(point(t), t, s, velocity, point)
 
 
-def instant(config: Any) -> float:
-  """The share of examples with s = t, of the settings or else the method."""
-  if config.instant is not None:
-    return config.instant
-  return 0.0 if config.method in (*TO_DATA, *OF_STATES) else 0.5
+def resolve(config: Any) -> Any:
+  """The settings of flow_map, with those of the method where they are None.
+
+  Raises:
+    ValueError: settings that do not fit the method.
+  """
+  found = {}
+  if config.instant is None:
+    all_jump = config.method in (*TO_DATA, *OF_STATES)
+    found["instant"] = 0.0 if all_jump else 0.5
+  if config.scale is None:
+    found["scale"] = SCALES.get(config.method, "one")
+  config = checks.replace(config, **found)
+  _check_method(config)
+  return config
 
 
 def make(
@@ -183,8 +196,7 @@ def check(config: Any) -> None:
     )
 
 
-def check_method(config: Any) -> None:
-  """Raises ValueError for settings that do not fit the method of flow_map."""
+def _check_method(config: Any) -> None:
   counts = "sample_steps", "num_pairs", "teacher_steps", "stages"
   checks.at_least(config, **dict.fromkeys(counts, 1), tangent_warmup=0)
   if not 0 <= config.ends <= 1:

@@ -24,7 +24,7 @@ def _parts(**changes):
   config = scripts.small("flow map", "", **changes)
   data = datasets.load(config)
   config = diffusion.resolve(config, data)
-  config = dataclasses.replace(config, instant=recipe.instant(config))
+  config = recipe.resolve(config)
   return config, recipe.make(config, data), data
 
 
@@ -68,14 +68,23 @@ def test_positions_of_states_are_ordered_and_often_at_the_ends():
   assert set(i) == set(range(5)) and set(j) == set(range(1, 6))
 
 
-def test_half_of_a_batch_has_equal_times_unless_maps_end_at_the_data():
-  shares = {
-    method: recipe.instant(scripts.small("flow map", "", method=method))
-    for method in ("meanflow", "shortcut", "scm", "pairs")
+def test_settings_of_the_method_where_they_are_none():
+  of = lambda **changes: recipe.resolve(
+    scripts.small("flow map", "", teacher="t", **changes)
+  )
+  found = {
+    method: (of(method=method).instant, of(method=method).scale)
+    for method in ("meanflow", "shortcut", "scm", "consistency", "pairs")
   }
-  assert shares == dict(meanflow=0.5, shortcut=0.5, scm=0.0, pairs=0.0)
-  config = scripts.small("flow map", "", method="scm", instant=0.2)
-  assert recipe.instant(config) == 0.2
+  assert found == dict(
+    meanflow=(0.5, "adaptive"),
+    shortcut=(0.5, "one"),
+    scm=(0.0, "normalised"),
+    consistency=(0.0, "huber"),
+    pairs=(0.0, "one"),
+  )
+  given = of(method="scm", instant=0.2, scale="one")
+  assert (given.instant, given.scale) == (0.2, "one")
 
 
 def test_states_of_a_teacher_are_its_samples_of_the_same_noise(teacher):
