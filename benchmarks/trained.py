@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from experiments import (  # noqa: F401
   edm,
   evaluate,
+  flow_map,
   flow_matching,
   gan,
   latent_diffusion,
@@ -40,6 +41,7 @@ from experiments.pictures import (  # noqa: F401
 from experiments.recipes import (  # noqa: F401
   critics,
   diffusion,
+  flow_maps,
   maps,
   networks,
 )

@@ -105,9 +105,9 @@ class Config(
   max_frequency: float = 4.0
   """Highest angular frequency of the time embedding, at least 1; the network's
   derivative in time grows with it."""
-  solver: choices.MapSolverName = "jump_map"
+  solver: choices.MapSolverName | None = None
   """jump_map follows the grid; renoised jumps to its end from every time, with
-  new noise in between."""
+  new noise in between. None is renoised for scm and consistency."""
   grid: choices.GridName = "uniform"
   """Time grid of sampling."""
   sample_steps: int = 1

@@ -40,7 +40,7 @@ def read(
   module = scripts.of_run(record, run_dir, script)
   config = runs.config_from(record, module.Config, run_dir)
   wanted = {name: getattr(asked, name, None) for name in settings.SAMPLING}
-  if getattr(config, "solver", None) in choices.MAP_SOLVERS:
+  if getattr(config, "solver", "") in (None, *choices.MAP_SOLVERS):
     defaults.pop("solver", None)  # of fields
   for name, value in wanted.items():
     if value is not None and not hasattr(config, name):

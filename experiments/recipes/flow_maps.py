@@ -120,6 +120,9 @@ def resolve(config: Any) -> Any:
     found["instant"] = 0.0 if all_jump else 0.5
   if config.scale is None:
     found["scale"] = SCALES.get(config.method, "one")
+  if config.solver is None:
+    to_data = config.method in TO_DATA
+    found["solver"] = "renoised" if to_data else "jump_map"
   config = checks.replace(config, **found)
   _check_method(config)
   return config

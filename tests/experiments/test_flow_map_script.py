@@ -72,19 +72,20 @@ def test_settings_of_the_method_where_they_are_none():
   of = lambda **changes: recipe.resolve(
     scripts.small("flow map", "", teacher="t", **changes)
   )
+  three = lambda config: (config.instant, config.scale, config.solver)
   found = {
-    method: (of(method=method).instant, of(method=method).scale)
+    method: three(of(method=method))
     for method in ("meanflow", "shortcut", "scm", "consistency", "pairs")
   }
   assert found == dict(
-    meanflow=(0.5, "adaptive"),
-    shortcut=(0.5, "one"),
-    scm=(0.0, "normalised"),
-    consistency=(0.0, "huber"),
-    pairs=(0.0, "one"),
+    meanflow=(0.5, "adaptive", "jump_map"),
+    shortcut=(0.5, "one", "jump_map"),
+    scm=(0.0, "normalised", "renoised"),
+    consistency=(0.0, "huber", "renoised"),
+    pairs=(0.0, "one", "jump_map"),
   )
-  given = of(method="scm", instant=0.2, scale="one")
-  assert (given.instant, given.scale) == (0.2, "one")
+  given = of(method="scm", instant=0.2, scale="one", solver="jump_map")
+  assert three(given) == (0.2, "one", "jump_map")
 
 
 def test_states_of_a_teacher_are_its_samples_of_the_same_noise(teacher):
