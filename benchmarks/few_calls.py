@@ -1,7 +1,7 @@
 """Samples in one, two and four calls: every method, and its training's cost.
 
   python -m benchmarks few_calls                     hours of one CPU core
-  python -m benchmarks few_calls --only meanflow pairs
+  python -m benchmarks few_calls --only shortcut pairs
   python -m benchmarks few_calls --data photos
 
 Trains under runs/quality; finished runs are not trained again, and rows that
@@ -23,46 +23,37 @@ CALLS = (1, 2, 4)
 SHOWN = ("frechet", "kid", "nearest_50", "copies")
 # Row: (script and flags, number of seeds, calls); TEACHER has the same seed.
 FROM_TEACHER = "--teacher {teacher}"
+
+
+def _taught(method, data="digits"):
+  return f"flow_map {data} {method} {FROM_TEACHER}"
+
+
 ROWS = {
   "digits": {
     "EDM (teacher)": ("edm digits", 3, ()),
-    "pairs": (f"flow_map digits --method pairs {FROM_TEACHER}", 3, CALLS[:1]),
-    "trajectories": (
-      f"flow_map digits --method trajectories {FROM_TEACHER}",
-      3,
-      CALLS,
-    ),
-    "Eulerian": (f"flow_map digits {FROM_TEACHER}", 1, CALLS),
-    "Lagrangian": (
-      f"flow_map digits --method lagrangian {FROM_TEACHER}",
-      1,
-      CALLS,
-    ),
-    "consistency distillation": (
-      f"flow_map digits --method consistency {FROM_TEACHER}",
-      1,
-      CALLS,
-    ),
+    "pairs": (_taught("--method pairs"), 3, CALLS[:1]),
+    "trajectories": (_taught("--method trajectories"), 3, CALLS),
+    "Eulerian": (_taught("--method meanflow"), 1, CALLS),
+    "Lagrangian": (_taught("--method lagrangian"), 1, CALLS),
+    "progressive": (_taught("--method shortcut"), 1, CALLS),
+    "consistency distillation": (_taught("--method consistency"), 1, CALLS),
     "distribution matching": (
       f"distribution_matching digits {FROM_TEACHER}",
       1,
       CALLS[:1],
     ),
-    "meanflow": ("flow_map digits", 3, CALLS),
+    "shortcut": ("flow_map digits", 3, CALLS),
+    "meanflow": ("flow_map digits --method meanflow", 1, CALLS),
     "improved meanflow": ("flow_map digits --method improved", 1, CALLS),
     "scm": ("flow_map digits --method scm", 1, CALLS),
     "Lagrangian, self": ("flow_map digits --method lagrangian", 1, CALLS),
-    "shortcut": ("flow_map digits --method shortcut", 1, CALLS),
-    "consistency training": (
-      "flow_map digits --method consistency",
-      1,
-      CALLS,
-    ),
+    "consistency training": ("flow_map digits --method consistency", 1, CALLS),
   },
   "photos": {
     "EDM (teacher)": ("edm photos", 1, ()),
-    "pairs": (f"flow_map photos --method pairs {FROM_TEACHER}", 1, CALLS[:1]),
-    "meanflow": ("flow_map photos", 1, CALLS),
+    "pairs": (_taught("--method pairs", "photos"), 1, CALLS[:1]),
+    "shortcut": ("flow_map photos", 1, CALLS),
   },
 }
 TEACHER = "EDM (teacher)"
@@ -154,8 +145,8 @@ def goals(rows: dict) -> list[str]:
       limit = teacher["samples"] + 0.05
       lines.append(_goal(f"{row}, one call", found, limit, "the teacher's"))
   for calls, more in (("1", 0.2), ("2", 0.1)):
-    for found in of("meanflow", calls):
-      lines.append(_goal(f"meanflow, {calls}", found, floor + more, "floor"))
+    for found in of("shortcut", calls):
+      lines.append(_goal(f"shortcut, {calls}", found, floor + more, "floor"))
   return lines
 
 

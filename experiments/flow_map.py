@@ -69,7 +69,7 @@ class Config(
     "consistency",
     "pairs",
     "trajectories",
-  ] = "meanflow"
+  ] = "shortcut"
   """What the map of an example with s < t is compared with; scm and consistency
   only learn maps to the data, pairs only that from noise to data."""
   teacher: str | None = None
