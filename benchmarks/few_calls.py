@@ -110,8 +110,8 @@ def _mean(rows, calls, split, name):
 
 def table(rows: dict, split: str) -> list[str]:
   """A line for every method and number of calls."""
-  teacher = rows[TEACHER][0]["seconds"]
-  first = next(iter(rows[TEACHER][0]["calls"].values()))
+  teacher = rows[TEACHER][0]["seconds"] if TEACHER in rows else None
+  first = next(iter(next(iter(rows.values()))[0]["calls"].values()))
   floor = first[split]["metrics"]
   lines = [("real, held out", "", "", "", *_floor(floor))]
   for row, seeds in rows.items():
