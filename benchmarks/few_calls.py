@@ -13,7 +13,6 @@ is not part of it.
 import json
 import pathlib
 import resource
-import sys
 
 import numpy as np
 
@@ -176,21 +175,21 @@ def run(args) -> dict:
   record = pages.stored(args.out, "few_calls")
   everything = record.get("rows", {})
   for data in args.data:
-    rows = everything.setdefault(data, {})
-    for row in ROWS[data] if args.only is None else args.only:
-      if row not in ROWS[data]:
+    for row in ROWS[data]:
+      if args.only is not None and row not in args.only:
         continue
-      before = rows.get(row, [])
-      number = args.seeds or ROWS[data][row][1]
-      rows[row] = before[number:]
-      for seed in range(number):
-        known = before[seed] if seed < len(before) else {}
-        found = measure(data, row, seed, known)
-        rows[row].insert(seed, json.loads(json.dumps(found)))
-        print(data, row, seed, file=sys.stderr, flush=True)
-    everything[data] = {row: rows[row] for row in ROWS[data] if row in rows}
-    record = dict(machine=runner.machine(), rows=everything)
-    pages.write(args.out, "few_calls", tables(record), record)
+      rows = everything.setdefault(data, {})
+      found = rows.get(row, [])
+      for seed in range(args.seeds or ROWS[data][row][1]):
+        known = found[seed] if seed < len(found) else {}
+        new = json.loads(json.dumps(measure(data, row, seed, known)))
+        found[seed : seed + 1] = [new]
+        rows[row] = found
+        everything[data] = {
+          name: rows[name] for name in ROWS[data] if name in rows
+        }
+        record = dict(machine=runner.machine(), rows=everything)
+        pages.write(args.out, "few_calls", tables(record), record)
   return record
 
 
