@@ -40,14 +40,15 @@ def test_pairs_are_the_couplings_and_then_simulated(player):
     pair = tuple(jnp.asarray(rng.normal(size=(2, 16, 2)), jnp.float32))
     key = jax.random.fold_in(jax.random.key(1), step)
     drawn, kept = chosen(params, kept, key, pair, step)
+    pair, drawn, now = jax.device_get((pair, drawn, kept))
     if step % 2 == 0:
       slot = step // 2 % 3
       seen.append(pair)
-      np.testing.assert_array_equal(kept[0][slot], pair[0])  # true ends
-      same = np.array_equal(kept[1][slot], pair[1])
+      np.testing.assert_array_equal(now[0][slot], pair[0])  # true ends
+      same = np.array_equal(now[1][slot], pair[1])
       assert same == (step < 4)
       if step >= 4:  # by the other player's drift
-        gaps = np.asarray(kept[1][slot] - kept[0][slot])
+        gaps = now[1][slot] - now[0][slot]
         np.testing.assert_allclose(gaps.mean(0), moved, atol=1.5)
     if step < 4:
       for one, other in zip(drawn, pair, strict=True):
@@ -55,7 +56,7 @@ def test_pairs_are_the_couplings_and_then_simulated(player):
       continue
     rows = np.concatenate([ends for ends, _ in seen[-3:]])
     found = {row.tobytes() for row in rows}
-    assert all(row.tobytes() in found for row in np.asarray(drawn[0]))
+    assert all(row.tobytes() in found for row in drawn[0])
     flat = np.asarray(kept[0]).reshape(-1, 2), np.asarray(kept[1])
     at = [
       np.flatnonzero((flat[0] == row).all(1))[0] for row in np.asarray(drawn[0])
