@@ -44,6 +44,7 @@ LAYERS = {
     " quantizers".split()
   ),
   "likelihood": MATHEMATICS | {"samplers"},
+  "curved_likelihood": MATHEMATICS | {"samplers", "likelihood"},
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,
