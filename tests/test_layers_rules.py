@@ -24,7 +24,8 @@ MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
   " keys scalars traces truncated dequantisation orders masks nearest"
-  " flow_maps manifolds fields token_fields guidance particles".split()
+  " flow_maps manifolds entropic_plans fields token_fields guidance"
+  " particles".split()
 )
 CORE = MATHEMATICS - {"fields", "token_fields", "guidance", "particles"}
 # Layer: the layers of jaxgen that it may import, beside itself.
