@@ -59,7 +59,7 @@ class Potential(NamedTuple):
   def log_potential(self, y: Float[Array, "D"]) -> Float[Array, ""]:
     """log v(y), []."""
     self._check("y", y)
-    apart = self._into(y[None] - self.means)
+    apart = _into(self.basis, y[None] - self.means)
     energy = apart**2 / self.variances
     energy += jnp.log(2 * math.pi * self.variances)
     return jax.nn.logsumexp(self.log_weights - energy.sum(1) / 2)
@@ -67,8 +67,11 @@ class Potential(NamedTuple):
   def log_normalizer(self, x: Float[Array, "D"]) -> Float[Array, ""]:
     """log c(x) = log int exp(<x, y> / eps) v(y) dy, []."""
     self._check("x", x)
-    there = self._into(jnp.broadcast_to(x, self.means.shape)) / self._eps()
-    terms = self._into(self.means) * there + self.variances * there**2 / 2
+    there = _into(self.basis, jnp.broadcast_to(x, self.means.shape))
+    there = there / self._eps()
+    terms = (
+      _into(self.basis, self.means) * there + self.variances * there**2 / 2
+    )
     return jax.nn.logsumexp(self.log_weights + terms.sum(1))
 
   def log_prob(
@@ -92,14 +95,14 @@ class Potential(NamedTuple):
   def mean(self, x: Float[Array, "D"], t: ArrayLike = 1.0) -> Float[Array, "D"]:
     """E[data | x_t = x], [D]."""
     log_weights, means, _ = self._posterior(x, t)
-    return jax.nn.softmax(log_weights) @ self._back(means)
+    return jax.nn.softmax(log_weights) @ _back(self.basis, means)
 
   def covariance(
     self, x: Float[Array, "D"], t: ArrayLike = 1.0
   ) -> Float[Array, "D D"]:
     """Cov[data | x_t = x], [D, D]."""
     log_weights, means, variances = self._posterior(x, t)
-    weights, means = jax.nn.softmax(log_weights), self._back(means)
+    weights, means = jax.nn.softmax(log_weights), _back(self.basis, means)
     apart = means - (weights @ means)[None]
     found = jnp.einsum("k,kd,ke->de", weights, apart, apart)
     if self.basis is None:
@@ -112,7 +115,7 @@ class Potential(NamedTuple):
     log_weights, r, there, inside = self._at(x, t)
     eps = self._eps()
     each = (eps * r + (self.variances - eps) * there) / inside
-    return jax.nn.softmax(log_weights) @ self._back(each)
+    return jax.nn.softmax(log_weights) @ _back(self.basis, each)
 
   def _posterior(self, x, t):
     """Of data given x_t: log a [K]; means, variances [K, D] along the axes."""
@@ -126,25 +129,14 @@ class Potential(NamedTuple):
     self._check("x", x)
     eps, c, t = self._eps(), self.variances, jnp.asarray(t, x.dtype)
     inside = eps * t + (1 - t) * c
-    r = self._into(self.means)
-    there = self._into(jnp.broadcast_to(x, r.shape))
+    r = _into(self.basis, self.means)
+    there = _into(self.basis, jnp.broadcast_to(x, r.shape))
     terms = r * there - (1 - t) * r**2 / 2 + (c - eps) * there**2 / (2 * eps)
     energy = jnp.log(inside) / 2 - terms / inside
     return self.log_weights - energy.sum(1), r, there, inside
 
   def _eps(self):
     return jnp.asarray(self.std, self.means.dtype) ** 2
-
-  def _into(self, vectors):
-    """Ambient vectors [K, D] in the coordinates of each basis."""
-    if self.basis is None:
-      return vectors
-    return jax.vmap(_times)(jnp.swapaxes(self.basis, 1, 2), vectors)
-
-  def _back(self, vectors):
-    if self.basis is None:
-      return vectors
-    return jax.vmap(_times)(self.basis, vectors)
 
   def _check(self, name, x):
     num, dim = self.means.shape
@@ -184,16 +176,27 @@ def from_bridge(
   Reference: Gushchin et al. 2023, arXiv:2306.10161, proposition 3.3.
   """
   eps = jnp.asarray(std, means.dtype) ** 2
-  into = Potential(weights, means, variances, basis, std)
-  mu = into._into(means)
+  mu = _into(basis, means)
   energy = mu**2 / (variances + eps) + jnp.log(variances + eps)
   return Potential(
     jnp.log(weights) - energy.sum(1) / 2,
-    into._back(eps * mu / (variances + eps)),
+    _back(basis, eps * mu / (variances + eps)),
     eps * variances / (variances + eps),
     basis,
     std,
   )
+
+
+def _into(basis, vectors):
+  """Ambient vectors [K, D] in the coordinates of each basis."""
+  if basis is None:
+    return vectors
+  return jax.vmap(_times)(jnp.swapaxes(basis, 1, 2), vectors)
+
+
+def _back(basis, vectors):
+  """The reverse of `_into`."""
+  return vectors if basis is None else jax.vmap(_times)(basis, vectors)
 
 
 def _times(matrix, vector):
