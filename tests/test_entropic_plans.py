@@ -173,6 +173,27 @@ def test_samples_have_the_moments(t):
   np.testing.assert_allclose(np.cov(y.T), covariance, atol=0.02)
 
 
+def test_pinned_pairs_of_the_plan_have_the_drift_on_average():
+  """E[data - x_t | x_t] = t b: no moment of x_t sees a difference."""
+  plan = jax.tree.map(jnp.float32, plane(0.8))
+  keys = jax.random.split(jax.random.key(4), 20_000)
+
+  @jax.jit
+  @jax.vmap
+  def apart(key):
+    source_key, data_key, noise_key = jax.random.split(key, 3)
+    t, source = 0.3, jax.random.normal(source_key, (2,))
+    data = plan.sample(data_key, source)
+    noise = 0.8 * np.sqrt(t * (1 - t)) * jax.random.normal(noise_key, (2,))
+    x = (1 - t) * data + t * source + noise
+    return data - x - t * plan.drift(x, t), x
+
+  gap, x = map(np.float64, apart(keys))
+  rows = np.concatenate([np.ones((len(x), 1)), x, x**2, x[:, :1] * x[:, 1:]], 1)
+  rows /= np.sqrt((rows**2).mean(0))
+  np.testing.assert_allclose(rows.T @ gap / len(x), 0, atol=0.01)
+
+
 def test_without_a_basis_it_is_the_identity():
   full = plane(1.3)._replace(basis=jnp.stack([jnp.eye(2)] * 3))
   bare, x, y = full._replace(basis=None), jnp.array([0.7, -0.4]), jnp.ones(2)
