@@ -25,16 +25,16 @@ MATHEMATICS = frozenset(
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
   " keys scalars traces truncated dequantisation orders masks nearest"
   " flow_maps manifolds entropic_plans fields token_fields guidance"
-  " particles".split()
+  " particles bridge_fields".split()
 )
-CORE = MATHEMATICS - {"fields", "token_fields", "guidance", "particles"}
+ON_FIELDS = {"guidance", "particles", "bridge_fields"}
+CORE = MATHEMATICS - {"fields", "token_fields", *ON_FIELDS}
 # Layer: the layers of jaxgen that it may import, beside itself.
 LAYERS = {
   **dict.fromkeys(CORE, CORE),
   "fields": CORE,
   "token_fields": CORE,
-  "guidance": CORE | {"fields"},
-  "particles": CORE | {"fields"},
+  **dict.fromkeys(ON_FIELDS, CORE | {"fields"}),
   "losses": CORE,
   "samplers": set(
     "fields token_fields flow_maps manifolds paths predictions keys orders"
