@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import couplings, entropic_plans, fields, paths, samplers
+from jaxgen import couplings, entropic_plans, fields, samplers
 from jaxgen.data import bridge_plans
-from jaxgen.losses import flow_matching, light_bridge
+from jaxgen.losses import bridges, light_bridge
 from jaxgen.models import mlp
 from jaxgen.training import ema
 
@@ -110,28 +110,27 @@ def network(how: dict, std: float, ends: tuple[float, float]):
   return net, drift_of
 
 
-def bridge_loss(drift, data, source, key, std: float):
-  """Bridge matching of pairs [B, D]: t |b(x_t, t) - (data - x_t) / t|^2."""
+def bridge_loss(drift, end, start, key, std: float):
+  """Bridge matching of pairs [B, D] with the weight t, the time left."""
   noise_key, t_key = jax.random.split(key)
-  noise = jax.random.normal(noise_key, data.shape)
+  noise = jax.random.normal(noise_key, end.shape)
   # At least half a thousandth, where the weight is as small.
-  t = jax.random.uniform(t_key, (len(data),), minval=5e-4)
-
-  def one(data, source, noise, t):
-    options = dict(path=paths.linear(), bridge=flow_matching.brownian(std))
-    x_t, _ = flow_matching.problem(data, source, noise, t, **options)
-    target = data - source - std * jnp.sqrt((1 - t) / t) * noise
-    return t * jnp.mean((drift(x_t, t) - target) ** 2)
-
-  return jax.vmap(one)(data, source, noise, t).mean()
+  t = jax.random.uniform(t_key, (len(end),), minval=5e-4)
+  one = lambda *rows: bridges.matching(
+    drift, *rows, std=std, weight=lambda t: t
+  )
+  return jax.vmap(one)(end, start, noise, t).mean()
 
 
 def coupled(plan, key, how: dict) -> tuple[jax.Array, jax.Array, str]:
   """Pairs of pools by couplings.entropic, [N, D] each, and which it was.
 
   Its cost is |x - y|^2, twice that of the plan, and so is its epsilon. Where
-  Sinkhorn's iteration does not converge, the coupling is the optimal one.
+  Sinkhorn's iteration does not converge, the coupling is the optimal one. With
+  how["oracle"] the pairs are those of the exact plan.
   """
+  if how.get("oracle"):
+    return *pairs(plan, key, how["pools"] * how["pool"]), "plan"
   std, kind, found = float(plan.std), "entropic", []
   for pool_key in jax.random.split(key, how["pools"]):
     draw_key, pair_key = jax.random.split(pool_key)
@@ -155,7 +154,7 @@ def rows_of(pairs, key, batch: int):
 
 
 def matched(plan, key, how: dict) -> tuple[Callable, str]:
-  """[SF]2M: bridge matching of minibatch entropic pairs: (drift, coupling)."""
+  """[SF]2M: bridge matching of coupled pairs: (drift, coupling)."""
   pool_key, init_key, fit_key = jax.random.split(key, 3)
   data, source, kind = coupled(plan, pool_key, how)
   dim, std = plan.means.shape[1], float(plan.std)
