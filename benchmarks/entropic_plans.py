@@ -1,6 +1,6 @@
 """Entropic plans that are known exactly: conditional distributions of models.
 
-  python -m benchmarks entropic_plans     about 40 minutes on one CPU core
+  python -m benchmarks entropic_plans     about 30 minutes on one CPU core
 
 Plans of data.bridge_plans from N(0, I), of five Gaussians in 2, 16 and 64
 dimensions, at the temperatures eps .1, 1 and 10. Each row is a model of the
@@ -42,11 +42,15 @@ GOAL, AT = 1.0, "64/1"
 LIGHT = dict(components=5, batch=256, rates=[1e-2, 3e-3])
 DRIFTS = dict(batch=256, pool=512, pools=60, rate=2e-3, num_steps=3000)
 TURNS = dict(turns=6, first_steps=1500, turn_steps=750, sde_steps=20)
+# In 64 dimensions: twice the steps in turns, and more pairs and steps of
+# matching, by its loss on validation pairs of the exact plan at eps 1.
+WIDE = dict(width=256, pools=240, num_steps=8000)
+WIDE_TURNS = dict(width=256, first_steps=3000, turn_steps=1500)
 
 
 def rows(column: str) -> tuple[str, ...]:
-  """The methods of a column; four of them at eps 1 alone."""
-  own = ("exact drift", ORACLE, "LightSB, diagonal", "DSBM-IMF")
+  """The methods of a column; three of them at eps 1 alone."""
+  own = (ORACLE, "LightSB, diagonal", "DSBM-IMF")
   every = (*FLOORS, ORACLE, *LEARNED)
   return tuple(m for m in every if column.endswith("/1") or m not in own)
 
@@ -60,10 +64,13 @@ def settings(column: str, method: str, budget: float) -> dict:
   if method.startswith("LightSB"):
     steps = scaled(5000 if dim > 16 else 4000)
     return LIGHT | dict(num_steps=steps, turned="diagonal" not in method)
-  how = DRIFTS | dict(width=256 if dim > 16 else 128)
+  how, wide = DRIFTS | dict(width=128), dim > 16
   if method == "DSBM-IMF":
-    how |= TURNS | dict(first_steps=scaled(TURNS["first_steps"]))
-    how["turn_steps"] = scaled(TURNS["turn_steps"])
+    how |= TURNS | (WIDE_TURNS if wide else {})
+    how["first_steps"] = scaled(how["first_steps"])
+    how["turn_steps"] = scaled(how["turn_steps"])
+  elif wide:
+    how |= WIDE
   if method == ORACLE:
     how |= dict(oracle=True)
   return how | dict(num_steps=scaled(how["num_steps"]))
@@ -171,6 +178,12 @@ def tables(record: dict) -> dict:
     parts["met"] = (
       f"At most {GOAL:g} % in 64 dimensions at eps 1: {says}, by {best}"
       f" ({learned[best]:.2f} %)."
+    )
+    others = {m: value for m, value in learned.items() if m != "LightSB"}
+    best = min(others, key=others.__getitem__)
+    parts["met"] += (
+      " Of the rows whose class does not hold the truth the best is"
+      f" {best} ({others[best]:.2f} %)."
     )
   used = {
     column: values["[SF]2M"][0]["coupling"]
