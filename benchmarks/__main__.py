@@ -31,6 +31,8 @@ BENCHMARKS = {
   "first_step": ("speed.first_step", "Times the first step and imports."),
   "throughput": ("speed.throughput", "Times train steps beside torch eager."),
   "few_steps": ("few_steps", "Measures solvers with few steps on four grids."),
+  "few_calls": ("few_calls", "Scores flow maps with few network calls."),
+  "map_speed": ("speed.flow_maps", "Times the steps of flow maps."),
   "baselines": ("baselines", "Fits classical densities to the digits."),
   "densities": ("densities", "Compares log-likelihoods on the digits."),
   "text": ("text", "Compares log-likelihoods of text, in bits per byte."),

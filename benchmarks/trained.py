@@ -11,6 +11,7 @@ from experiments import (  # noqa: F401
   bridge,
   edm,
   evaluate,
+  flow_map,
   flow_matching,
   gan,
   latent_diffusion,
@@ -43,6 +44,7 @@ from experiments.recipes import (  # noqa: F401
   bridges,
   critics,
   diffusion,
+  flow_maps,
   maps,
   networks,
 )

@@ -34,7 +34,6 @@ import dataclasses
 import pathlib
 import sys
 import types
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -42,10 +41,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import settings
-from experiments.experiment import Experiment
 from experiments.lib import averages, checks, choices, command_line, samples
 from experiments.pictures import encodings
-from jaxgen.training import sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +63,6 @@ class Config(settings.Read):
   """Number of solver steps in each direction, at least 1; None is 32."""
   sample_path: choices.PathName | None = None
   """Path to integrate on, which may differ from training; None is the run's."""
-
-
-# Sampling settings for runs that are sampled by a solver.
-DEFAULTS = dict(solver="rk4", grid="karras", sample_steps=32)
 
 
 class Encoded(NamedTuple):
@@ -97,8 +90,8 @@ def run(run_dir: str, config: Config) -> Encoded:
   _check(config)
   asked = types.SimpleNamespace(**vars(config), sample_steps=config.steps)
   with checks.naming(config, sample_steps="steps"):
-    ex = samples.read(run_dir, asked, config.script, **DEFAULTS)
-  encode, decode = make_coders(ex)
+    ex = samples.read(run_dir, asked, config.script, **samples.CODING)
+  encode, decode = samples.make_coders(ex)
   examples, partners, labels = _held_out(ex.data, config.number)
   trained = averages.load(ex, average=config.average)
   latents, others = (encode(trained, x, labels) for x in (examples, partners))
@@ -114,25 +107,6 @@ def run(run_dir: str, config: Config) -> Encoded:
   )
   write(pathlib.Path(run_dir) / config.name, found, labels)
   return found
-
-
-def make_coders(ex: Experiment) -> tuple[Callable, Callable]:
-  """(encode, decode), each for a batch: ((params, extras), [N, *D], labels [N]
-  or None) -> [N, *D].
-
-  Raises:
-    ValueError: runs of this script have no encoder.
-  """
-  if ex.encode is None or ex.decode is None:
-    raise ValueError(
-      f"{ex.config.run_dir}: a run of this script has no encoder"
-    )
-
-  def many(fn):
-    one = lambda trained, x, label: fn(*trained, x, label)
-    return sharding.spread(jax.vmap(one, (None, 0, 0)), sharding.mesh())
-
-  return many(ex.encode), many(ex.decode)
 
 
 def write(path: pathlib.Path, found: Encoded, labels) -> None:
@@ -176,11 +150,7 @@ def _check(config):
     checks.at_least(config, steps=1)
   checks.bare_name(config.name)
   checks.known(config)
-  if config.solver not in (None, *choices.FLOW_SOLVERS):
-    raise ValueError(
-      "solver: expected a deterministic solver"
-      f" ({', '.join(choices.FLOW_SOLVERS)}), got {config.solver!r}"
-    )
+  samples.check_coding(config)
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
 """Samples from a run, whether it is finished or still training.
 
   python -m experiments.sample runs/mine --number 100 --label 3 --solver churn
+  python -m experiments.sample runs/mine --number 12 --interpolate 3 17
 
+With --interpolate the samples lie between two held-out examples, if the run can
+encode them.
 Writes NAME.png and NAME.npz (samples [N, *D], labels [N]) in the run directory;
 for text, NAME.txt in place of the picture.
 """
@@ -32,6 +35,9 @@ class Config(settings.Sampled):
   label: int | Literal["none"] | None = None
   """Class of all samples, from 0, or none for the null label; the default
   cycles through the classes."""
+  interpolate: tuple[int, int] | None = None
+  """Positions of two held-out examples, from 0: samples are decoded from points
+  between their latents, ends included; None draws them."""
   name: str = "drawn"
   """Name of the files, without a folder."""
 
@@ -42,12 +48,30 @@ def run(run_dir: str, config: Config) -> np.ndarray:
   checks.known(config)
   checks.at_least(config, number=1, chunk=1)
   checks.bare_name(config.name)
+  if config.interpolate is not None:
+    return _interpolate(run_dir, config)
   ex = samples.read(run_dir, config, config.script)
   if config.label == "none":
     ex = samples.unlabelled(ex)
   labels = pick_labels(config, ex.data.num_classes)
   sample = samples.sampler(ex, average=config.average, chunk=config.chunk)
   found = sample(jax.random.key(config.seed), labels, config.number)
+  write(pathlib.Path(run_dir) / config.name, found, labels, ex.data)
+  return found
+
+
+def _interpolate(run_dir, config):
+  """Writes and returns samples between two examples [N, *D]."""
+  checks.at_least(config, number=2)
+  samples.check_coding(config)
+  if config.label is not None:
+    raise ValueError(
+      "label, interpolate: expected None between two examples, which have their"
+      f" own label, got {config.label}"
+    )
+  ex = samples.read(run_dir, config, config.script, **samples.CODING)
+  ends, average = config.interpolate, config.average
+  found, labels = samples.between(ex, ends, config.number, average)
   write(pathlib.Path(run_dir) / config.name, found, labels, ex.data)
   return found
 

@@ -247,8 +247,8 @@ class Read(Process):
 class Resampled:
   """Sampling settings that may differ from the run's; None keeps the run's."""
 
-  solver: choices.SolverName | None = None
-  """Solver of the sampling ODE or SDE; None is the run's."""
+  solver: choices.AnySolverName | None = None
+  """Solver of the sampling ODE or SDE, or of a flow map; None is the run's."""
   churn: float | None = None
   """Amount of noise of the solver churn, at least 0; None is the run's."""
   grid: choices.GridName | None = None

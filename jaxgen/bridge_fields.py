@@ -69,10 +69,11 @@ def from_pinned(
   def estimate(x, t):
     data = denoise_fn(x, t, source)
     t = jnp.asarray(t, fields.wider(x.dtype, jnp.float32))
+    data, x, end = (value.astype(t.dtype) for value in (data, x, source))
     gamma, rate = jax.jvp(bridge, (t,), (jnp.ones_like(t),))
     alpha_rate, sigma_rate = path.rates(t)
-    z = (x - path.alpha(t) * data - path.sigma(t) * source) / gamma
-    velocity = alpha_rate * data + sigma_rate * source + rate * z
+    z = (x - path.alpha(t) * data - path.sigma(t) * end) / gamma
+    velocity = alpha_rate * data + sigma_rate * end + rate * z
     return fields.Estimate(velocity, -z / gamma, data)
 
   return fields.Field(estimate)

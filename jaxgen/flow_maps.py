@@ -20,6 +20,7 @@ arXiv:2505.13447 (mean velocity).
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -79,7 +80,10 @@ def preconditioned(
 ) -> Callable:
   """u of a network with inputs of unit variance and two times.
 
-    u(x, t, s) = net(x / S(t), [c(t), c(t) - c(s)]),   S from predictions
+    u(x, t, s) = R net(x / S(t), [c(t), c(t) - c(s)])
+
+  with S(t) the standard deviation of x and R = sqrt(1 + sigma_data^2) that of
+  the conditional velocity on the linear path.
 
   Args:
     net: ([*D], [2]) -> [*D], parameters bound. Losses with a derivative in time
@@ -90,11 +94,13 @@ def preconditioned(
       domains.
     sigma_data: the standard deviation of the data.
   """
+  speed = math.hypot(1.0, sigma_data)
 
   def map_fn(x, t, s):
     start, end = (path.conditioning(jnp.asarray(when)) for when in (t, s))
     with jax.numpy_dtype_promotion("standard"):
       scaled = x / predictions.input_scale(path, t, sigma_data)
-    return net(scaled.astype(x.dtype), jnp.stack([start, start - end]))
+    out = net(scaled.astype(x.dtype), jnp.stack([start, start - end]))
+    return speed * out
 
   return map_fn

@@ -115,6 +115,7 @@ def test_the_input_of_a_network_has_unit_variance_and_two_times():
   found = map_fn(x, t, s)
   scale = predictions.input_scale(path, t, 0.5)
   expected = [*(x / scale), np.log(2) / 4, np.log(4) / 4]
+  expected = np.sqrt(1.25) * np.array(expected)  # R of sigma_data .5
   np.testing.assert_allclose(found, expected, rtol=1e-6)
   assert seen == [(2,)] and found.dtype == jnp.float32
 

@@ -71,7 +71,8 @@ def ratio_of(row: dict, form=".3f") -> str:
 
 def ratios(rows, head: str) -> list[str]:
   """The table of rows of two times."""
-  numbers = lambda r: [f"{r[k]:.2f}" for k in ("limit", "ours_ms", "theirs_ms")]
+  text = lambda value: "" if value is None else f"{value:.2f}"
+  numbers = lambda r: [text(r[k]) for k in ("limit", "ours_ms", "theirs_ms")]
   cells = [(r["name"], ratio_of(r), *numbers(r)) for r in rows]
   return pages.table(head, cells)
 

@@ -103,6 +103,12 @@ SOLVERS: dict[str, Callable[[float], samplers.Solver]] = {
   for name, make in (FLOW_SOLVERS | NOISE_SOLVERS).items()
 } | {"churn": samplers.churn}
 
+# Solvers of flow maps.
+MAP_SOLVERS: dict[str, Callable[[], samplers.Solver]] = {
+  "jump_map": samplers.jump_map,
+  "renoised": samplers.renoised,
+}
+
 GRIDS = {
   "karras": samplers.grids.karras,
   "log_snr": samplers.grids.log_snr,
@@ -195,6 +201,8 @@ PredictionName = Literal[tuple(PREDICTIONS)]  # type: ignore[valid-type]
 DrawName = Literal[tuple(DRAWS)]  # type: ignore[valid-type]
 WeightName = Literal[tuple(WEIGHTS)]  # type: ignore[valid-type]
 SolverName = Literal[tuple(SOLVERS)]  # type: ignore[valid-type]
+MapSolverName = Literal[tuple(MAP_SOLVERS)]  # type: ignore[valid-type]
+AnySolverName = Literal[(*SOLVERS, *MAP_SOLVERS)]  # type: ignore[valid-type]
 LossName = Literal[tuple(LOSSES)]  # type: ignore[valid-type]
 CouplingName = Literal[tuple(COUPLINGS)]  # type: ignore[valid-type]
 BridgeName = Literal[tuple(BRIDGES)]  # type: ignore[valid-type]

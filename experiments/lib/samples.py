@@ -11,9 +11,12 @@ import numpy as np
 
 from experiments import settings
 from experiments.experiment import Experiment
-from experiments.lib import averages, checks, datasets, scripts
+from experiments.lib import averages, checks, choices, datasets, scripts
 from experiments.lib import run as runs
 from jaxgen.training import sharding
+
+# Settings that encode and decode runs that are sampled by a solver.
+CODING = dict(solver="rk4", grid="karras", sample_steps=32)
 
 
 def read(
@@ -29,7 +32,7 @@ def read(
     asked: has some attributes of settings.SAMPLING; None keeps the run's.
     script: the file of a script outside experiments/.
     defaults: settings that replace the run's own, if it has them and `asked`
-      has no value.
+      has no value; a solver of fields does not replace one of flow maps.
 
   Raises:
     FileNotFoundError: there is no such directory.
@@ -40,6 +43,8 @@ def read(
   module = scripts.of_run(record, run_dir, script)
   config = runs.config_from(record, module.Config, run_dir)
   wanted = {name: getattr(asked, name, None) for name in settings.SAMPLING}
+  if getattr(config, "solver", "") in (None, *choices.MAP_SOLVERS):
+    defaults.pop("solver", None)  # of fields
   for name, value in wanted.items():
     if value is not None and not hasattr(config, name):
       raise ValueError(
@@ -184,3 +189,70 @@ def from_params(
     return np.concatenate(starts)[:number], np.concatenate(made)[:number]
 
   return many
+
+
+def make_coders(ex: Experiment) -> tuple[Callable, Callable]:
+  """(encode, decode), each for a batch: ((params, extras), [N, *D], labels [N]
+  or None) -> [N, *D].
+
+  Raises:
+    ValueError: runs of this script have no encoder.
+  """
+  if ex.encode is None or ex.decode is None:
+    raise ValueError(
+      f"{ex.config.run_dir}: a run of this script has no encoder"
+    )
+
+  def many(fn):
+    one = lambda trained, x, label: fn(*trained, x, label)
+    return sharding.spread(jax.vmap(one, (None, 0, 0)), sharding.mesh())
+
+  return many(ex.encode), many(ex.decode)
+
+
+def check_coding(config: Any) -> None:
+  """Raises ValueError unless the solver, if given, works in both directions."""
+  if config.solver not in (None, *choices.FLOW_SOLVERS):
+    raise ValueError(
+      "solver: expected a deterministic solver"
+      f" ({', '.join(choices.FLOW_SOLVERS)}), got {config.solver!r}"
+    )
+
+
+def between(
+  ex: Experiment, ends: tuple[int, int], number: int, average: str | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Decoded points on the line between the latents of two held-out examples,
+  ends included: (samples [N, *D], labels [N] or None).
+
+  Args:
+    ex: the experiment, from `read` with CODING.
+    ends: positions of the two examples in validation.
+    number: N, at least 2.
+    average: name of one of the run's averages; None for the first.
+
+  Raises:
+    ValueError: no encoder, no such examples, or two classes, as all points are
+      decoded with one label.
+  """
+  encode, decode = make_coders(ex)
+  examples, labels = ex.data.real
+  if not 0 <= min(ends) <= max(ends) < len(examples):
+    raise ValueError(
+      f"interpolate: expected two positions from 0 to {len(examples) - 1}, got"
+      f" {ends[0]} {ends[1]}"
+    )
+  rows, own = np.asarray(ends), None
+  if ex.data.num_classes:
+    own = np.asarray(labels)[rows]
+    if own[0] != own[1]:
+      raise ValueError(
+        "interpolate: expected two examples of one class, got classes"
+        f" {own[0]} and {own[1]}"
+      )
+  trained = averages.load(ex, average=average)
+  latents = encode(trained, np.asarray(examples)[rows], own)
+  line = jax.jit(jax.vmap(ex.between, (None, None, 0)))
+  points = line(*latents, jnp.linspace(0, 1, number))
+  every = None if own is None else np.repeat(own[:1], number)
+  return np.asarray(decode(trained, points, every)), every

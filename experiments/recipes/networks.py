@@ -39,6 +39,8 @@ def make(config: Any, data: datasets.Data) -> Any:
     dropout=config.dropout,
     dtype=jnp.dtype(config.dtype),
   )
+  if hasattr(config, "max_frequency"):
+    shared["max_frequency"] = config.max_frequency
   if name == "mlp":
     return mlp.MLP(features=(config.width,) * config.num_blocks, **shared)
   if points:

@@ -34,11 +34,12 @@ def first_stage(name: str) -> tuple[str, tempfile.TemporaryDirectory]:
 
 
 def ready(config: Any) -> Any:
-  """The settings with the run of a codec that names a row of the table."""
-  codec = getattr(config, "codec", None)
-  if codec not in SCRIPTS:
-    return config
-  return dataclasses.replace(config, codec=first_stage(codec)[0])
+  """The settings with the runs of a codec or teacher that name table rows."""
+  for name in ("codec", "teacher"):
+    row = getattr(config, name, None)
+    if row in SCRIPTS:
+      config = dataclasses.replace(config, **{name: first_stage(row)[0]})
+  return config
 
 
 def small(name: str, run_dir: Any, **changes: Any) -> Any:

@@ -69,7 +69,7 @@ def test_a_family(folder, family, monkeypatch):
     how = encode.Config(script=SCRIPT)
     expect.error("has no encoder", encode.run, config.run_dir, how)
   else:
-    latents = encode.make_coders(ex)[0](averages.load(ex), few, None)
+    latents = samples.make_coders(ex)[0](averages.load(ex), few, None)
     assert np.isfinite(latents).all()
 
 

@@ -77,6 +77,32 @@ def test_a_sample_depends_on_seed_and_index_alone(points):
   assert np.abs(other - whole).min() > 1e-4
 
 
+def test_samples_between_two_examples(images, points):
+  ex = samples.read(images)
+  examples, labels = ex.data.real
+  i, j = np.flatnonzero(labels == labels[0])[:2]
+  how = dict(number=5, name="walk", sample_steps=64)
+  found = _run(images, interpolate=(int(i), int(j)), **how)
+  assert found.shape == (5, 8, 8, 1)
+  # The ends are the two examples: the flow is inverted.
+  np.testing.assert_allclose(found[[0, -1]], examples[[i, j]], atol=2e-2)
+  assert np.abs(found[2] - found[0]).max() > 0.1
+  stored = scripts.stored(images / "walk.npz")
+  np.testing.assert_array_equal(stored["labels"], np.full(5, labels[0]))
+  assert (images / "walk.png").is_file()
+  assert _run(points, interpolate=(0, 1), **how).shape == (5, 2)
+  other = int(np.flatnonzero(labels != labels[0])[0])
+  rejected = lambda said, **more: expect.error(
+    said, _run, images, **dict(interpolate=(int(i), int(j))) | more
+  )
+  rejected("interpolate: expected two examples of", interpolate=(int(i), other))
+  rejected("interpolate: expected two positions", interpolate=(-1, 3))
+  rejected("interpolate: expected two positions", interpolate=(0, 10**6))
+  rejected("label, interpolate: expected None", label=3)
+  rejected("solver: expected a deterministic solver", solver="churn")
+  rejected("number: expected at least 2", number=1)
+
+
 @pytest.mark.parametrize(
   "change",
   [
