@@ -39,6 +39,7 @@ class Potential(NamedTuple):
   """v(y) = sum_k a_k N(y; r_k, Q_k diag(c_k) Q_k^T) and std, a pytree.
 
   Every method takes one example, and scales of a are of no effect on a plan.
+  Results have the dtype of the potential's arrays.
 
   Attributes:
     log_weights: log a, [K].
@@ -58,7 +59,7 @@ class Potential(NamedTuple):
 
   def log_potential(self, y: Float[Array, "D"]) -> Float[Array, ""]:
     """log v(y), []."""
-    self._check("y", y)
+    y = self._checked("y", y)
     apart = _into(self.basis, y[None] - self.means)
     energy = apart**2 / self.variances
     energy += jnp.log(2 * math.pi * self.variances)
@@ -66,7 +67,7 @@ class Potential(NamedTuple):
 
   def log_normalizer(self, x: Float[Array, "D"]) -> Float[Array, ""]:
     """log c(x) = log int exp(<x, y> / eps) v(y) dy, []."""
-    self._check("x", x)
+    x = self._checked("x", x)
     there = _into(self.basis, jnp.broadcast_to(x, self.means.shape))
     there = there / self._eps()
     terms = (
@@ -78,7 +79,7 @@ class Potential(NamedTuple):
     self, y: Float[Array, "D"], x: Float[Array, "D"]
   ) -> Float[Array, ""]:
     """log p(y | x) of the plan, the log-density of data y given a source x."""
-    inner = jnp.sum(x * y) / self._eps()
+    inner = jnp.sum(self._checked("x", x) * self._checked("y", y)) / self._eps()
     return inner + self.log_potential(y) - self.log_normalizer(x)
 
   def sample(
@@ -88,7 +89,7 @@ class Potential(NamedTuple):
     component_key, noise_key = jax.random.split(key)
     log_weights, means, variances = self._posterior(x, t)
     k = jax.random.categorical(component_key, log_weights, mode="high")
-    noise = jax.random.normal(noise_key, x.shape, x.dtype)
+    noise = jax.random.normal(noise_key, x.shape, means.dtype)
     y = means[k] + jnp.sqrt(variances[k]) * noise
     return y if self.basis is None else _times(self.basis[k], y)
 
@@ -120,13 +121,13 @@ class Potential(NamedTuple):
   def _posterior(self, x, t):
     """Of data given x_t: log a [K]; means, variances [K, D] along the axes."""
     log_weights, r, there, inside = self._at(x, t)
-    left = self._eps() * jnp.asarray(t, x.dtype)
+    left = self._eps() * jnp.asarray(t, r.dtype)
     means = (left * r + self.variances * there) / inside
     return log_weights, means, left * self.variances / inside
 
   def _at(self, x, t):
     """log p(k | x_t) + const [K]; r, x_t and A along the axes, [K, D]."""
-    self._check("x", x)
+    x = self._checked("x", x)
     eps, c, t = self._eps(), self.variances, jnp.asarray(t, x.dtype)
     inside = eps * t + (1 - t) * c
     r = _into(self.basis, self.means)
@@ -138,7 +139,8 @@ class Potential(NamedTuple):
   def _eps(self):
     return jnp.asarray(self.std, self.means.dtype) ** 2
 
-  def _check(self, name, x):
+  def _checked(self, name, x):
+    """x in the potential's dtype."""
     num, dim = self.means.shape
     for part, expected in (("log_weights", (num,)), ("variances", (num, dim))):
       if (got := jnp.shape(getattr(self, part))) != expected:
@@ -149,6 +151,7 @@ class Potential(NamedTuple):
       )
     if x.shape != (dim,):
       raise ValueError(f"{name}: expected shape {(dim,)}, got {x.shape}")
+    return x.astype(self.means.dtype)
 
 
 def from_bridge(

@@ -206,6 +206,21 @@ def test_without_a_basis_it_is_the_identity():
   expect.close(every(full), every(bare), rtol=2e-5, atol=1e-6)
 
 
+def test_half_precision_is_computed_in_the_potentials():
+  plan = jax.tree.map(jnp.float32, plane(0.8))
+  x, y = jnp.array([0.5, -0.25]), jnp.array([1.0, 0.75])
+
+  @jax.jit
+  def every(x, y):
+    drawn = plan.sample(jax.random.key(0), x)
+    return (*found_at(plan, x, 0.5), plan.log_prob(y, x), drawn)
+
+  with jax.numpy_dtype_promotion("strict"):
+    half = every(x.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
+  assert {part.dtype for part in half} == {jnp.dtype("float32")}
+  expect.close(half, every(x, y), rtol=1e-6)
+
+
 def test_bad_input():
   plan, x = jax.tree.map(jnp.float32, plane(1.0)), jnp.ones(2)
   expect.error(r"x: expected shape \(2,\), got \(1,\)", plan.drift, x[:1], 0.5)
