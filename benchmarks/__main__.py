@@ -14,6 +14,7 @@ import sys
 BENCHMARKS = {
   "c2ot": ("published.c2ot", "Reproduces figure 1 of Cheng and Schwing 2025."),
   "tong": ("published.tong", "Reproduces table 2 of Tong et al. 2023."),
+  "sf2m": ("published.sf2m", "Compares bridges on Tong et al.'s pairs."),
   "w1": ("published.w1", "Scores W1 critics where the potential is known."),
   "w2": ("published.maps", "Scores W2 maps where the optimal map is known."),
   "ring": ("published.maps", "Counts the modes that GANs find on a ring."),
@@ -40,7 +41,10 @@ BENCHMARKS = {
   "likelihood_cost": ("likelihood_cost", "Times log-likelihoods beside peers."),
   "quality": ("quality", "Scores samples of every script beside the floor."),
   "particles": ("particles", "Measures flows of particles to a mixture."),
+  "entropic_plans": ("entropic_plans", "Compares plans with exact ones."),
+  "sphere": ("sphere", "Measures log-densities on the sphere."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
+  "bridges": ("bridges", "Measures DSBM where the bridge is known."),
   "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),
   "codecs": ("codecs", "Measures what autoencoders lose of images."),
   "two_stages": ("two_stages", "Scores samples of latents beside pixels."),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import (  # noqa: F401
+  bridge,
   edm,
   evaluate,
   flow_map,
@@ -39,6 +40,8 @@ from experiments.pictures import (  # noqa: F401
   pyplot,
 )
 from experiments.recipes import (  # noqa: F401
+  bridge_measures,
+  bridges,
   critics,
   diffusion,
   flow_maps,
@@ -59,7 +62,8 @@ def play(ex, keys=None):
   keys = ex.keys(jax.random.key(ex.config.seed)) if keys is None else keys
   batch_fn = loaders.prefetch(ex.batches(keys.batches))
   params, num_steps = ex.players(keys.players), ex.config.num_steps
-  return games.play(ex.turns, params, batch_fn, num_steps, keys.state)
+  extras = ex.extras(jax.random.fold_in(keys.players, 1))
+  return games.play(ex.turns, params, batch_fn, num_steps, keys.state, extras)
 
 
 def prepare(config, data):

@@ -32,8 +32,9 @@ class Data:
   data: str = "digits"
   """Dataset: digits, binary_digits, digits:fold-K and binary_digits:fold-K
   (fold 0 to 9 of ten), digits:LABEL, photos, gaussian, eight_gaussians, moons,
-  s_curve, checkerboard, swiss_roll, pinwheel, ring, tfds:NAME, file:PATH.npz
-  (images or points), file:PATH.zip or folder:PATH."""
+  s_curve, checkerboard, swiss_roll, pinwheel, ring, gaussian:DIM:MEAN
+  (N(MEAN, I)), tfds:NAME, file:PATH.npz (images or points), file:PATH.zip or
+  folder:PATH."""
   image_size: int | None = None
   """Side in pixels to which the center of images is resized; None keeps their
   size. For photos, the side of the crops; None is 32."""

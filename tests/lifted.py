@@ -17,6 +17,7 @@ from jaxgen.losses import (
   adversarial,
   autoregressive,
   balancing,
+  bridges,
   classification,
   clouds,
   decoders,
@@ -245,8 +246,29 @@ def maps(net, data, noise, t):
   return flow_maps.regression(one) + 0.01 * few
 
 
+def drifts(net, data, noise, t):
+  """The network as both drifts of a bridge, and as what restores data."""
+  args = noise - data, t
+  how = dict(std=0.5, weight=lambda left: left)
+  ends, gamma = bridges.pinned(paths.edm(0.01, 2.0))
+  restored = bridges.restoration(
+    lambda x, t, source: net(x - source, t),
+    *(data, 2 * noise, *args),
+    path=ends,
+    bridge=gamma,
+    weight=levels.uniform_weight,
+  )
+  to_source = bridges.to_source(net)
+  return (
+    restored
+    + bridges.matching(net, data, 2 * noise, *args, **how)
+    + bridges.matching(to_source, 2 * noise, data, *args, **how)
+  )
+
+
 LIFTED |= dict(
   decoded=decoded,
+  drifts=drifts,
   maps=maps,
   neighbours=neighbours,
   proximal=proximal,

@@ -24,16 +24,17 @@ MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
   " keys scalars traces truncated dequantisation orders masks nearest"
-  " flow_maps manifolds fields token_fields guidance particles".split()
+  " flow_maps manifolds entropic_plans fields token_fields guidance"
+  " particles bridge_fields".split()
 )
-CORE = MATHEMATICS - {"fields", "token_fields", "guidance", "particles"}
+ON_FIELDS = {"guidance", "particles", "bridge_fields"}
+CORE = MATHEMATICS - {"fields", "token_fields", *ON_FIELDS}
 # Layer: the layers of jaxgen that it may import, beside itself.
 LAYERS = {
   **dict.fromkeys(CORE, CORE),
   "fields": CORE,
   "token_fields": CORE,
-  "guidance": CORE | {"fields"},
-  "particles": CORE | {"fields"},
+  **dict.fromkeys(ON_FIELDS, CORE | {"fields"}),
   "losses": CORE,
   "samplers": set(
     "fields token_fields flow_maps manifolds paths predictions keys orders"
@@ -44,6 +45,7 @@ LAYERS = {
     " quantizers".split()
   ),
   "likelihood": MATHEMATICS | {"samplers"},
+  "curved_likelihood": MATHEMATICS | {"samplers", "likelihood"},
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,

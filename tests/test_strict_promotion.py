@@ -5,9 +5,11 @@ Traced, not compiled. Adaptive solves and Sinkhorn's run other libraries' code.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxgen import (
+  bridge_fields,
   dequantisation,
   diffusion_bound,
   fields,
@@ -17,8 +19,9 @@ from jaxgen import (
   samplers,
   traces,
 )
+from jaxgen.data import bridges as exact_bridges
 from jaxgen.data import oracles, toy
-from jaxgen.losses import denoising, flow_matching, score_matching
+from jaxgen.losses import bridges, denoising, flow_matching, score_matching
 from tests import cases
 from tests.cases import ROWS, by_path
 
@@ -62,14 +65,44 @@ def test_paths_levels_and_losses(path):
       tuple(fields.from_prediction(still, path, row)(X, T[0]))[:4]
       for row in ROWS.values()
     ]
-    bridges = [
+    gammas = [
       bridge(T[0])
       for bridge in (flow_matching.constant(0.1), flow_matching.brownian(0.1))
     ]
     of_path = path.rates(T), path.diffusion(T), path.log_ratio(T)
-    return losses, drawn, guesses, bridges, of_path
+    return losses, drawn, guesses, gammas, of_path
 
   _strictly(run)
+
+
+def test_bridges():
+  """In half precision too, whose estimates stay in the dtype of x."""
+  eye = 2 * np.eye(6)
+  law = exact_bridges.schrodinger(np.zeros(6), eye, np.ones(6), eye, std=0.7)
+  known = bridge_fields.from_drifts(law.to_source, law.to_data, 0.7)
+  same, one = lambda x, t: x, lambda t: 1.0
+  t = T[0]
+
+  def run(key):
+    found = [law.sample(key), law.transported(3), known(X, t)]
+    found.append(
+      bridges.matching(same, X, X, X, t, std=0.7, weight=lambda t: t)
+    )
+    for path in (paths.edm(0.01, 1.0), paths.vp(0.1, 2.0)):
+      ends, gamma = bridges.pinned(path)
+      how = dict(path=ends, bridge=gamma, weight=one)
+      denoise = lambda x, t, source: x
+      found.append(bridges.restoration(denoise, X, X, X, t, **how))
+      for x in (X, X.astype(jnp.bfloat16)):
+        field = bridge_fields.from_pinned(denoise, x, ends, gamma)
+        found.append(field(x, t))
+    return found
+
+  _strictly(run)
+  half = X.astype(jnp.bfloat16)
+  with jax.numpy_dtype_promotion("strict"):
+    found = jax.eval_shape(lambda: law.estimate(half, t))
+  assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {half.dtype}
 
 
 @pytest.mark.parametrize("make", TOYS)

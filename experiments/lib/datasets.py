@@ -1,6 +1,7 @@
 """Datasets by name: batches, splits and single examples."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ SPLITS = ("train", "validation", "test")
 MAX_SIDE = 2**14  # pixels
 NUM_POINTS = 4096  # samples that represent a split of a distribution
 DATA = "digits, binary_digits, digits:fold-K, binary_digits:fold-K, "
-DATA += f"digits:LABEL, photos, {', '.join(TOYS)}"
+DATA += f"digits:LABEL, photos, {', '.join(TOYS)}, gaussian:DIM:MEAN"
 DATA += ", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH"
 
 
@@ -165,6 +166,9 @@ def load_data(
       found = folders.load(place, image_size, convert)
     case [toy_name] if toy_name in TOYS:
       points_of = toy_data(TOYS[toy_name])
+    case ["gaussian", law] if re.fullmatch(r"[1-9]\d{0,3}:-?\d*\.?\d+", law):
+      dim, mean = law.split(":")
+      points_of = toy_data(toy.gaussian, int(dim), float(mean))
     case _:
       raise ValueError(f"{option}: expected one of {DATA}, got {name!r}")
   if points_of is not None and flip:
@@ -236,16 +240,16 @@ def _one_of(examples):
 
 
 @functools.cache
-def _sampler(make):
-  """The distribution and (key, N) -> [N, 2], compiled once per process."""
-  known = make()
+def _sampler(make, *given):
+  """The distribution and (key, N) -> [N, D], compiled once per process."""
+  known = make(*given)
   many = lambda key, n: jax.vmap(known.sample)(jax.random.split(key, n))
   return known, jax.jit(many, static_argnums=1)
 
 
-def toy_data(make: Callable[[], toy.Toy]) -> Data:
-  """Data of a distribution on the plane, with new samples in every step."""
-  known, many = _sampler(make)
+def toy_data(make: Callable[..., toy.Toy], *given: Any) -> Data:
+  """Data of a distribution of points, with new samples in every step."""
+  known, many = _sampler(make, *given)
 
   def batches(key, batch_size):
     return lambda step: (many(jax.random.fold_in(key, step), batch_size), None)
@@ -257,7 +261,7 @@ def toy_data(make: Callable[[], toy.Toy]) -> Data:
 
   std, real = float(split("train")[0].std()), split("validation")
   own = batches, known.sample, False, real, split
-  return Data((2,), 0, std, *own, None, known, known.mixture)
+  return Data(real[0].shape[1:], 0, std, *own, None, known, known.mixture)
 
 
 def noise(shape: tuple[int, ...]) -> Data:

@@ -1,4 +1,4 @@
-"""Two-dimensional distributions, with exact density and score where they exist.
+"""Distributions on the plane, with exact density and score where they exist.
 
 A toy has a function that samples ONE example (jax.vmap over keys for many), its
 log-density and score, and, if the distribution is a Gaussian mixture, the
@@ -53,9 +53,10 @@ def from_mixture(mixture: oracles.Mixture) -> Toy:
   )
 
 
-def gaussian() -> Toy:
-  """The standard normal, N(0, I)."""
-  return from_mixture(oracles.Mixture(np.ones(1), np.zeros((1, 2)), np.ones(1)))
+def gaussian(dim: int = 2, mean: float = 0.0) -> Toy:
+  """N(mean, I) in any dimension; by default the plane's standard normal."""
+  means = np.full((1, dim), float(mean))
+  return from_mixture(oracles.Mixture(np.ones(1), means, np.ones(1)))
 
 
 def eight_gaussians(radius: float = 5.0, std: float = 0.562) -> Toy:

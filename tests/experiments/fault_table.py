@@ -226,6 +226,46 @@ OWN = {
     (dict(data="photos"), r"codec: expected a run on examples \[32, 32, 3\]"),
     (dict(model="unet"), "model, data: .*for points, got unet"),
   ],
+  "bridge": [
+    *(
+      ({name: 0}, f"{name}: expected at least 1, got 0")
+      for name in ("coupled_steps", "refresh", "pool", "pair_steps")
+    ),
+    (dict(sample_steps=0), "sample_steps: expected at least 1, got 0"),
+    (dict(bridge_std=0.0), "bridge_std: expected a positive number, got 0.0"),
+    (dict(bridge_std=NAN), "bridge_std: expected a positive"),
+    (dict(method="ipf"), "method: expected one of dsbm, matching, paired"),
+    (dict(coupling="conditional"), "coupling: expected one of independent"),
+    (dict(source="mons"), "source: expected one of"),
+    (dict(source="digits"), r"source, data: expected examples \[2\]"),
+    (dict(source="gaussian:3:1"), r"source, data: expected examples \[2\]"),
+    (dict(source="gaussian:0:1"), "source: expected one of"),
+    (dict(source="masked"), "source, method: expected paired for masked, got"),
+    (
+      dict(solver="churn"),
+      "solver, method, condition: expected euler",
+    ),
+    (dict(solver="ddim"), "solver, method, condition: expected euler"),
+    (dict(condition=True), "condition, method: expected paired to show"),
+    (dict(accumulate=2), "accumulate, method: expected 1 for a game of two"),
+    (
+      dict(method="paired", source="moons"),
+      "data, method: expected a finite set of examples for paired, got the",
+    ),
+    (
+      dict(bridge_std=1e-4, coupling="entropic", batch_size=64),
+      "bridge_std: expected a value at which Sinkhorn",
+    ),
+  ],
+  "paired": [
+    (dict(source="moons"), r"source, data: expected examples \[8, 8, 1\]"),
+    (dict(source="digits:3"), "source, data: expected 1257 examples to belong"),
+    (dict(source="gaussian"), "source, method: expected pooled, masked or a"),
+    (dict(solver="heun", condition=False), "solver, method, condition: exp"),
+    (dict(solver="heun", sample_steps=1), "sample_steps: expected at least 2"),
+    (dict(coupling="exact"), "coupling, method: expected independent for"),
+    (dict(data="moons", model="mlp"), "data, method: expected a finite set"),
+  ],
   "map semi_dual": [
     (dict(ema_length=(0.0,)), "ema_length: "),
     (dict(source="folder:no"), "source: "),

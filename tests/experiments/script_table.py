@@ -20,8 +20,8 @@ from experiments import (
   vae,
   vqgan,
   vqvae,
-  wasserstein,
 )
+from tests.experiments import more_rows
 from tests.experiments.script_parts import (
   IMAGES,
   LATENT,
@@ -322,11 +322,5 @@ SCRIPTS = {
   "map makkuva": of_map("makkuva", "map", "potential", inner_steps=2),
   "map w2gn": of_map("w2gn"),
   "map entropic": of_map("entropic", "duals", "map"),
-  "wasserstein": Script(
-    wasserstein,
-    wasserstein.Config("", num_cones=8, **SIZES),
-    ("potential.png", "result.json"),
-    ("loss",),
-    NO_SAMPLES,
-  ),
+  **more_rows.ROWS,
 }

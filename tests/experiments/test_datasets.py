@@ -38,6 +38,7 @@ load = functools.cache(datasets.load_data)
 def test_unknown_data_lists_the_known_ones(name):
   known = "digits, binary_digits, digits:fold-K, binary_digits:fold-K, "
   known += "digits:LABEL, photos, " + ", ".join(datasets.TOYS)
+  known += ", gaussian:DIM:MEAN"
   known += (
     f", tfds:NAME, file:PATH.npz, file:PATH.zip, folder:PATH, got {name!r}"
   )
