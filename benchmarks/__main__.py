@@ -41,6 +41,8 @@ BENCHMARKS = {
   "likelihood_cost": ("likelihood_cost", "Times log-likelihoods beside peers."),
   "quality": ("quality", "Scores samples of every script beside the floor."),
   "particles": ("particles", "Measures flows of particles to a mixture."),
+  "entropic_plans": ("entropic_plans", "Compares plans with exact ones."),
+  "sphere": ("sphere", "Measures log-densities on the sphere."),
   "guidance": ("guidance", "Measures accuracy and distance by guidance."),
   "bridges": ("bridges", "Measures DSBM where the bridge is known."),
   "quantizers": ("quantizers", "Compares codebooks with k-means on digits."),

@@ -118,26 +118,34 @@ def sliced_wasserstein(
   return fields.from_velocity(velocity)
 
 
-def mmd(target: Float[Array, "M ..."], kernel: Kernel) -> fields.Field:
+def mmd(
+  target: Float[Array, "M ..."],
+  kernel: Kernel,
+  shift: Float[Array, "N ..."] | None = None,
+) -> fields.Field:
   """The flow of the squared maximum mean discrepancy.
 
-    v(x_i) = -grad (mean_j k(x_i, x_j) - mean_m k(x_i, y_m))
+    v(x_i) = -grad f(x_i + s_i),   f(x) = mean_j k(x, x_j) - mean_m k(x, y_m)
 
-  Only the first argument of k is differentiated; the velocity is -N / 2 times
-  the gradient of the clouds' MMD^2. With a kernel of bounded width, particles
-  far from the target do not move: use a wide one, or `energy`.
+  Only the first argument of k is differentiated; for s = 0 the velocity is
+  -N / 2 times the gradient of the clouds' MMD^2. With a kernel of bounded
+  width, particles far from the target do not move: use a wide one, or `energy`,
+  or inject noise. For that, each step has a field of its own, with new shifts
+  s = b u, u ~ N(0, I), whose scale b falls from step to step. On average they
+  widen a Gaussian kernel, from h^2 to h^2 + b^2.
 
   Args:
     target: y, samples of the target, [M, *D].
     kernel: k, ([*D], [*D]) -> [], symmetric: `gaussian`,
       `inverse_multiquadric`, `energy`.
+    shift: s, where the slope of each particle is taken, [N, *D]; None is 0.
 
   Raises:
     ValueError: the target is empty. The field raises if the cloud's points have
-      another shape.
+      another shape, or the shifts another than the cloud.
 
-  Reference: Arbel et al. 2019, arXiv:1906.04370, eq. 5; Hertrich et al. 2024,
-  arXiv:2305.11463 (the energy kernel).
+  Reference: Arbel et al. 2019, arXiv:1906.04370, eq. 5 and 16 (noise);
+  Hertrich et al. 2024, arXiv:2305.11463 (the energy kernel).
   """
   _require_points(target)
 
@@ -148,7 +156,12 @@ def mmd(target: Float[Array, "M ..."], kernel: Kernel) -> fields.Field:
       mean = lambda others: jax.vmap(lambda y: kernel(point, y))(others).mean()
       return mean(target) - mean(cloud)
 
-    return jax.vmap(jax.grad(witness), (0, None))(x, x)
+    if shift is not None and shift.shape != x.shape:
+      raise ValueError(
+        f"shift: expected shape {x.shape}, the cloud's, got {shift.shape}"
+      )
+    at = x if shift is None else x + shift
+    return jax.vmap(jax.grad(witness), (0, None))(at, x)
 
   return fields.from_velocity(velocity)
 

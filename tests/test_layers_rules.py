@@ -24,8 +24,8 @@ MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
   " keys scalars traces truncated dequantisation orders masks nearest"
-  " flow_maps manifolds fields token_fields guidance particles"
-  " bridge_fields".split()
+  " flow_maps manifolds entropic_plans fields token_fields guidance"
+  " particles bridge_fields".split()
 )
 ON_FIELDS = {"guidance", "particles", "bridge_fields"}
 CORE = MATHEMATICS - {"fields", "token_fields", *ON_FIELDS}
@@ -45,6 +45,7 @@ LAYERS = {
     " quantizers".split()
   ),
   "likelihood": MATHEMATICS | {"samplers"},
+  "curved_likelihood": MATHEMATICS | {"samplers", "likelihood"},
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,

@@ -82,6 +82,31 @@ def test_mmd_flow_of_two_kernels_is_numpys():
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_noise_widens_a_gaussian_kernel_on_average():
+  """E grad k_h(x + b u - y) = (h / w)^D grad k_w(x - y), w^2 = h^2 + b^2."""
+  nodes, weights = np.polynomial.hermite_e.hermegauss(24)
+  u = jnp.float32(np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 1, 2))
+  share = np.outer(weights, weights).ravel() / (2 * np.pi)
+  x, y, width = draws(1, 2), draws(4, 2, seed=1), np.hypot(0.8, 0.5)
+  slope = lambda u: particles.mmd(y, particles.gaussian(0.8), 0.5 * u)(x, 0.0)
+  found = share @ np.float64(jax.jit(jax.vmap(slope))(u).velocity)[:, 0]
+  wide = particles.gaussian(float(width))
+  # The particle itself, at distance 0, has a slope at the shifted points.
+  truth = (0.8 / width) ** 2 * at(particles.mmd(y, wide), x)[0]
+  np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-6)
+
+
+def test_shifted_slopes_are_those_of_the_cloud_that_stays():
+  """With k = <x, y>^2 / 2, v(x_i) = (E y y^T - E x x^T) (x_i + s_i)."""
+  x, y, shift = draws(5, 2), draws(7, 2, seed=1), draws(5, 2, seed=2)
+  kernel = lambda x, y: jnp.sum(x * y) ** 2 / 2
+  found = at(particles.mmd(y, kernel, shift), x)
+  matrix = y.T @ y / 7 - x.T @ x / 5
+  np.testing.assert_allclose(found, (x + shift) @ matrix, rtol=1e-4, atol=1e-6)
+  said = r"shift: expected shape \(5, 2\), the cloud's, got \(4, 2\)"
+  expect.error(said, particles.mmd(y, kernel, shift[:4]), x, 0.0)
+
+
 def test_stein_of_one_particle_ascends_and_of_many_is_numpys():
   log_prob = lambda x: -jnp.sum((x - 1) ** 2) - jnp.sum(x**4)
   score = lambda x: -2 * (x - 1) - 4 * x**3
