@@ -105,7 +105,6 @@ _POINTS = dict(
   save_every=1000,
   samples_every=1000,
 )
-_GAUSSIANS = dict(num_blocks=2, batch_size=128, num_steps=10_000)
 PRESETS = {
   "smoke": (
     "Moons to eight Gaussians in seconds: runs all code.",

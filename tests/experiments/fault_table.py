@@ -110,6 +110,7 @@ OWN = {
     (dict(instant=1.0), "instant: expected at least 0 and below 1, got 1"),
     (dict(method="pairs"), "teacher: expected a run, which pairs needs"),
     (dict(stages=0), "stages: expected at least 1, got 0"),
+    (dict(stages=10**6), "stages: expected at most 100, got 1000000"),
     (dict(tangent_warmup=-1), "tangent_warmup: expected at least 0, got -1"),
     (dict(num_pairs=0), "num_pairs: expected at least 1, got 0"),
     (dict(teacher_steps=0), "teacher_steps: expected at least 1, got 0"),
@@ -232,6 +233,8 @@ OWN = {
       for name in ("coupled_steps", "refresh", "pool", "pair_steps")
     ),
     (dict(sample_steps=0), "sample_steps: expected at least 1, got 0"),
+    (dict(pool=10**9), "pool: expected at most 100000, got 1000000000"),
+    (dict(pair_steps=10**6), "pair_steps: expected at most 10000, got"),
     (dict(bridge_std=0.0), "bridge_std: expected a positive number, got 0.0"),
     (dict(bridge_std=NAN), "bridge_std: expected a positive"),
     (dict(method="ipf"), "method: expected one of dsbm, matching, paired"),
