@@ -38,7 +38,7 @@ ROWS = {
     "progressive": (_taught("--method shortcut"), 1, CALLS),
     "consistency distillation": (_taught("--method consistency"), 1, CALLS),
     "distribution matching": (
-      f"distribution_matching digits {FROM_TEACHER}",
+      f"distribution_matching digits --num-steps 1000 {FROM_TEACHER}",
       1,
       CALLS[:1],
     ),
