@@ -164,10 +164,15 @@ def tables(record: dict) -> dict:
     for split in quality.SPLITS:
       parts[f"{data}, {split}"] = table(rows, split)
     parts[f"{data}, runs"] = [
-      f"- {row}: `{seeds[0]['command']}`" for row, seeds in rows.items()
+      f"- {row}: `{seeds[0]['command']}`" + _more(len(seeds))
+      for row, seeds in rows.items()
     ]
   parts["goals"] = goals(record["rows"].get("digits", {}))
   return parts
+
+
+def _more(number):
+  return f" and seeds to {number - 1}" * (number > 1)
 
 
 def run(args) -> dict:
