@@ -20,7 +20,7 @@ from benchmarks import pages, quality, runner
 
 CALLS = (1, 2, 4)
 SHOWN = ("frechet", "kid", "nearest_50", "copies")
-# Row: (script and flags, number of seeds, calls); TEACHER has the same seed.
+# Row: (script and flags, number of seeds, calls; () for the run's own).
 FROM_TEACHER = "--teacher {teacher}"
 
 
@@ -40,7 +40,7 @@ ROWS = {
     "distribution matching": (
       f"distribution_matching digits --num-steps 1000 {FROM_TEACHER}",
       1,
-      CALLS[:1],
+      (),
     ),
     "shortcut": ("flow_map digits --num-steps 5200", 3, CALLS),
     "meanflow": ("flow_map digits --method meanflow", 1, CALLS),
