@@ -63,6 +63,8 @@ class Config(
   """Path x_t = alpha(t) data + sigma(t) noise."""
   prediction: Literal["velocity"] = "velocity"
   """What the networks predict."""
+  weight: Literal["uniform"] = "uniform"
+  """Weight of the squared errors: 1."""
   level_mean: float = 0.0
   """Mean of log(sigma / alpha), at which the two denoisers are compared."""
 
@@ -96,6 +98,11 @@ def experiment(config: Config) -> Experiment:
   if config.teacher is None:
     raise ValueError("teacher: expected the run directory of a flow from noise")
   checks.at_least(config, critic_steps=1)
+  if config.label_dropout:
+    raise ValueError(
+      "label_dropout: expected 0, as the model learns what its teacher knows,"
+      f" got {config.label_dropout:g}"
+    )
   data = datasets.load(config)
   config = diffusion.resolve(config, data)
   model = recipe.make(config, data)

@@ -187,7 +187,7 @@ def experiment(config: Config) -> Experiment:
     sample=lambda p, extras, *rest: model.sample(p["model"], *rest),
     num_calls=config.sample_steps,
     times=Times("t", np.asarray(model.times), np.ones(len(model.times))),
-    pictures=make_pictures(config, model, data, teacher),
+    pictures=make_pictures(config, model, single.shown(config, data), teacher),
     **more,
   )
 
@@ -291,7 +291,8 @@ def make_state_loss(config: Config, model: recipe.Model):
       u = model.map(params["model"], label, **how)
       (x_t, x_s), (t, s) = states[pair], times[pair]
       found = losses.chord(u, x_t, x_s, t, s)
-      loss = losses.regression(found, SCALES[config.scale])
+      weight = model.weight(t).astype(states.dtype)
+      loss = weight * losses.regression(found, SCALES[config.scale])
       return loss, losses.regression(found)
 
     found, error = jax.vmap(loss)(states, labels, keys, pairs)
@@ -322,7 +323,6 @@ def make_pictures(
   config: Config, model: recipe.Model, data: datasets.Data, teacher: Callable
 ) -> tuple:
   """Samples by number of calls, and the map's error over (t, s)."""
-
   labels = sheets.keys_and_labels(data, jax.random.key(0))[1]
   shared = config, model
 

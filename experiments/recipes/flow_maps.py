@@ -213,6 +213,11 @@ def _check_method(config: Any) -> None:
       raise ValueError(
         f"teacher: expected a run, which {config.method} needs, got none"
       )
+    if config.label_dropout:
+      raise ValueError(
+        f"label_dropout: expected 0, as states of a teacher have labels, got"
+        f" {config.label_dropout:g}"
+      )
     if config.instant:
       raise ValueError(
         f"instant: expected 0, as {config.method} has states of a teacher in"

@@ -45,6 +45,12 @@ def read(config: Any, data: datasets.Data, path: paths.Path) -> Callable | None:
         f" on {list(ex.data.shape)}"
       )
     known = ex.data.num_classes
+    learned = getattr(ex.config, "label_dropout", 0)
+    if known and config.label_dropout and not learned:
+      raise ValueError(
+        "label_dropout, teacher: expected 0, as the teacher has not learned the"
+        f" null label, got {config.label_dropout:g}"
+      )
     trained = averages.load(ex)
     label = jnp.zeros((), "int32") if known else None
     source = None if ex.field is None else ex.field(*trained, label).path
@@ -131,7 +137,7 @@ def by_calls(
   labels: Any,
 ) -> dict[str, np.ndarray]:
   """{name: samples [N, *D]} of the same noise by 1, 2 and 4 calls of the map,
-  and of the teacher if there is one.
+  and of the teacher if there is one; a map of pairs has one call.
   """
   starts, params = found.states[:, 0], found.params["model"]
   limits = levels.ends(config)
@@ -145,7 +151,7 @@ def by_calls(
     return np.asarray(jax.jit(jax.vmap(one))(starts, labels, keys))
 
   rows = {}
-  for calls in CALLS:
+  for calls in CALLS[: 1 if config.method == "pairs" else None]:
     times = samplers.grids.uniform(model.path, calls, **limits)
     name = f"{calls} call" + "s" * (calls > 1)
     rows[name] = sampled(

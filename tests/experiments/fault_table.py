@@ -125,12 +125,15 @@ OWN = {
   ],
   "map of states": [
     (dict(instant=0.5), "instant: expected 0, as trajectories has states"),
+    (dict(label_dropout=0.5), "label_dropout: expected 0, as states of a"),
     (dict(data="moons"), "teacher: expected a run on moons, got .* on eight"),
     (dict(ratio_max=100.0), "teacher, ratio_min, ratio_max: "),
   ],
   "matched": [
     (dict(teacher=None), "teacher: expected the run directory of a flow"),
     (dict(critic_steps=0), "critic_steps: expected at least 1, got 0"),
+    (dict(label_dropout=0.1), "label_dropout: expected 0, as the model"),
+    (dict(weight="edm"), "weight: expected one of uniform, got 'edm'"),
     (dict(image_size=16), "image_size: "),
   ],
   "score": [

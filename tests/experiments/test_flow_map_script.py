@@ -222,6 +222,13 @@ def test_teachers_that_do_not_fit(teacher, run):
     teachers.read(config, data, model.path)
 
 
+def test_a_teacher_that_has_not_learned_the_null_label():
+  run = scripts.first_stage("matched")[0]  # of digits
+  config = flow_map.Config("", label_dropout=0.5, teacher=run)
+  with expect_line("label_dropout, teacher: expected 0"):
+    teachers.read(config, datasets.load(config), paths.linear())
+
+
 def expect_line(message):
   return pytest.raises(ValueError, match=f"^{message}")
 
