@@ -56,6 +56,7 @@ ROWS = {
   },
 }
 TEACHER = "EDM (teacher)"
+NOTHING = "Not measured."
 
 
 def run_of(data: str, row: str, seed: int) -> str:
@@ -161,13 +162,14 @@ def _goal(name, found, limit, of):
 def tables(record: dict) -> dict:
   """The parts of the page."""
   parts: dict = {"machine": f"On {record['machine']}."}
-  for data, rows in record["rows"].items():
+  for data in ROWS:
+    rows = record["rows"].get(data, {})
     for split in quality.SPLITS:
-      parts[f"{data}, {split}"] = table(rows, split)
+      parts[f"{data}, {split}"] = table(rows, split) if rows else NOTHING
     parts[f"{data}, runs"] = [
       f"- {row}: `{seeds[0]['command']}`" + _more(len(seeds))
       for row, seeds in rows.items()
-    ]
+    ] or NOTHING
   parts["goals"] = goals(record["rows"].get("digits", {}))
   return parts
 

@@ -2,19 +2,15 @@
 
 import argparse
 import importlib
-import json
 import pathlib
 import re
 import shlex
-import statistics
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import pages
-from benchmarks.peers import peers
-from benchmarks.published import tong_tables
-from tests import expect, user_files
+from tests import expect, readme, user_files
 from tests.experiments import scripts
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -110,14 +106,10 @@ def test_links_lead_somewhere():
         assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def records(name):
-  return json.loads((ROOT / f"docs/results/{name}.json").read_text())
-
-
 def test_results_are_what_their_records_make():
   for name in benchmarks.BENCHMARKS:
     if name not in benchmarks.NO_PAGE:
-      parts = benchmarks.load(name)[1].tables(records(name))
+      parts = benchmarks.load(name)[1].tables(readme.records(name))
       text = (ROOT / f"docs/results/{name}.md").read_text()
       marked = {found[1] for found in pages.PART.finditer(text)}
       assert parts.keys() == marked, name
@@ -151,146 +143,3 @@ def test_the_list_of_benchmarks(capsys):
     assert name in benchmarks.load(name)[0].BENCHMARKS
   with pytest.raises(SystemExit, match=r"expected one of .*, got quantity"):
     benchmarks.main(["quantity"])
-
-
-def readme_cells(title):
-  """Of the lines of README's tables with this title, the numbers."""
-  lines = (ROOT / "README.md").read_text().splitlines()
-  found = [line for line in lines if line.startswith(f"| {title} |")]
-  return [re.findall(r"-?\d*\.?\d+", line[len(title) + 3 :]) for line in found]
-
-
-def rounded(value, shown):
-  """Whether a figure of README is the value to the digits that it shows."""
-  digits = len(shown.partition(".")[2])
-  return abs(value - float(shown)) <= 0.5001 * 10**-digits
-
-
-def has_row(title, values):
-  return any(
-    len(shown) == len(values) and all(map(rounded, values, shown))
-    for shown in readme_cells(title)
-  )
-
-
-@pytest.mark.parametrize(
-  "part, titles",
-  [
-    ("digits", ["seed 0", "seed 1", "seed 2"]),
-    ("flow", ["flow matching, seed 0", "seed 1", "seed 2"]),
-    (
-      "score",
-      ["score matching, annealed Langevin, seed 0", "seed 1", "seed 2"],
-    ),
-    ("corrected", ["score matching, predictor and corrector"]),
-    (
-      "methods",
-      [
-        "EDM, heun 17",
-        "DDPM, ancestral 100",
-        "v-prediction, ddim 50",
-        "score matching, euler_maruyama 200",
-        "flow matching, euler 50",
-        "DDIM of the same run, 50",
-      ],
-    ),
-  ],
-)
-def test_readme_quality_tables(part, titles):
-  rows = records("quality")[part]["rows"].values()
-  for title, row in zip(titles, rows, strict=True):
-    metrics = row["test"]["metrics"]
-    of = lambda *names, m=metrics: [m[name]["samples"] for name in names]
-    calls = [] if part in ("digits", "methods") else [row["test"]["calls"]]
-    values = [*calls, *of("frechet"), metrics["frechet"]["spread"]]
-    values += of("kid", "coverage", "accuracy", "nearest_10", "nearest_50")
-    assert has_row(title, values + of("nearest_90", "copies")), title
-
-
-def test_readme_critics_maps_and_games():
-  mean = lambda values, name: statistics.fmean(v[name] for v in values)
-  critics = {
-    "gradient": "gradient penalty",
-    "lipschitz": "one-sided penalty",
-    "orthogonal": "orthogonal, sorting",
-    "cones": "mix of cones",
-  }
-  cells = records("w1")["cells"]
-  plain = ["D2 N4", "D16 N4", "D16 N64", "D128 N64"]
-  columns = [*plain, "D16 N64 swapped", "D128 N64 swapped"]
-  for method, title in critics.items():
-    found = [cells[column][method] for column in columns]
-    pairs = [(mean(v, "cosine"), mean(v, "cpu")) for v in found]
-    assert has_row(title, [value for pair in pairs for value in pair]), title
-  maps = {
-    "linear": "linear map",
-    "w2gn": "W2GN",
-    "max_min": "max-min",
-    "makkuva": "Makkuva's minimax",
-    "semi_dual": "semi-dual with Newton's conjugates",
-  }
-  cells = records("w2")["cells"]
-  for method, title in maps.items():
-    found = [mean(column[method], "uvp") for column in cells.values()]
-    assert has_row(title, found), title
-  games = {
-    "truth": "draws of the ring",
-    "r3gan": "R3GAN",
-    "wgan_gp": "WGAN-GP, a step of the critic",
-    "wgan_gp_5": "WGAN-GP, five steps",
-    "original": "original",
-    "hinge": "hinge, no penalty",
-    "least_squares": "least squares, no penalty",
-    "non_saturating": "non-saturating, no penalty",
-  }
-  (cells,) = records("ring")["cells"].values()
-  for method, title in games.items():
-    modes = [seed["modes"] for seed in cells[method]]
-    assert has_row(title, [*modes, mean(cells[method], "good")]), title
-
-
-def claims():
-  """Sentences of README made from the records."""
-  quality = records("quality")
-  seconds = [f"{r['seconds']:.0f}" for r in quality["digits"]["rows"].values()]
-  yield "{}, {} and {} s for the three seeds".format(*seconds)
-  test = {
-    part: [row["test"]["metrics"]["frechet"] for row in found["rows"].values()]
-    for part, found in quality.items()
-    if part != "curve"
-  }
-  values = [row["samples"] for row in test["photos"]]
-  gaussian = test["photos"][0]["gaussian"]
-  assert min(values) > gaussian
-  photos = "are {:.0f}, {:.0f} and {:.0f}, the Gaussian's is {:.0f}"
-  yield photos.format(*values, gaussian)
-  values = [row["samples"] for row in test["gan"]]
-  yield "Frechet {:.2f}, {:.2f} and {:.2f} (real".format(*values)
-  curve = quality["curve"]["rows"]["curve"]["validation"]
-  rows = {int(k): v["metrics"]["nearest_90"] for k, v in curve.items()}
-  after = next(k for k, v in rows.items() if v["samples"] < v["floor"])
-  before = max(step for step in rows if step < after)
-  missed = next(step for step, row in rows.items() if not row["met"])
-  yield f"falls below that of real images between steps {before} and {after},"
-  yield f"at the 90 % quantile from step {missed} on"
-  errors = records("peers")["error"]["rows"]
-  of = {peers.label(row): row["rmse"] for row in errors}
-  ours, peer = of["jaxgen rk4"], of["torchdiffeq rk4"]
-  wins = [peer[grid][n] < ours[grid][n] for grid in ours for n in ours[grid]]
-  yield f"Kutta's 3/8 rule, in {sum(wins)} of {len(wins)} columns"
-  number = sum(row["library"] == "jaxgen" for row in errors)
-  yield f"of our {number} rows has an error equal to that of the best of their"
-  cells = records("tong")
-  low, clear, _ = tong_tables.tally(tong_tables.paired(cells))
-  yield f"at or below torchcfm's in {low} of 8 cells, by more than two standard"
-  low, clear, above = tong_tables.tally(
-    tong_tables.paired(cells, tong_tables.LIKE)
-  )
-  assert clear == above == 0
-  yield f"at or below in {low} cells and above in {8 - low}, in none by two"
-
-
-def test_readme_says_what_the_records_say():
-  text = " ".join((ROOT / "README.md").read_text().split())
-  for claim in claims():
-    assert claim in text, claim
