@@ -98,6 +98,13 @@ def measure(data: str, row: str, seed: int, known: dict) -> dict:
   return dict(command=command, seconds=cost, calls=found)
 
 
+def from_quality(out: pathlib.Path) -> dict:
+  """EDM's row of photos, as the page of quality has it."""
+  row = pages.stored(out, "quality")["photos"]["rows"]["EDM"]
+  records = {split: row[split] for split in quality.SPLITS}
+  return dict(command=row["command"], seconds=None, calls={"35": records})
+
+
 def _mean(rows, calls, split, name):
   """Mean over seeds of one metric, or None."""
   values = [
@@ -187,6 +194,8 @@ def run(args) -> dict:
       if args.only is not None and row not in args.only:
         continue
       rows = everything.setdefault(data, {})
+      if data == "photos":
+        rows.setdefault(TEACHER, [from_quality(args.out)])
       found = rows.get(row, [])
       for seed in range(args.seeds or ROWS[data][row][1]):
         known = found[seed] if seed < len(found) else {}
