@@ -5,7 +5,8 @@
   python -m benchmarks few_calls --data photos
 
 Trains under runs/quality; finished runs are not trained again, and rows that
-are not asked for keep their figures. Cost is the CPU time of the whole command,
+are not asked for keep their figures. EDM's row of photos is that of the page of
+quality, unless it is asked for. Cost is the CPU time of the whole command,
 with its compilation, its teacher's samples and its pictures; the teacher's own
 is not part of it.
 """
