@@ -106,8 +106,8 @@ class Config(
   """Highest angular frequency of the time embedding, at least 1; the network's
   derivative in time grows with it."""
   solver: choices.MapSolverName | None = None
-  """jump_map follows the grid; renoised jumps to its end from every time, with
-  new noise in between. None is renoised for scm and consistency."""
+  """Solver: jump_map follows the grid; renoised jumps to its end from every
+  time, with new noise in between. None is renoised for scm and consistency."""
   grid: choices.GridName = "uniform"
   """Time grid of sampling."""
   sample_steps: int = 1

@@ -13,9 +13,13 @@ def _gaussian(seed, size, rank=None):
 
 
 def by_scipy(a, b):
-  """W2^2 of two Gaussians, each with a mean and a covariance."""
-  mixed = linalg.sqrtm(a.covariance @ b.covariance).real
-  widths = np.trace(a.covariance + b.covariance - 2 * mixed)
+  """W2^2 of two Gaussians, each with a mean and a covariance.
+
+  The trace of (A B)^1/2 is the sum of the roots of A B's eigenvalues; SciPy's
+  sqrtm warns of a singular product on some processors.
+  """
+  mixed = linalg.eigvals(a.covariance @ b.covariance).real.clip(0)
+  widths = np.trace(a.covariance + b.covariance) - 2 * np.sqrt(mixed).sum()
   return np.sum((a.mean - b.mean) ** 2) + widths
 
 
