@@ -145,6 +145,11 @@ def claims():
   yield f"teacher's 35 in {met('pairs')} of 3 trainings"
   yield f"at most .2 above the floor in {met('shortcut, 1')} of 3, and two"
   yield f"at most .1 above it in {met('shortcut, 2')} of 3"
+  photos = readme.records("few_calls")["rows"]["photos"]
+  of = lambda row, n: photos[row][0]["calls"][n]["test"]["metrics"]["frechet"]
+  far = "{:.0f} in one call and {:.0f} in four, where EDM has {:.0f} in 35"
+  rows = ("shortcut", "1"), ("shortcut", "4"), ("EDM (teacher)", "35")
+  yield far.format(*(of(*row)["samples"] for row in rows))
   cells = readme.records("tong")
   low, clear, _ = tong_tables.tally(tong_tables.paired(cells))
   yield f"at or below torchcfm's in {low} of 8 cells, by more than two standard"
