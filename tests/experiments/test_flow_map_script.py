@@ -175,6 +175,56 @@ def test_losses_vanish_on_the_map_of_a_gaussian(method, taught):
   assert wrong > 1e-2
 
 
+def _polynomial(x, t, s):  # no flow's map: every time is seen
+  return x * t + 2 * s
+
+
+def _problem(method, number, **changes):
+  """Value and target of one example, at t = .8 and s = .2."""
+  config = scripts.small("flow map", "", method=method, **changes)
+  data, noise = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
+  at = recipe.drawn(paths.linear(), data, noise, jnp.float32(0.8), 0.2)
+  problem = flow_map.make_problem(config)
+  return at, jax.jit(lambda: problem(_polynomial, at, None, number))()
+
+
+def test_a_shortcut_has_two_equal_parts():
+  at, (value, target) = _problem("shortcut", 0)
+  jump = lambda x, t, s: x + (s - t) * _polynomial(x, t, s)
+  end = jump(jump(at.x_t, 0.8, 0.5), 0.5, 0.2)
+  np.testing.assert_allclose(value, _polynomial(at.x_t, 0.8, 0.2), rtol=1e-5)
+  np.testing.assert_allclose(target, (end - at.x_t) / -0.6, rtol=1e-5)
+
+
+def test_consistency_halves_its_step_in_stages():
+  at, (value, target) = _problem("consistency", 5, stages=4, num_steps=8)
+  part = 1 / 8  # stage 2 of 0 to 3
+  r = 0.8 - 0.6 * part
+  x_r = at.point(r)
+  end = x_r + (0.2 - r) * _polynomial(x_r, r, 0.2)
+  expected = _polynomial(at.x_t, 0.8, 0.2), (end - at.x_t) / -0.6
+  np.testing.assert_allclose(value * part, expected[0], rtol=1e-5)
+  np.testing.assert_allclose(target * part, expected[1], rtol=1e-4)
+
+
+def test_a_squared_error_is_weighted_by_its_scale():
+  """Of two examples, one with s = t, the loss is the mean of q w(q)."""
+  config, model, _ = _parts(method="shortcut", scale="huber")
+
+  class Wrong(recipe.Model):
+    def map(self, params, label, **how):
+      return _polynomial
+
+  loss_fn = flow_map.make_loss(config, Wrong(*model), 0, lambda: None)
+  batch = jnp.ones((2, 2)), None
+  found, (metrics, _) = jax.jit(
+    lambda: loss_fn({"model": ()}, {}, jax.random.key(0), batch, 0)
+  )()
+  errors = np.array([metrics["error"], metrics["map_error"]])
+  expected = np.mean(errors / np.sqrt(errors + 1e-3))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_the_map_of_a_teacher_has_no_error(teacher):
   config, model, _ = _parts(teacher=teacher)
   field = fields.from_prediction(

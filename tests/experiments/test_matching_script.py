@@ -53,6 +53,31 @@ def test_a_model_whose_denoiser_is_the_teacher_stays(game):
   assert _size(slope["denoiser"]) == 0
 
 
+def test_the_model_moves_from_its_own_data_to_the_teacher_s(game):
+  """Samples p, whose denoiser says p, where the teacher says 3."""
+  model, _, _ = game
+
+  class Point(recipe.Model):
+    def map(self, params, label, **how):
+      return lambda x, t, s: (x - params) / t  # ends at params, for s = 0
+
+    def field(self, params, label):
+      return _constant(params)
+
+  config = scripts.small("matched", "", teacher="none")
+  teacher = lambda: lambda label: _constant(3.0)
+  _, loss_fn = distribution_matching.make_losses(config, Point(*model), teacher)
+  for place, sign in ((1.0, -1), (5.0, 1)):
+    _, slope = _at(loss_fn, {"denoiser": place, "model": place})
+    assert jnp.sign(slope["model"]) == sign
+
+
+def _constant(data):
+  return fields.from_prediction(
+    lambda x, t: jnp.full_like(x, data), paths.linear(), predictions.data
+  )
+
+
 def test_the_denoiser_learns_from_samples_that_it_does_not_change(game):
   _, params, losses = game
   denoiser_loss, _ = losses(None)
