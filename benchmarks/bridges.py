@@ -19,8 +19,6 @@ import numpy as np
 
 from benchmarks import pages, runner, trained
 from jaxgen import samplers
-from jaxgen.data import loaders
-from jaxgen.training import games
 
 COLUMNS = ("5", "20", "50")
 NUM_POINTS = 10_000
@@ -62,39 +60,19 @@ def configuration(cell: runner.Cell, how: dict):
   )
 
 
-def kept(data, key: jax.Array):
-  """The data with the same NUM_POINTS points in every epoch."""
-  points = data.unlabelled(key, NUM_POINTS)(0)
-
-  def batches(key, number):
-    batch_fn = loaders.batches(points, key, number)
-    return lambda step: (batch_fn(step), None)
-
-  return data._replace(batches=batches)
-
-
 def train(config, ends: tuple, key: jax.Array):
-  """The field of the averaged players, trained on given points of the ends."""
+  """The field of the averaged players, trained on NUM_POINTS of each end."""
   keys = jax.random.split(key, 5)
-  ends = tuple(map(kept, ends, keys[:2]))
-  model = trained.bridges.make(config, *ends)
-  turns = trained.bridges.make_turns(config, model)
-  batch_fn = trained.bridges.make_batches(config, *ends, keys[2])
-  now = games.play(
-    turns,
-    model.players(keys[3]),
-    loaders.prefetch(batch_fn, lambda batch: batch),
-    config.num_steps,
-    keys[4],
-    trained.bridges.make_extras(config, model),
+  points = (
+    x.unlabelled(k, NUM_POINTS)(0) for x, k in zip(ends, keys[:2], strict=True)
   )
-  means = lambda player: next(iter(player.ema.values()))
-  return model.field({name: means(p) for name, p in now.players.items()})
+  few = map(trained.on_points, ends, points)
+  return trained.drifts(config, *few, keys[2:])
 
 
 def run_states(field, starts, times, key) -> np.ndarray:
   """States [N, T, D] of the diffusion from the source."""
-  solver = samplers.euler_maruyama(lambda t: 0.5 + 0 * t)
+  solver = trained.bridges.diffusion(1.0)
 
   @jax.jit
   @jax.vmap
@@ -117,17 +95,13 @@ def measure(cell: runner.Cell, how: dict) -> dict:
   train_key, start_key, noise_key = jax.random.split(key, 3)
   times = jnp.linspace(1.0, 0.0, 21)
   if cell.method == "exact samples":
-    states = trained.bridge_measures.states_of(
-      truth, times, NUM_POINTS, cell.seed
-    )
+    states = measures.states_of(truth, times, NUM_POINTS, cell.seed)
   else:
     trains = cell.method == OURS
     field = train(config, ends, train_key) if trains else truth.field()
     starts = jnp.asarray(ends[1].unlabelled(start_key, NUM_POINTS)(0))
     states = run_states(field, starts, times, noise_key)
-  values = 1e3 * trained.bridge_measures.divergences(
-    states, np.asarray(times), truth
-  )
+  values = 1e3 * measures.divergences(states, np.asarray(times), truth)
   cross = [np.cov(x[:, 0], x[:, -1])[0, 1] for x in np.moveaxis(states, 2, 0)]
   return dict(
     kl=float(values.mean()),

@@ -66,6 +66,35 @@ def play(ex, keys=None):
   return games.play(ex.turns, params, batch_fn, num_steps, keys.state, extras)
 
 
+def on_points(data, points):
+  """The data with these points alone, the same in every epoch."""
+
+  def batches(key, number):
+    batch_fn = loaders.batches(points, key, number)
+    return lambda step: (batch_fn(step), None)
+
+  return data._replace(batches=batches)
+
+
+def drifts(config, data, source, keys):
+  """The field of experiments.bridge's averaged players, trained.
+
+  keys are those of the batches, the players and the state.
+  """
+  batch_key, player_key, state_key = keys
+  model = bridges.make(config, data, source)
+  now = games.play(
+    bridges.make_turns(config, model),
+    model.players(player_key),
+    loaders.prefetch(bridges.make_batches(config, data, source, batch_key)),
+    config.num_steps,
+    state_key,
+    bridges.make_extras(config, model),
+  )
+  means = lambda player: next(iter(player.ema.values()))
+  return model.field({name: means(p) for name, p in now.players.items()})
+
+
 def prepare(config, data):
   """(configuration, model, turns) of a training of experiments.edm."""
   config = diffusion.resolve(config, data)

@@ -17,8 +17,6 @@ import numpy as np
 from benchmarks import pages, runner, trained
 from benchmarks.published import cells, tong
 from jaxgen import samplers
-from jaxgen.data import loaders
-from jaxgen.training import games
 
 OURS = cells.FIGURES["recipes"]["jaxgen OT-CFM, ours"]
 PLAIN = cells.FIGURES["recipes"]["plain"]
@@ -51,16 +49,6 @@ def settings(column: str, method: str, budget: float) -> dict:
   return how
 
 
-def kept(shape, points: np.ndarray):
-  """A dataset of these points alone."""
-
-  def batches(key, number):
-    batch_fn = loaders.batches(points, key, number)
-    return lambda step: (batch_fn(step), None)
-
-  return shape._replace(batches=batches, std=float(points.std()))
-
-
 def game(cell: runner.Cell, how: dict) -> dict:
   """The measures of the flow of DSBM's two drifts."""
   found = tong.points(cell.column, cell.seed)
@@ -71,20 +59,12 @@ def game(cell: runner.Cell, how: dict) -> dict:
     **how | dict(ema_decay=(how["ema_decay"],)),
   )
   like = trained.datasets.load_data("moons")
-  data, source = (kept(like, found[f"train_{n}"]) for n in ("data", "source"))
-  model = trained.bridges.make(config, data, source)
-  keys = jax.random.split(jax.random.key(cell.seed), 3)
-  batch_fn = trained.bridges.make_batches(config, data, source, keys[0])
-  now = games.play(
-    trained.bridges.make_turns(config, model),
-    model.players(keys[1]),
-    loaders.prefetch(batch_fn, lambda batch: batch),
-    config.num_steps,
-    keys[2],
-    trained.bridges.make_extras(config, model),
+  points = (found[f"train_{name}"] for name in ("data", "source"))
+  ends = (
+    trained.on_points(like._replace(std=float(x.std())), x) for x in points
   )
-  means = lambda player: next(iter(player.ema.values()))
-  field = model.field({name: means(p) for name, p in now.players.items()})
+  keys = jax.random.split(jax.random.key(cell.seed), 3)
+  field = trained.drifts(config, *ends, keys)
   times = jnp.linspace(1.0, 0.0, 101)
 
   @jax.jit

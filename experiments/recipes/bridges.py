@@ -9,7 +9,6 @@ The simulated pairs are kept in the state, as the last `pool` batches: every
 `refresh` steps the pairs that begin at the step's batch replace the oldest.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,10 +72,6 @@ class Drifts(NamedTuple):
     drifts = (self.drift(params[name]) for name in ("to_source", "to_data"))
     return bridge_fields.from_drifts(*drifts, self.std)
 
-  def diffusion(self) -> samplers.Solver:
-    """The solver that simulates either diffusion."""
-    return samplers.euler_maruyama(lambda t: self.std**2 / 2 + 0 * t)
-
   def sample(self, params, key: jax.Array) -> tuple[Any, Any]:
     """The states at all times [T, *D] and the data [*D], for one key."""
     start_key, solver_key = jax.random.split(key)
@@ -95,6 +90,11 @@ class Drifts(NamedTuple):
     return samplers.integrate(self.solver, self.field(params), x, times, key)
 
 
+def diffusion(std: float) -> samplers.Solver:
+  """The solver that simulates either diffusion, by the grid's direction."""
+  return samplers.euler_maruyama(lambda t: std**2 / 2 + 0 * t)
+
+
 def make(config: Any, data: datasets.Data, source: datasets.Data) -> Drifts:
   """Validates the settings of the network and builds the parts."""
   config = networks.resolve(config, data)
@@ -102,21 +102,19 @@ def make(config: Any, data: datasets.Data, source: datasets.Data) -> Drifts:
   spread = lambda t: jnp.sqrt(
     ((1 - t) * wide) ** 2 + (t * far) ** 2 + std**2 * t * (1 - t)
   )
-  model = Drifts(
+  name, solver = config.solver, diffusion(std)
+  if name != "euler_maruyama":
+    solver = choices.lookup(choices.FLOW_SOLVERS, name, "solver")()
+  return Drifts(
     networks.make(config, data),
     data.shape,
     std,
     spread,
     float(np.hypot(wide, far)),
-    samplers.euler(),
+    solver,
     jnp.linspace(1.0, 0.0, config.sample_steps + 1),
     source.draw,
   )
-  name = config.solver
-  if name == "euler_maruyama":
-    return model._replace(solver=model.diffusion())
-  solver = choices.lookup(choices.FLOW_SOLVERS, name, "solver")()
-  return model._replace(solver=solver)
 
 
 def simulate(
@@ -126,7 +124,7 @@ def simulate(
   field = model.field(jax.lax.stop_gradient(params))
 
   def one(x, key):
-    return samplers.integrate(model.diffusion(), field, x, times, key)
+    return samplers.integrate(diffusion(model.std), field, x, times, key)
 
   return jax.vmap(one)(x, jax.random.split(key, len(x)))
 
@@ -244,7 +242,7 @@ def make_batches(
 def trajectories(model: Drifts, starts: np.ndarray) -> Callable:
   """params -> states [N, T, *D] of the diffusion from data to the source."""
 
-  @functools.partial(jax.jit)
+  @jax.jit
   def run(params, keys, starts):
     field, times = model.field(params), model.times[::-1]
 

@@ -1,16 +1,48 @@
-"""Further rows of the table of scripts: bridges, and W1 critics."""
+"""Further rows of the table of scripts: flow maps, bridges, W1 critics."""
 
-from experiments import bridge, wasserstein
+from experiments import bridge, distribution_matching, flow_map, wasserstein
 from tests.experiments.script_parts import (
   IMAGES,
   NO_SAMPLES,
   ONE_CALL,
+  PICTURES,
   PLANE,
   SIZES,
   Script,
 )
 
 ROWS = {
+  # Both parts of a batch have keys; the jump of both times is in the loss.
+  "flow map": Script(
+    flow_map,
+    flow_map.Config("", method="lagrangian", **PLANE),
+    (*PICTURES[:3], "calls.png", "map_errors.png"),
+    ("error", "loss", "map_error"),
+    ONE_CALL,
+  ),
+  # The teacher is the run of another row; its states have keys.
+  "map of states": Script(
+    flow_map,
+    flow_map.Config(
+      "", method="trajectories", teacher="edm", num_pairs=40, **PLANE
+    ),
+    (*PICTURES[:3], "calls.png", "map_errors.png"),
+    ("loss", "map_error"),
+    ONE_CALL,
+  ),
+  # A game of two, which sees the labels alone.
+  "matched": Script(
+    distribution_matching,
+    distribution_matching.Config(
+      "",
+      teacher="edm images",
+      critic_steps=2,
+      **{k: v for k, v in IMAGES.items() if k != "sample_steps"},
+    ),
+    PICTURES[:2],
+    ("denoiser/loss", "model/loss"),
+    ONE_CALL,
+  ),
   # Pairs are simulated for both players, and kept; it stops between two sets.
   "bridge": Script(
     bridge,

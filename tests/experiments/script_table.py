@@ -4,9 +4,7 @@ from typing import Any
 
 from experiments import (
   autoregressive,
-  distribution_matching,
   edm,
-  flow_map,
   flow_matching,
   gan,
   glann,
@@ -63,37 +61,6 @@ SCRIPTS = {
       "", source="moons", coupling="exact", coupled_batches=2, **PLANE
     ),
     (*PICTURES, "straightness.png"),
-  ),
-  # Both parts of a batch have keys; the jump of both times is in the loss.
-  "flow map": Script(
-    flow_map,
-    flow_map.Config("", method="lagrangian", **PLANE),
-    (*PICTURES[:3], "calls.png", "map_errors.png"),
-    ("error", "loss", "map_error"),
-    ONE_CALL,
-  ),
-  # The teacher is the run of another row; its states have keys.
-  "map of states": Script(
-    flow_map,
-    flow_map.Config(
-      "", method="trajectories", teacher="edm", num_pairs=40, **PLANE
-    ),
-    (*PICTURES[:3], "calls.png", "map_errors.png"),
-    ("loss", "map_error"),
-    ONE_CALL,
-  ),
-  # A game of two, which sees the labels alone.
-  "matched": Script(
-    distribution_matching,
-    distribution_matching.Config(
-      "",
-      teacher="edm images",
-      critic_steps=2,
-      **{k: v for k, v in IMAGES.items() if k != "sample_steps"},
-    ),
-    PICTURES[:2],
-    ("denoiser/loss", "model/loss"),
-    ONE_CALL,
   ),
   "score": Script(
     score_matching,
