@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import couplings, entropic_plans, fields, samplers
+from jaxgen import bridge_fields, couplings, entropic_plans, samplers
 from jaxgen.data import bridge_plans
 from jaxgen.losses import bridges, light_bridge
 from jaxgen.models import mlp
@@ -173,9 +173,7 @@ def matched(plan, key, how: dict) -> tuple[Callable, str]:
 
 def simulate(drift, x, key, std: float, num_steps: int):
   """The ends [N, D] of dx = b |dt| + std dW from x [N, D]."""
-  field = fields.Field(
-    lambda x, t: fields.Estimate(-drift(x, t), score=jnp.zeros_like(x))
-  )
+  field = bridge_fields.from_drift(drift, to_data=True)
   solver = samplers.euler_maruyama(lambda t: std**2 / 2 + 0 * t)
   times = jnp.linspace(1.0, 0.0, num_steps + 1)
   one = lambda x, key: samplers.integrate(solver, field, x, times, key)

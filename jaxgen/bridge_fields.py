@@ -43,6 +43,27 @@ def from_drifts(
   return fields.Field(estimate)
 
 
+def from_drift(drift: Callable, to_data: bool) -> fields.Field:
+  """The field of a diffusion that is known in one direction of time alone.
+
+    velocity = -drift if to_data else drift,   score = 0
+
+  so that samplers.euler_maruyama with eps = std^2 / 2 simulates
+  dx = drift |dt| + std dW, on grids of that direction. It has neither the other
+  direction nor the flow, which take both drifts (from_drifts).
+
+  Args:
+    drift: ([*D], []) -> [*D], parameters bound, per time.
+    to_data: whether time decreases, from the source to the data.
+  """
+
+  def estimate(x, t):
+    velocity = -drift(x, t) if to_data else drift(x, t)
+    return fields.Estimate(velocity, jnp.zeros_like(velocity))
+
+  return fields.Field(estimate)
+
+
 def from_pinned(
   denoise_fn: Callable,
   source: Float[Array, "*D"],

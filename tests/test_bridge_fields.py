@@ -75,6 +75,32 @@ def test_euler_maruyama_simulates_the_drift_of_the_grids_direction(back):
   np.testing.assert_allclose(ends, LAW.cross[0, 0], atol=0.05)
 
 
+@pytest.mark.parametrize("to_data", [True, False], ids=["data", "source"])
+def test_one_drift_simulates_its_own_direction_as_both_do(to_data):
+  drift = LAW.to_data if to_data else LAW.to_source
+  alone = bridge_fields.from_drift(drift, to_data)
+  times = jnp.linspace(1, 0, 9)
+  times = times if to_data else times[::-1]
+  solver = samplers.euler_maruyama(lambda t: STD**2 / 2 + 0 * t)
+  start = jnp.array([0.4])
+
+  @jax.jit
+  def run(key):
+    return [
+      samplers.trajectory(solver, f, start, times, jax.random.clone(key))
+      for f in (alone, field())
+    ]
+
+  found, expected = run(jax.random.key(3))
+  assert found.shape == expected.shape and found.dtype == expected.dtype
+  np.testing.assert_allclose(found, expected, atol=2e-6)
+  assert np.ptp(expected) > 0.5
+  at = alone(start, 0.3)
+  np.testing.assert_array_equal(at.score, [0])
+  sign = -1 if to_data else 1
+  np.testing.assert_allclose(at.velocity, sign * drift(start, 0.3), rtol=1e-6)
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["to data", "to source"])
 def test_the_flow_keeps_quantiles(back):
   """mean + z std at every time: that of a Gaussian on the line."""

@@ -9,6 +9,7 @@ The simulated pairs are kept in the state, as the last `pool` batches: every
 `refresh` steps the pairs that begin at the step's batch replace the oldest.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -118,10 +119,17 @@ def make(config: Any, data: datasets.Data, source: datasets.Data) -> Drifts:
 
 
 def simulate(
-  model: Drifts, params: Any, x: jax.Array, times: jax.Array, key: jax.Array
+  model: Drifts, params: Any, x: jax.Array, steps: int, key, *, to_data: bool
 ) -> jax.Array:
-  """The ends [B, *D] of the diffusion from x [B, *D], without a gradient."""
-  field = model.field(jax.lax.stop_gradient(params))
+  """The ends [B, *D] of a diffusion from x [B, *D], without a gradient.
+
+  params: of both players, of which the one that drifts there is evaluated.
+  """
+  player = PLAYERS[0] if to_data else PLAYERS[1]
+  drift = model.drift(jax.lax.stop_gradient(params[player]))
+  field = bridge_fields.from_drift(drift, to_data)
+  times = jnp.linspace(1.0, 0.0, steps + 1)
+  times = times if to_data else times[::-1]
 
   def one(x, key):
     return samplers.integrate(diffusion(model.std), field, x, times, key)
@@ -135,8 +143,7 @@ def make_pairs(config: Any, model: Drifts, to_data: bool) -> Callable:
   A pair is (ends [B, *D], starts [B, *D]), where the ends are true examples of
   the data (of the source, unless to_data); kept are `pool` of them.
   """
-  times = jnp.linspace(0.0, 1.0, config.pair_steps + 1)
-  times = times if to_data else times[::-1]
+  steps = config.pair_steps
 
   def chosen(params, kept, key, pair, step):
     new_key, row_key = jax.random.split(key)
@@ -144,7 +151,8 @@ def make_pairs(config: Any, model: Drifts, to_data: bool) -> Callable:
     slot, size = step // every % config.pool, len(pair[0])
 
     def simulated():
-      return ends, simulate(model, params, ends, times, new_key)
+      run = functools.partial(simulate, to_data=not to_data)
+      return ends, run(model, params, ends, steps, new_key)
 
     def refreshed():
       new = jax.lax.cond(own, lambda: pair, simulated)
