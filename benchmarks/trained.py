@@ -19,7 +19,7 @@ from experiments import (  # noqa: F401
   score_matching,
   wasserstein,
 )
-from experiments.experiment import Keys, Trained  # noqa: F401
+from experiments.experiment import Keys, Trained, split_keys  # noqa: F401
 from experiments.lib import (  # noqa: F401
   averages,
   choices,

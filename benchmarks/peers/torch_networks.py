@@ -215,8 +215,13 @@ class DiT(nn.Module):
     return h.reshape(x.shape)
 
 
-def train_step(net, config, images, labels):
-  """The demo's step, () -> loss: EDM loss, clipping, Adam, average."""
+def trainer(net, config):
+  """The demo's step: EDM loss, clipping, Adam, average.
+
+  Returns:
+    (images, labels, learning rate, the average's rate) -> loss; and the
+    averages of the parameters, in their order.
+  """
   params = list(net.parameters())
   means = [p.detach().clone() for p in params]
   optimizer = torch.optim.Adam(
@@ -225,7 +230,7 @@ def train_step(net, config, images, labels):
   low, high = math.log(config.ratio_min), math.log(config.ratio_max)
   sd = config.sigma_data
 
-  def step():
+  def step(images, labels, rate, share):
     z = torch.empty(len(images))
     nn.init.trunc_normal_(z, config.level_mean, config.level_std, low, high)
     sigma = z.exp()[:, None, None, None]
@@ -234,15 +239,22 @@ def train_step(net, config, images, labels):
     target = scale / (sigma * sd) * images - sd / (sigma * scale) * noisy
     out = net(noisy / scale, z / 4, labels)
     loss = (out - target).square().mean()
+    optimizer.param_groups[0]["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(params, config.clip_norm)
     optimizer.step()
     with torch.no_grad():
-      torch._foreach_lerp_(means, params, 1e-3)
+      torch._foreach_lerp_(means, params, share)
     return loss
 
-  return step
+  return step, means
+
+
+def train_step(net, config, images, labels):
+  """() -> the loss of one more step on the same batch."""
+  step, _ = trainer(net, config)
+  return lambda: step(images, labels, 1e-5, 1e-3)
 
 
 def twin(model, params, shape):

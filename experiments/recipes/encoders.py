@@ -15,7 +15,7 @@ from experiments.lib import datasets
 from experiments.recipes import adversarial, latents
 
 NUM_LATENTS = 1000  # latents that are decoded and encoded again
-NUM_PROBED = 4096  # largest number of training examples of a probe, and of PCA
+NUM_USED = 4096  # largest number of examples of a split
 
 
 def encoding(
@@ -47,13 +47,14 @@ def record(
   model: adversarial.Model,
   data: datasets.Data,
   found: experiment.Trained,
+  split: str = "validation",
 ) -> tuple[dict[str, Any], str]:
   """The record of result.json, and its text.
 
-    rms_error       root mean square of x - G(E(x)), x of validation
+    rms_error       root mean square of x - G(E(x)), x of the split
     pca_rms_error   the same of PCA with the dimension of the latent
     cosine          mean cos(z, E(G(z))), z noise of samples
-    probe           accuracy on validation of logistic regression of the label
+    probe           accuracy on the split of logistic regression of the label
                     on standardised features of training examples
 
   Args:
@@ -61,11 +62,12 @@ def record(
     model: the players, whose discriminator is an encoder.
     data: the data with their labels, if there are any.
     found: the averages of both players.
+    split: validation or test.
   """
-  params, (held, labels) = found.params, data.real
-  train, known = (
-    None if x is None else np.asarray(x[:NUM_PROBED])
-    for x in data.split("train")
+  params = found.params
+  (held, labels), (train, known) = (
+    (None if x is None else np.asarray(x[:NUM_USED]) for x in data.split(name))
+    for name in (split, "train")
   )
   noise_key, start_key = jax.random.split(jax.random.key(seed))
   project, invert = _pca(train, model.latent)
@@ -88,7 +90,7 @@ def record(
       untrained=lambda x: encode(untrained, x),
     )
     values["probe"] = {
-      name: _probe(flat(fn(train)), known, flat(fn(held)), np.asarray(labels))
+      name: _probe(flat(fn(train)), known, flat(fn(held)), labels)
       for name, fn in features.items()
     }
   return values, "\n".join(f"{name}: {value}" for name, value in values.items())
