@@ -194,12 +194,11 @@ def digits(run_dir: pathlib.Path, number: int, repeats: int) -> list[dict]:
   relative = np.quantile(seconds / seconds[:, :1], timing.QUARTILES, 0).T
   rows = []
   for i, trace in enumerate(estimators):
-    errors = np.asarray(calls[i]()["inner"])
     row = dict(trace=trace.name, num_estimates=trace.num_estimates)
     row |= dict(products=trace.num_products(images[0].size))
     row |= dict(seconds=float(np.median(seconds[:, i])))
-    row |= dict(standard_error=estimates.rms(errors))
-    rows.append(row | dict(exact=relative[i].tolist()))
+    error = estimates.rms(np.asarray(calls[i]()["inner"]))
+    rows.append(row | dict(standard_error=error, exact=relative[i].tolist()))
   return rows
 
 
@@ -220,12 +219,8 @@ def run(args) -> dict:
 def equal_error(rows: list[dict]) -> dict | None:
   """Of Hutch++, the fewest products with at most the error of 24 signs."""
   (signs,) = (r for r in rows if r["trace"] == "hutchinson")
-  below = [
-    r
-    for r in rows
-    if r["trace"] == "hutchpp"
-    and r["standard_error"] <= signs["standard_error"]
-  ]
+  enough = lambda r: r["standard_error"] <= signs["standard_error"]
+  below = [r for r in rows if r["trace"] == "hutchpp" and enough(r)]
   return min(below, key=lambda r: r["products"], default=None)
 
 

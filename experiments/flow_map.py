@@ -85,9 +85,11 @@ class Config(
   """Weight of a squared error q: 1, 1 / sqrt(q), 1 / q or 1 / (.1 + sqrt(q));
   None is the method's: adaptive for meanflow and improved, normalised for scm,
   huber for consistency and one for the others."""
+  gap: Literal["halved", "grid"] = "halved"
+  """Second time of consistency: after half of the way, which halves with every
+  stage (ECT), or the next on a grid of 10 steps, which doubles them (iCT)."""
   stages: int = 8
-  """Number of times that consistency halves the distance of its two times in
-  training, at least 1."""
+  """Number of stages of consistency in training, at least 1."""
   tangent_warmup: int = 0
   """Number of steps over which meanflow, improved and scm raise the derivative
   from 0."""
@@ -211,13 +213,10 @@ def make_problem(config: Config) -> Callable:
       r = (t + s) / 2
       x_r = flow_maps.jump(u, x_t, t, r)
       return losses.semigroup(u, x_t, x_r, t, r, s)
-    # Consistency: a step that is halved, and a residual over this step.
-    stage = jnp.floor(config.stages * number / config.num_steps)
-    part = (2.0 ** -(1 + stage)).astype(x_t.dtype)
-    r = t + (s - t) * part
+    r = at.r  # consistency, with the residual over the step from t to r
     x_r = at.point(r) if teacher_fn is None else x_t + (r - t) * velocity
     found = losses.semigroup(u, x_t, x_r, t, r, s)
-    return losses.Problem(*(side / part for side in found))
+    return losses.Problem(*(side * (s - t) / (r - t) for side in found))
 
   return problem
 
@@ -240,16 +239,17 @@ def make_loss(
     t_key, one_key, noise_key, label_key, net_key = jax.random.split(key, 5)
     instant = round(config.instant * len(examples))
     t, s = recipe.draw_two(config, model, t_key, len(examples) - instant)
+    t, r = recipe.second_times(config, model, t, s, number)
     same = model.draw(one_key, instant)
     noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
     labels = single.drop_labels(config, num_classes, label_key, labels)
     keys = jax.random.split(net_key, len(examples))
     field = teacher()
 
-    def loss(data, noise, label, key, t, s=None):  # one example
+    def loss(data, noise, label, key, t, s=None, r=None):  # one example
       how = dict(train=True, rngs={"dropout": key})
       u = model.map(params["model"], label, **how)
-      at, teacher_fn = recipe.drawn(model.path, data, noise, t, s), None
+      at, teacher_fn = recipe.drawn(model.path, data, noise, t, s, r), None
       if field is not None:
         teacher_fn = lambda x, t: field(label)(x, t).velocity
         at = at._replace(velocity=teacher_fn(at.x_t, t))
@@ -265,7 +265,7 @@ def make_loss(
     parts = examples, noise, labels, keys
     first = jax.tree.map(lambda x: x[:instant], parts)
     rest = jax.tree.map(lambda x: x[instant:], parts)
-    found, error = jax.vmap(loss)(*rest, t, s)
+    found, error = jax.vmap(loss)(*rest, t, s, r)
     metrics = {"map_error": error.mean()}
     if instant:
       more, error = jax.vmap(loss)(*first, same)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from experiments.lib import checks, choices, datasets
 from experiments.recipes import levels, networks, single
 from jaxgen import fields, flow_maps, paths, predictions, samplers
+from jaxgen import levels as times
 
 TO_DATA = ("scm", "consistency")  # methods whose maps all end at the data
 OF_STATES = ("pairs", "trajectories")  # methods that regress on states
@@ -90,6 +91,7 @@ class Drawn(NamedTuple):
     x_t: alpha(t) data + sigma(t) noise, [*D].
     t: time, [].
     s: the map's end, [], or None.
+    r: a time between them, [], where consistency goes on, or None.
     velocity: alpha' data + sigma' noise, or a teacher's at x_t, [*D].
     point: r -> alpha(r) data + sigma(r) noise.
   """
@@ -97,15 +99,18 @@ class Drawn(NamedTuple):
   x_t: jax.Array
   t: jax.Array
   s: jax.Array | None
+  r: jax.Array | None
   velocity: jax.Array
   point: Callable
 
 
-def drawn(path: paths.Path, data: Any, noise: Any, t: Any, s: Any) -> Drawn:
+def drawn(
+  path: paths.Path, data: Any, noise: Any, t: Any, s: Any, r: Any = None
+) -> Drawn:
   """The point at t of one pair of data and noise."""
   point = lambda r: path.alpha(r) * data + path.sigma(r) * noise
   velocity = predictions.target(path, predictions.velocity, data, noise, t)
-  return Drawn(point(t), t, s, velocity, point)
+  return Drawn(point(t), t, s, r, velocity, point)
 
 
 def resolve(config: Any) -> Any:
@@ -183,6 +188,24 @@ def draw_two(
   chosen = lambda key: jax.random.uniform(key, (n,)) < config.ends
   t = jnp.where(chosen(first_key), high, jnp.maximum(one, other))
   return t, jnp.where(chosen(last_key), low, jnp.minimum(one, other))
+
+
+def second_times(
+  config: Any, model: Model, t: jax.Array, s: jax.Array, number: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+  """(t [n], r [n]) of consistency at a step of training; others have no r.
+
+  Over config.stages stages the distance to r is halved, in shares of that to s
+  (ECT), or the number of steps of a grid, 10 at first, is doubled, and t and r
+  are neighbours on it (iCT).
+  """
+  if config.method != "consistency":
+    return t, None
+  stage = jnp.floor(config.stages * number / config.num_steps)
+  if config.gap == "grid":
+    limits = levels.ends(config)
+    return times.neighbours(t, model.path, 10 * 2.0**stage, **limits)
+  return t, t + (s - t) * (2.0 ** -(1 + stage)).astype(t.dtype)
 
 
 def check(config: Any) -> None:
