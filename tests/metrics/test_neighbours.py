@@ -223,3 +223,16 @@ def test_bad_input_is_refused():
   copies, said = neighbours.num_copies, "levels: expected at least 2, got 1"
   expect.error(said, copies, few, few, levels=1)
   expect.error("samples: expected shape", copies, few, np.zeros((5, 3)))
+
+
+def test_ties_in_many_dimensions_go_to_the_first():
+  """|x - y| = sqrt(D) / 8 of 300 pairs exactly, where products of float32
+  differ by their rounding; the other points move the mean away from x.
+  """
+  rng = np.random.default_rng(0)
+  x = rng.integers(-4096, 4097, (1, 2048)) / 4096
+  signs = rng.choice([-1, 1], (300, 2048))
+  y = np.concatenate([x + signs / 8, -x - signs / 8]).astype("float32")
+  distances, rows = neighbours.nearest(x.astype("float32"), y)
+  np.testing.assert_array_equal(distances, [np.sqrt(2048) / 8])
+  np.testing.assert_array_equal(rows, [0])
