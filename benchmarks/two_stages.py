@@ -31,6 +31,14 @@ TRAININGS = {
       "latent_diffusion digits",
     ),
     "masked tokens": ("vqvae-digits", "masked-tokens", "masked tokens"),
+    **{
+      f"masked tokens, seed {seed}": (
+        "vqvae-digits",
+        f"masked-tokens-{seed}",
+        f"masked tokens --seed {seed}",
+      )
+      for seed in (1, 2)
+    },
     "causal tokens": (
       "vqvae-digits",
       "causal-tokens",
