@@ -1,0 +1,131 @@
+"""How well the discriminator of an O-GAN encodes.
+
+  python -m benchmarks encoders             all: an hour on one CPU core
+  python -m benchmarks encoders --only o-gan-0 o-gan-photos
+
+Trains under runs/quality; finished runs are not trained again, and rows that
+are not asked for keep their figures. The figures are those of a run's
+result.json (experiments/recipes/encoders.py), on validation and on test.
+"""
+
+import json
+import math
+
+import numpy as np
+
+from benchmarks import pages, quality, runner, trained
+from jaxgen.training import logging
+
+SEEDS = range(3)
+TRAININGS = {
+  **{f"o-gan-{seed}": f"gan o-gan --seed {seed}" for seed in SEEDS},
+  **{
+    f"o-gan-32-{seed}": f"gan o-gan --latent 32 --seed {seed}" for seed in SEEDS
+  },
+  "o-gan-photos": "gan o-gan-photos",
+}
+GROUPS = {  # {title: its trainings}
+  "digits, latent 12": [f"o-gan-{seed}" for seed in SEEDS],
+  "digits, latent 32": [f"o-gan-32-{seed}" for seed in SEEDS],
+  "photos, latent 64": ["o-gan-photos"],
+}
+PROBES = "encodings", "pixels", "pca", "untrained"
+ERROR, COSINE, BELOW = 1.5, 0.9, 0.02  # goals
+
+
+def measure(name: str) -> dict:
+  """The row of one training."""
+  run_dir, command = quality.train(name, TRAININGS[name])
+  ex = trained.samples.read(run_dir)
+  params, extras = trained.averages.load(ex)
+  now = trained.Trained(params, {}, extras)
+  seconds = logging.read(run_dir / "metrics.jsonl")[-1]["seconds"]
+  found: dict = dict(command=command, seconds=seconds)
+  for split in quality.SPLITS:
+    found[split], text = ex.measure(now, split=split)
+    print(name, split, text, sep="\n", flush=True)
+  return found
+
+
+def columns(row: dict) -> dict[str, float]:
+  """The figures of a table from those of one training."""
+  found = dict(
+    error=row["rms_error"],
+    pca=row["pca_rms_error"],
+    ratio=row["rms_error"] / row["pca_rms_error"],
+    cosine=row["cosine"],
+  )
+  return found | {f"probe {name}": row["probe"][name] for name in PROBES}
+
+
+def over_seeds(values) -> str:
+  """The mean, and its standard error if there are several."""
+  mean = f"{np.mean(values):.3f}"
+  if len(values) == 1:
+    return mean
+  return f"{mean} +- {np.std(values, ddof=1) / math.sqrt(len(values)):.3f}"
+
+
+def table(rows: dict, split: str) -> list[str]:
+  """A line for each group of trainings."""
+  lines = []
+  for title, names in GROUPS.items():
+    found = [columns(rows[name][split]) for name in names if name in rows]
+    if found:
+      cells = [over_seeds([each[key] for each in found]) for key in found[0]]
+      lines.append((title, len(found), *cells))
+  head = "data | seeds | RMS error | PCA's | ratio | cos(z, E(G(z)))"
+  return pages.table(f"{head} | probe | pixels | PCA | untrained", lines)
+
+
+def goals(rows: dict) -> list[str]:
+  """Which goals the trainings meet on test."""
+  lines = []
+  for title, names in GROUPS.items():
+    found = [columns(rows[name]["test"]) for name in names if name in rows]
+    if not found:
+      continue
+    met = dict(
+      error=sum(each["ratio"] <= ERROR for each in found),
+      cosine=sum(each["cosine"] >= COSINE for each in found),
+      probe=sum(
+        each["probe encodings"] >= each["probe pixels"] - BELOW
+        and each["probe encodings"] > each["probe pca"]
+        and each["probe encodings"] > each["probe untrained"]
+        for each in found
+      ),
+    )
+    said = ", ".join(f"{name} {number}" for name, number in met.items())
+    lines.append(f"- {title}, goals met by how many of {len(found)}: {said}.")
+  return lines
+
+
+def tables(record: dict) -> dict:
+  """The parts of the page."""
+  rows = record["rows"]
+  parts: dict = {split: table(rows, split) for split in quality.SPLITS}
+  parts["goals"] = goals(rows)
+  parts["runs"] = [
+    f"- {name}: `{row['command']}`, {row['seconds']:.0f} s"
+    for name, row in rows.items()
+  ]
+  made = f"`python -m benchmarks encoders` on {record['machine']}."
+  return parts | dict(made=made)
+
+
+def run(args) -> dict:
+  """Trains and measures what is asked for; keeps the page's other rows."""
+  rows = pages.stored(args.out, "encoders").get("rows", {})
+  for name in TRAININGS if args.only is None else args.only:
+    rows[name] = measure(name)
+  ordered = {name: rows[name] for name in TRAININGS if name in rows}
+  return json.loads(json.dumps(dict(machine=runner.machine(), rows=ordered)))
+
+
+def flags(parser) -> None:
+  """Adds --only."""
+  what = "trainings, all by default"
+  parser.add_argument("--only", nargs="*", choices=list(TRAININGS), help=what)
+
+
+BENCHMARKS = {"encoders": runner.Benchmark(run, tables, flags=flags)}
