@@ -140,19 +140,6 @@ def tables(record: dict) -> dict:
   return parts
 
 
-def run(args) -> dict:
-  """Trains and measures what is asked for; keeps the page's other rows."""
-  rows = pages.stored(args.out, "codecs").get("rows", {})
-  for name in TRAININGS if args.only is None else args.only:
-    rows[name] = measure(name)
-  ordered = {name: rows[name] for name in TRAININGS if name in rows}
-  return json.loads(json.dumps(dict(machine=runner.machine(), rows=ordered)))
-
-
-def flags(parser) -> None:
-  """Adds --only."""
-  what = "trainings, all by default; without names, none"
-  parser.add_argument("--only", nargs="*", choices=list(TRAININGS), help=what)
-
-
-BENCHMARKS = {"codecs": runner.Benchmark(run, tables, flags=flags)}
+BENCHMARKS = {
+  "codecs": runner.of_rows("codecs", tuple(TRAININGS), measure, tables)
+}

@@ -8,7 +8,6 @@ are not asked for keep their figures. The figures are those of a run's
 result.json (experiments/recipes/encoders.py), on validation and on test.
 """
 
-import json
 import math
 
 import numpy as np
@@ -113,19 +112,6 @@ def tables(record: dict) -> dict:
   return parts | dict(made=made)
 
 
-def run(args) -> dict:
-  """Trains and measures what is asked for; keeps the page's other rows."""
-  rows = pages.stored(args.out, "encoders").get("rows", {})
-  for name in TRAININGS if args.only is None else args.only:
-    rows[name] = measure(name)
-  ordered = {name: rows[name] for name in TRAININGS if name in rows}
-  return json.loads(json.dumps(dict(machine=runner.machine(), rows=ordered)))
-
-
-def flags(parser) -> None:
-  """Adds --only."""
-  what = "trainings, all by default"
-  parser.add_argument("--only", nargs="*", choices=list(TRAININGS), help=what)
-
-
-BENCHMARKS = {"encoders": runner.Benchmark(run, tables, flags=flags)}
+BENCHMARKS = {
+  "encoders": runner.of_rows("encoders", tuple(TRAININGS), measure, tables)
+}

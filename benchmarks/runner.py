@@ -245,3 +245,28 @@ def of_cells(name: str, table: Table, tables, num_seeds: int) -> Benchmark:
     return dict(command=command, machine=machine(), cells=found)
 
   return Benchmark(run, tables, dict(seeds=num_seeds), flags, check=check)
+
+
+def of_rows(name: str, rows: Iterable[str], measure, tables) -> Benchmark:
+  """The benchmark of a page whose rows are measured one by one.
+
+  Args:
+    name: of the page.
+    rows: names of its rows, in their order.
+    measure: name of a row -> its record.
+    tables: as of Benchmark; the record is {machine, rows: {name: record}}.
+  """
+
+  def flags(parser):
+    what = "rows to measure, all by default; others keep their figures"
+    parser.add_argument("--only", nargs="*", choices=list(rows), help=what)
+
+  def run(args):
+    path = args.out / f"{name}.json"
+    found = json.loads(path.read_text())["rows"] if path.exists() else {}
+    for row in rows if args.only is None else args.only:
+      found[row] = measure(row)
+    ordered = {row: found[row] for row in rows if row in found}
+    return json.loads(json.dumps(dict(machine=machine(), rows=ordered)))
+
+  return Benchmark(run, tables, flags=flags)

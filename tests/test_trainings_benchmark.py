@@ -1,10 +1,13 @@
 """Pages of trainings beside torch and of encoders; the loss that both reach."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from benchmarks import encoders, pages, trained
+from benchmarks import encoders, pages, runner, trained
 from benchmarks.speed import time_to_loss
 from jaxgen.losses import denoising
 
@@ -82,3 +85,26 @@ def test_means_over_seeds_and_goals():
     " probe 1."
   ]
   assert "`train`, 3 s" in pages.page("encoders", parts)
+
+
+def test_rows_that_are_not_asked_for_keep_their_figures(tmp_path):
+  made = []
+
+  def measure(row):
+    made.append(row)
+    return dict(value=len(made))
+
+  benchmark = runner.of_rows("some", ("a", "b"), measure, None)
+  ask = lambda *words: benchmark.run(
+    benchmark.parse("some", None, [f"--out={tmp_path}", *words])
+  )
+  first = ask("--only", "b")
+  assert first["rows"] == {"b": dict(value=1)}
+  (tmp_path / "some.json").write_text(json.dumps(first))
+  assert list(ask("--only", "a")["rows"].items()) == [
+    ("a", dict(value=2)),
+    ("b", dict(value=1)),
+  ]
+  assert ask()["rows"] == dict(a=dict(value=3), b=dict(value=4))
+  with pytest.raises(SystemExit):
+    ask("--only", "c")
