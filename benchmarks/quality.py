@@ -4,7 +4,7 @@
   python -m benchmarks quality curve       one long training, metrics by step
   python -m benchmarks quality flow score corrected gan   the other scripts
   python -m benchmarks quality dit photos  the other presets
-  python -m benchmarks quality nearest     four without an adversary: 8 minutes
+  python -m benchmarks quality nearest     seven without an adversary: 8 minutes
   python -m benchmarks quality methods     five methods: 8 minutes
 
 Times are on two CPU cores. Trains by the command lines that it prints, under
