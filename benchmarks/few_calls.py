@@ -49,6 +49,11 @@ ROWS = {
     "scm": ("flow_map digits --method scm", 1, CALLS),
     "Lagrangian, self": ("flow_map digits --method lagrangian", 1, CALLS),
     "consistency training": ("flow_map digits --method consistency", 1, CALLS),
+    "consistency training, grid": (
+      "flow_map digits --method consistency --gap grid",
+      1,
+      CALLS,
+    ),
   },
   "photos": {
     "EDM (teacher)": ("edm photos", 1, ()),

@@ -86,8 +86,8 @@ class Config(
   None is the method's: adaptive for meanflow and improved, normalised for scm,
   huber for consistency and one for the others."""
   gap: Literal["halved", "grid"] = "halved"
-  """Second time of consistency: after half of the way, which halves with every
-  stage (ECT), or the next on a grid of 10 steps, which doubles them (iCT)."""
+  """Second time of consistency: a half of the way, halved at every stage (ECT),
+  or the next time of a grid of 10 steps, doubled at every stage (iCT)."""
   stages: int = 8
   """Number of stages of consistency in training, at least 1."""
   tangent_warmup: int = 0
@@ -216,7 +216,7 @@ def make_problem(config: Config) -> Callable:
     r = at.r  # consistency, with the residual over the step from t to r
     x_r = at.point(r) if teacher_fn is None else x_t + (r - t) * velocity
     found = losses.semigroup(u, x_t, x_r, t, r, s)
-    return losses.Problem(*(side * (s - t) / (r - t) for side in found))
+    return losses.Problem(*(side * (t - s) / at.span for side in found))
 
   return problem
 
@@ -239,17 +239,17 @@ def make_loss(
     t_key, one_key, noise_key, label_key, net_key = jax.random.split(key, 5)
     instant = round(config.instant * len(examples))
     t, s = recipe.draw_two(config, model, t_key, len(examples) - instant)
-    t, r = recipe.second_times(config, model, t, s, number)
+    t, *gap = recipe.second_times(config, model, t, s, number)
     same = model.draw(one_key, instant)
     noise = jax.random.normal(noise_key, examples.shape, examples.dtype)
     labels = single.drop_labels(config, num_classes, label_key, labels)
     keys = jax.random.split(net_key, len(examples))
     field = teacher()
 
-    def loss(data, noise, label, key, t, s=None, r=None):  # one example
+    def loss(data, noise, label, key, t, s=None, *gap):  # one example
       how = dict(train=True, rngs={"dropout": key})
       u = model.map(params["model"], label, **how)
-      at, teacher_fn = recipe.drawn(model.path, data, noise, t, s, r), None
+      at, teacher_fn = recipe.drawn(model.path, data, noise, t, s, *gap), None
       if field is not None:
         teacher_fn = lambda x, t: field(label)(x, t).velocity
         at = at._replace(velocity=teacher_fn(at.x_t, t))
@@ -265,7 +265,7 @@ def make_loss(
     parts = examples, noise, labels, keys
     first = jax.tree.map(lambda x: x[:instant], parts)
     rest = jax.tree.map(lambda x: x[instant:], parts)
-    found, error = jax.vmap(loss)(*rest, t, s, r)
+    found, error = jax.vmap(loss)(*rest, t, s, *gap)
     metrics = {"map_error": error.mean()}
     if instant:
       more, error = jax.vmap(loss)(*first, same)

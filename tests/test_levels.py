@@ -274,9 +274,7 @@ def test_bad_std(std):
 @pytest.mark.parametrize("number", [1, 10, 160])
 @by_path
 def test_neighbours_are_a_step_of_the_grid(path, number):
-  """The two times of grids.karras around each draw, N traced; draws have the
-  probabilities of its cells, those of a truncated normal law by SciPy.
-  """
+  """Of grids.karras around each draw; cells have a truncated normal's mass."""
   low, high, mean, std, n = 0.01, 9.0, -1.1, 2.0, 20_000
 
   @jax.jit
@@ -287,12 +285,14 @@ def test_neighbours_are_a_step_of_the_grid(path, number):
   t, (above, below) = jax.device_get(draw(jax.random.key(0), number))
   assert above.shape == below.shape == (n,) and above.dtype == t.dtype
   assert np.all((below < above) & (below <= t) & (t <= above * (1 + 1e-6)))
+  some = jnp.ones(1) / 2, path, number
+  expect.error("rho: expected", levels.neighbours, *some, rho=0.0)
   grid = np.asarray(grids.karras(path, number, low, high))[::-1]
   cell = np.argmin(np.abs(grid[:, None] - below), 0)
   np.testing.assert_allclose(below, grid[cell], rtol=2e-5)
   np.testing.assert_allclose(above, grid[cell + 1], rtol=2e-5)
   edges = np.linspace(low ** (1 / 7), high ** (1 / 7), number + 1) ** 7
-  law = np.diff(stats.norm.cdf(np.log(edges), mean, std))
-  expected = n * law / law.sum()
+  shares = np.diff(stats.norm.cdf(np.log(edges), mean, std))
+  expected = n * shares / shares.sum()
   counts = np.bincount(cell, minlength=number)
   assert np.sum((counts - expected) ** 2 / expected) < number + 5 * number**0.5

@@ -91,7 +91,8 @@ class Drawn(NamedTuple):
     x_t: alpha(t) data + sigma(t) noise, [*D].
     t: time, [].
     s: the map's end, [], or None.
-    r: a time between them, [], where consistency goes on, or None.
+    r: the second time of consistency, [], between them, or None.
+    span: what a residual between t and r is divided by, [], or None.
     velocity: alpha' data + sigma' noise, or a teacher's at x_t, [*D].
     point: r -> alpha(r) data + sigma(r) noise.
   """
@@ -100,17 +101,24 @@ class Drawn(NamedTuple):
   t: jax.Array
   s: jax.Array | None
   r: jax.Array | None
+  span: jax.Array | None
   velocity: jax.Array
   point: Callable
 
 
 def drawn(
-  path: paths.Path, data: Any, noise: Any, t: Any, s: Any, r: Any = None
+  path: paths.Path,
+  data: Any,
+  noise: Any,
+  t: Any,
+  s: Any,
+  r: Any = None,
+  span: Any = None,
 ) -> Drawn:
   """The point at t of one pair of data and noise."""
   point = lambda r: path.alpha(r) * data + path.sigma(r) * noise
   velocity = predictions.target(path, predictions.velocity, data, noise, t)
-  return Drawn(point(t), t, s, r, velocity, point)
+  return Drawn(point(t), t, s, r, span, velocity, point)
 
 
 def resolve(config: Any) -> Any:
@@ -192,20 +200,23 @@ def draw_two(
 
 def second_times(
   config: Any, model: Model, t: jax.Array, s: jax.Array, number: jax.Array
-) -> tuple[jax.Array, jax.Array | None]:
-  """(t [n], r [n]) of consistency at a step of training; others have no r.
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+  """(t, r, span) [n] of consistency at a step of training; others have t alone.
 
-  Over config.stages stages the distance to r is halved, in shares of that to s
-  (ECT), or the number of steps of a grid, 10 at first, is doubled, and t and r
-  are neighbours on it (iCT).
+  Over config.stages stages the distance to r is halved, in shares of that to s,
+  and the residual is divided by t - r (ECT); or the number of steps of a grid,
+  10 at first, is doubled, t and r are neighbours on it, and the residual is
+  divided by the difference of their noise ratios (iCT).
   """
   if config.method != "consistency":
-    return t, None
+    return t, None, None
   stage = jnp.floor(config.stages * number / config.num_steps)
   if config.gap == "grid":
-    limits = levels.ends(config)
-    return times.neighbours(t, model.path, 10 * 2.0**stage, **limits)
-  return t, t + (s - t) * (2.0 ** -(1 + stage)).astype(t.dtype)
+    limits, path = levels.ends(config), model.path
+    t, r = times.neighbours(t, path, 10 * 2.0**stage, **limits)
+    return t, r, path.ratio(t) - path.ratio(r)
+  r = t + (s - t) * (2.0 ** -(1 + stage)).astype(t.dtype)
+  return t, r, t - r
 
 
 def check(config: Any) -> None:
@@ -225,6 +236,10 @@ def check(config: Any) -> None:
 def _check_method(config: Any) -> None:
   counts = "sample_steps", "num_pairs", "teacher_steps", "stages"
   checks.at_least(config, **dict.fromkeys(counts, 1), tangent_warmup=0)
+  if config.gap == "grid" and config.method != "consistency":
+    raise ValueError(
+      f"gap, method: expected consistency for a grid, got {config.method}"
+    )
   if not 0 <= config.ends <= 1:
     raise ValueError(f"ends: expected 0 to 1, got {config.ends:g}")
   if not 0 <= config.instant < 1:

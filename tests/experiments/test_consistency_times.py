@@ -15,7 +15,7 @@ from tests.experiments import scripts
 
 
 def second_times(**changes):
-  """(settings, (t, s, step) -> (t, r)) of small maps on the plane."""
+  """(settings, (t, s, step) -> (t, r, span)) of small maps on the plane."""
   config = scripts.small("flow map", "", **changes)
   data = datasets.load(config)
   config = flow_maps.resolve(diffusion.resolve(config, data))
@@ -32,26 +32,29 @@ S = jnp.full_like(T, 0.05)
 def test_the_way_is_halved_in_stages(step, part):
   changes = dict(stages=4, num_steps=8)
   _, find = second_times(method="consistency", **changes)
-  t, r = find(T, S, step)
+  t, r, span = find(T, S, step)
   np.testing.assert_array_equal(t, T)
   np.testing.assert_allclose(r, T - (T - S) * part, rtol=1e-6)
+  np.testing.assert_allclose(span, (T - S) * part, rtol=1e-5)
 
 
 @pytest.mark.parametrize("step, number", [(0, 10), (5, 40), (7, 80)])
 def test_the_steps_of_the_grid_are_doubled_in_stages(step, number):
   changes = dict(stages=4, num_steps=8, gap="grid")
   config, find = second_times(method="consistency", **changes)
-  t, r = find(T, S, step)
+  t, r, span = find(T, S, step)
   limits = config.ratio_min, config.ratio_max
   grid = np.asarray(grids.karras(paths.linear(), number, *limits))[::-1]
   above = np.searchsorted(grid, T)
   np.testing.assert_allclose(t, grid[above], rtol=1e-5)
   np.testing.assert_allclose(r, grid[above - 1], rtol=1e-5)
-  assert t.dtype == r.dtype == T.dtype
+  ratio = grid / (1 - grid)  # of the linear path
+  np.testing.assert_allclose(span, np.diff(ratio)[above - 1], rtol=1e-3)
+  assert t.dtype == r.dtype == span.dtype == T.dtype
 
 
 def test_other_methods_have_no_second_time():
   _, find = second_times(method="shortcut")
-  t, r = find(T, S, 0)
+  t, *gap = find(T, S, 0)
   np.testing.assert_array_equal(t, T)
-  assert r is None
+  assert gap == [None, None]

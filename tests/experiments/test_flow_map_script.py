@@ -179,11 +179,11 @@ def _polynomial(x, t, s):  # no flow's map: every time is seen
   return x * t + 2 * s
 
 
-def _problem(method, number, r=None, **changes):
+def _problem(method, number, *gap, **changes):
   """Value and target of one example, at t = .8 and s = .2."""
   config = scripts.small("flow map", "", method=method, **changes)
   data, noise = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
-  at = recipe.drawn(paths.linear(), data, noise, jnp.float32(0.8), 0.2, r)
+  at = recipe.drawn(paths.linear(), data, noise, jnp.float32(0.8), 0.2, *gap)
   problem = flow_map.make_problem(config)
   return at, jax.jit(lambda: problem(_polynomial, at, None, number))()
 
@@ -198,7 +198,7 @@ def test_a_shortcut_has_two_equal_parts():
 
 def test_consistency_goes_on_from_its_second_time():
   part, r = 1 / 8, 0.8 - 0.6 / 8
-  at, (value, target) = _problem("consistency", 0, r)
+  at, (value, target) = _problem("consistency", 0, r, 0.8 - r)
   x_r = at.point(r)
   end = x_r + (0.2 - r) * _polynomial(x_r, r, 0.2)
   expected = _polynomial(at.x_t, 0.8, 0.2), (end - at.x_t) / -0.6
