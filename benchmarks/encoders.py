@@ -1,6 +1,6 @@
 """How well the discriminator of an O-GAN encodes.
 
-  python -m benchmarks encoders             all: an hour on one CPU core
+  python -m benchmarks encoders             all: 15 minutes on one CPU core
   python -m benchmarks encoders --only o-gan-0 o-gan-photos
 
 Trains under runs/quality; finished runs are not trained again, and rows that
@@ -94,8 +94,8 @@ def goals(rows: dict) -> list[str]:
         for each in found
       ),
     )
-    said = ", ".join(f"{name} {number}" for name, number in met.items())
-    lines.append(f"- {title}, goals met by how many of {len(found)}: {said}.")
+    said = ", ".join(f"the {name} in {n}" for name, n in met.items())
+    lines.append(f"- {title}: of {len(found)} trainings, goals met by {said}.")
   return lines
 
 

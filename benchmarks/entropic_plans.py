@@ -23,10 +23,12 @@ from jaxgen.metrics import plans
 
 DIMS, TEMPERATURES = (2, 16, 64), (0.1, 1.0, 10.0)
 COLUMNS = tuple(f"{d}/{e:g}" for d in DIMS for e in TEMPERATURES)
-POINTS, SAMPLES, STEPS = 32, 2000, 40
+GOAL, AT = 1.0, "64/1"
+POINTS, STEPS = 32, 40
+SAMPLES, MORE = 2000, 8000  # of a source point; at the goal
 FLOORS = {
-  "samples of the exact plan": "2,000 samples each",
-  "exact drift": "40 Euler-Maruyama steps, 2,000 samples each",
+  "samples of the exact plan": "as many samples as of a model",
+  "exact drift": "40 Euler-Maruyama steps, as many samples",
   "conditional means alone": "exact means, no variance",
   "independent coupling": "exact marginal of the data",
 }
@@ -38,7 +40,6 @@ LEARNED = {
   "[SF]2M": "bridge matching of minibatch entropic pairs",
   "DSBM-IMF": "bridge matching in turns",
 }
-GOAL, AT = 1.0, "64/1"
 LIGHT = dict(components=5, batch=256, rates=[1e-2, 3e-3])
 DRIFTS = dict(batch=256, pool=512, pools=60, rate=2e-3, num_steps=3000)
 TURNS = dict(turns=6, first_steps=1500, turn_steps=750, sde_steps=20)
@@ -46,6 +47,7 @@ TURNS = dict(turns=6, first_steps=1500, turn_steps=750, sde_steps=20)
 # matching, by its loss on validation pairs of the exact plan at eps 1.
 WIDE = dict(width=256, pools=240, num_steps=8000)
 WIDE_TURNS = dict(width=256, first_steps=3000, turn_steps=1500)
+LONG = 4  # times the pairs and steps of networks, at the goal
 
 
 def rows(column: str) -> tuple[str, ...]:
@@ -59,7 +61,7 @@ def settings(column: str, method: str, budget: float) -> dict:
   """What a cell is trained with; the budget scales the steps."""
   dim = int(column.split("/")[0])
   if method in FLOORS:
-    return dict(points=POINTS, samples=SAMPLES, steps=STEPS)
+    return dict(points=POINTS, samples=samples(column), steps=STEPS)
   scaled = lambda number: max(2, round(budget * number))
   if method.startswith("LightSB"):
     steps = scaled(5000 if dim > 16 else 4000)
@@ -73,7 +75,15 @@ def settings(column: str, method: str, budget: float) -> dict:
     how |= WIDE
   if method == ORACLE:
     how |= dict(oracle=True)
+  if column == AT:
+    grown = "first_steps", "turn_steps", "num_steps", "pools"
+    how |= {name: LONG * how[name] for name in grown if name in how}
   return how | dict(num_steps=scaled(how["num_steps"]))
+
+
+def samples(column: str) -> int:
+  """The number of samples of each source point."""
+  return MORE if column == AT else SAMPLES
 
 
 def exact(column: str):
@@ -89,13 +99,13 @@ def closed(plan, x):
   return jax.vmap(lambda x: (plan.mean(x), plan.covariance(x)))(x)
 
 
-def sampled(draw: Callable, x, key):
+def sampled(draw: Callable, x, key, number: int):
   """Those of samples: draw is (x [N, D], key) -> data [N, D]."""
-  drawn = jax.jit(draw)(jnp.repeat(x, SAMPLES, 0), key)
-  return plans.moments(np.asarray(drawn).reshape(len(x), SAMPLES, -1))
+  drawn = jax.jit(draw)(jnp.repeat(x, number, 0), key)
+  return plans.moments(np.asarray(drawn).reshape(len(x), number, -1))
 
 
-def by_floor(method: str, plan, x, key, data):
+def by_floor(method: str, plan, x, key, data, number: int):
   """Moments of a row that is not learned."""
   means, covariances = map(np.asarray, closed(plan, x))
   if method == "conditional means alone":
@@ -106,12 +116,13 @@ def by_floor(method: str, plan, x, key, data):
   if method == "exact drift":
     std = float(plan.std)
     draw = lambda x, key: plan_models.simulate(plan.drift, x, key, std, STEPS)
-    return sampled(draw, x, key)
+    return sampled(draw, x, key, number)
   each = jax.vmap(plan.sample)
-  return sampled(lambda x, k: each(jax.random.split(k, len(x)), x), x, key)
+  draw = lambda x, key: each(jax.random.split(key, len(x)), x)
+  return sampled(draw, x, key, number)
 
 
-def by_training(method: str, plan, x, fit_key, key, how: dict):
+def by_training(method: str, plan, x, fit_key, key, how: dict, number: int):
   """Moments of a learned row, and notes for the page."""
   if method.startswith("LightSB"):
     model, rate = plan_models.light(plan, fit_key, how)
@@ -123,7 +134,7 @@ def by_training(method: str, plan, x, fit_key, key, how: dict):
     drift, notes["coupling"] = plan_models.matched(plan, fit_key, how)
   std = float(plan.std)
   draw = lambda x, key: plan_models.simulate(drift, x, key, std, STEPS)
-  return sampled(draw, x, key), notes
+  return sampled(draw, x, key, number), notes
 
 
 def measure(cell: runner.Cell, how: dict) -> dict:
@@ -134,11 +145,11 @@ def measure(cell: runner.Cell, how: dict) -> dict:
   )
   x = jax.random.normal(point_key, (POINTS, plan.means.shape[1]))
   data = np.float64(plan_models.pairs(plan, data_key, 20_000)[0])
-  notes = {}
+  notes, number = {}, samples(cell.column)
   if cell.method in FLOORS:
-    found = by_floor(cell.method, plan, x, draw_key, data)
+    found = by_floor(cell.method, plan, x, draw_key, data, number)
   else:
-    args = cell.method, plan, x, fit_key, draw_key, how
+    args = cell.method, plan, x, fit_key, draw_key, how, number
     found, notes = by_training(*args)
   truth = map(np.asarray, closed(plan, x))
   variance = float(data.var(0, ddof=1).sum())

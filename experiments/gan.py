@@ -140,7 +140,7 @@ PRESETS = {
     Config(run_dir="runs/o-gan", **_DIGITS | _ENCODER),
   ),
   "o-gan-photos": (
-    "O-GAN on crops of two photos: about 20 minutes on a CPU core.",
+    "O-GAN on crops of two photos: ten minutes on a CPU core.",
     Config(
       run_dir="runs/o-gan-photos",
       **_DIGITS | _ENCODER | dict(data="photos", latent=64, width=512),

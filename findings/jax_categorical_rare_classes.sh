@@ -13,10 +13,12 @@
 # number, whose largest value below 1 is 1 - 2^-23, so that noise is at most 15.9.
 # The logit of a rare class is 17.7 below that of the common one, which therefore
 # has to draw noise below -1.7: three times in a thousand, while a rare class has
-# to draw exactly the ceiling. Every single class is drawn as rarely as it should
-# be to within any error one could measure; it is the sum over many that is lost.
+# to draw exactly the ceiling. One such class is too rare to notice; the sum over
+# many is lost. The docstring says that events of probability below 1e-7 are
+# biased in float32 by default; what surprises is that the bias of many such
+# events is 4 % of the draws, as in a large vocabulary with a long tail.
 # mode="high", which spends more random bits on the tail, draws the right number.
-# Nothing warns.
+# Nothing warns at run time.
 #
 # It matters here because samples of token models, of masked positions and of
 # mixtures are draws over many classes; they are all made with mode="high".

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import encoders, pages, runner, trained
+from benchmarks import encoders, likelihood_cost, pages, runner, trained
 from benchmarks.speed import time_to_loss
 from jaxgen.losses import denoising
 
@@ -46,13 +46,13 @@ def test_the_first_loss_at_most_the_target_counts():
   assert time_to_loss.reached(curve, 0.4) == (100, 2.0)
   assert time_to_loss.reached(curve, 0.2) == (200, 4.0)
   assert time_to_loss.reached(curve, 0.1) is None
-  curves = {time_to_loss.OURS[0]: curve, "torch eager": curve[2:3]}
+  curves = {time_to_loss.OURS[0]: curve, "torch eager": curve[1:3]}
   record = dict(machine="one", torch=None)
-  record["rows"] = [dict(seed=7, target=0.3, curves=curves)]
+  record["rows"] = [dict(seed=7, target=0.25, curves=curves)]
   parts = time_to_loss.tables(record)
   assert parts["seconds"][2:] == [
-    "| 7 | 0.3000 | jaxgen, first run | 100 | 2.0 | 1.00 |",
-    "| 7 | 0.3000 | torch eager | not in 150 (0.4000) | 3.0 |  |",
+    "| 7 | 0.2500 | jaxgen, first run | 200 | 4.0 | 1.0 | 20.0 | 1.00 |",
+    "| 7 | 0.2500 | torch eager | not in 150 (0.4000) | 3.0 | 2.0 | 20.0 |  |",
   ]
   assert "torch not installed" in pages.page("time_to_loss", parts)
 
@@ -81,8 +81,8 @@ def test_means_over_seeds_and_goals():
     " | 0.900 +- 0.000 | 0.500 +- 0.000 |"
   ]
   assert parts["goals"] == [
-    "- digits, latent 12, goals met by how many of 2: error 1, cosine 2,"
-    " probe 1."
+    "- digits, latent 12: of 2 trainings, goals met by the error in 1, the"
+    " cosine in 2, the probe in 1."
   ]
   assert "`train`, 3 s" in pages.page("encoders", parts)
 
@@ -108,3 +108,25 @@ def test_rows_that_are_not_asked_for_keep_their_figures(tmp_path):
   assert ask()["rows"] == dict(a=dict(value=3), b=dict(value=4))
   with pytest.raises(SystemExit):
     ask("--only", "c")
+
+
+def test_hutchpp_at_the_error_of_24_signs():
+  row = lambda trace, products, error: dict(
+    trace=trace,
+    num_estimates=products // 3,
+    products=products,
+    standard_error=error,
+    exact=[0.3, 0.4, 0.5],
+  )
+  signs = row("hutchinson", 24, 1.0)
+  rows = [row("hutchpp", n, e) for n, e in ((18, 0.9), (12, 1.0), (6, 2.0))]
+  assert likelihood_cost.equal_error([signs, *rows])["products"] == 12
+  assert likelihood_cost.equal_error([signs, rows[2]]) is None
+  found = [
+    likelihood_cost.goals(dict(cost=[], digits=[signs, *few]))[0][2:]
+    for few in (rows, rows[2:])
+  ]
+  assert found == [
+    ("0.40 (0.30-0.50)", "met"),
+    ("not with 24 products", "missed"),
+  ]

@@ -7,10 +7,11 @@ The demo (`experiments.edm digits`) and the same training in torch, eager and by
 torch.compile: the same network, initial weights, batches, schedule, Adam (fused
 in torch), average and distribution of the noise. Each training is a process of
 its own with all cores; ours runs twice, without compiled programs and with
-those that its first run has cached, as the commands do. Its clock starts when
-imports are done and data are loaded, before the first program is compiled, and
-stands still while the validation loss is evaluated, which is that of the
-averaged parameters with the same noise and levels in both libraries.
+those that its first run has cached, as the commands do; torch.compile without.
+Its clock starts when imports are done and data are loaded, before the first
+program is compiled (torch's also after its networks are built, with our initial
+weights), and stands still while the validation loss is evaluated, which is that
+of the averaged parameters with the same noise and levels in both libraries.
 """
 
 import argparse
@@ -141,7 +142,7 @@ def theirs(config, model, data, compiled: bool):
 def curve(args) -> list[tuple[int, float, float]]:
   """(steps, seconds, validation loss) of one training, in this process.
 
-  It ends when the loss is at most args.target, and ours at STEP.
+  It ends when the loss is at most args.target; without a target, at STEP.
   """
   config, model, turns, data = demo(args.seed)
   if args.system in OURS:
@@ -204,17 +205,21 @@ def cells(row: dict):
   for system, found in row["curves"].items():
     at = reached(found, row["target"])
     first = row["seed"], f"{row['target']:.4f}", system
+    (start, begun, _), (end, ended, last) = found[0], found[-1]
+    later = 1e3 * (ended - begun) / (end - start)
+    parts = f"{begun:.1f}", f"{later:.1f}"
     if at is None:
-      said = f"not in {found[-1][0]} ({found[-1][2]:.4f})"
-      yield *first, said, f"{found[-1][1]:.1f}", ""
+      yield *first, f"not in {end} ({last:.4f})", f"{ended:.1f}", *parts, ""
     else:
-      yield *first, at[0], f"{at[1]:.1f}", f"{mine[1] / at[1]:.2f}"
+      ratio = f"{mine[1] / at[1]:.2f}"
+      yield *first, at[0], f"{at[1]:.1f}", *parts, ratio
 
 
 def tables(record: dict) -> dict:
   """The parts of the page."""
   rows = [line for row in record["rows"] for line in cells(row)]
-  head = "seed | validation loss | system | steps | seconds | first run / this"
+  head = "seed | validation loss | system | steps | seconds | the first 50"
+  head += " | ms a later step | first run / this"
   said = f"`python -m benchmarks time_to_loss` on {record['machine']}"
   return dict(
     made=f"{said}, torch {record['torch'] or 'not installed'}.",

@@ -123,7 +123,7 @@ def simulate(
 ) -> jax.Array:
   """The ends [B, *D] of a diffusion from x [B, *D], without a gradient.
 
-  params: of both players, of which the one that drifts there is evaluated.
+  params: {player: parameters}; only the drift of this direction is evaluated.
   """
   player = PLAYERS[0] if to_data else PLAYERS[1]
   drift = model.drift(jax.lax.stop_gradient(params[player]))
