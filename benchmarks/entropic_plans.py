@@ -60,8 +60,9 @@ def rows(column: str) -> tuple[str, ...]:
 def settings(column: str, method: str, budget: float) -> dict:
   """What a cell is trained with; the budget scales the steps."""
   dim = int(column.split("/")[0])
+  samples = MORE if column == AT else SAMPLES  # of each source point
   if method in FLOORS:
-    return dict(points=POINTS, samples=samples(column), steps=STEPS)
+    return dict(points=POINTS, samples=samples, steps=STEPS)
   scaled = lambda number: max(2, round(budget * number))
   if method.startswith("LightSB"):
     steps = scaled(5000 if dim > 16 else 4000)
@@ -78,12 +79,7 @@ def settings(column: str, method: str, budget: float) -> dict:
   if column == AT:
     grown = "first_steps", "turn_steps", "num_steps", "pools"
     how |= {name: LONG * how[name] for name in grown if name in how}
-  return how | dict(num_steps=scaled(how["num_steps"]))
-
-
-def samples(column: str) -> int:
-  """The number of samples of each source point."""
-  return MORE if column == AT else SAMPLES
+  return how | dict(num_steps=scaled(how["num_steps"]), samples=samples)
 
 
 def exact(column: str):
@@ -105,7 +101,7 @@ def sampled(draw: Callable, x, key, number: int):
   return plans.moments(np.asarray(drawn).reshape(len(x), number, -1))
 
 
-def by_floor(method: str, plan, x, key, data, number: int):
+def by_floor(method: str, plan, x, key, data, how: dict):
   """Moments of a row that is not learned."""
   means, covariances = map(np.asarray, closed(plan, x))
   if method == "conditional means alone":
@@ -116,13 +112,13 @@ def by_floor(method: str, plan, x, key, data, number: int):
   if method == "exact drift":
     std = float(plan.std)
     draw = lambda x, key: plan_models.simulate(plan.drift, x, key, std, STEPS)
-    return sampled(draw, x, key, number)
+    return sampled(draw, x, key, how["samples"])
   each = jax.vmap(plan.sample)
   draw = lambda x, key: each(jax.random.split(key, len(x)), x)
-  return sampled(draw, x, key, number)
+  return sampled(draw, x, key, how["samples"])
 
 
-def by_training(method: str, plan, x, fit_key, key, how: dict, number: int):
+def by_training(method: str, plan, x, fit_key, key, how: dict):
   """Moments of a learned row, and notes for the page."""
   if method.startswith("LightSB"):
     model, rate = plan_models.light(plan, fit_key, how)
@@ -134,7 +130,7 @@ def by_training(method: str, plan, x, fit_key, key, how: dict, number: int):
     drift, notes["coupling"] = plan_models.matched(plan, fit_key, how)
   std = float(plan.std)
   draw = lambda x, key: plan_models.simulate(drift, x, key, std, STEPS)
-  return sampled(draw, x, key, number), notes
+  return sampled(draw, x, key, how["samples"]), notes
 
 
 def measure(cell: runner.Cell, how: dict) -> dict:
@@ -145,11 +141,11 @@ def measure(cell: runner.Cell, how: dict) -> dict:
   )
   x = jax.random.normal(point_key, (POINTS, plan.means.shape[1]))
   data = np.float64(plan_models.pairs(plan, data_key, 20_000)[0])
-  notes, number = {}, samples(cell.column)
+  notes = {}
   if cell.method in FLOORS:
-    found = by_floor(cell.method, plan, x, draw_key, data, number)
+    found = by_floor(cell.method, plan, x, draw_key, data, how)
   else:
-    args = cell.method, plan, x, fit_key, draw_key, how, number
+    args = cell.method, plan, x, fit_key, draw_key, how
     found, notes = by_training(*args)
   truth = map(np.asarray, closed(plan, x))
   variance = float(data.var(0, ddof=1).sum())

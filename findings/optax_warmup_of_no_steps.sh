@@ -13,7 +13,8 @@
 # 0. warmup_constant_schedule is a linear schedule and nothing else, and a linear
 # schedule over no steps is the constant init_value. With the usual init_value of
 # 0 the learning rate is 0 for ever: the loss is finite, and no parameter moves. A
-# message says so, at a level of logging that is hidden by default. With one warm-up step the peak is reached at count 1.
+# message says so, at a level of logging that is hidden by default. With one
+# warm-up step the peak is reached at count 1.
 #
 # It matters here because the number of warm-up steps is a setting of every run;
 # the setting 0 is given the peak as the first rate.

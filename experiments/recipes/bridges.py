@@ -9,7 +9,6 @@ The simulated pairs are kept in the state, as the last `pool` batches: every
 `refresh` steps the pairs that begin at the step's batch replace the oldest.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -119,14 +118,20 @@ def make(config: Any, data: datasets.Data, source: datasets.Data) -> Drifts:
 
 
 def simulate(
-  model: Drifts, params: Any, x: jax.Array, steps: int, key, *, to_data: bool
+  model: Drifts,
+  params: Any,
+  x: jax.Array,
+  key: jax.Array,
+  *,
+  steps: int,
+  to_data: bool,
 ) -> jax.Array:
   """The ends [B, *D] of a diffusion from x [B, *D], without a gradient.
 
   params: {player: parameters}; only the drift of this direction is evaluated.
   """
-  player = PLAYERS[0] if to_data else PLAYERS[1]
-  drift = model.drift(jax.lax.stop_gradient(params[player]))
+  own = params["to_data" if to_data else "to_source"]
+  drift = model.drift(jax.lax.stop_gradient(own))
   field = bridge_fields.from_drift(drift, to_data)
   times = jnp.linspace(1.0, 0.0, steps + 1)
   times = times if to_data else times[::-1]
@@ -143,7 +148,6 @@ def make_pairs(config: Any, model: Drifts, to_data: bool) -> Callable:
   A pair is (ends [B, *D], starts [B, *D]), where the ends are true examples of
   the data (of the source, unless to_data); kept are `pool` of them.
   """
-  steps = config.pair_steps
 
   def chosen(params, kept, key, pair, step):
     new_key, row_key = jax.random.split(key)
@@ -151,8 +155,8 @@ def make_pairs(config: Any, model: Drifts, to_data: bool) -> Callable:
     slot, size = step // every % config.pool, len(pair[0])
 
     def simulated():
-      run = functools.partial(simulate, to_data=not to_data)
-      return ends, run(model, params, ends, steps, new_key)
+      how = dict(steps=config.pair_steps, to_data=not to_data)
+      return ends, simulate(model, params, ends, new_key, **how)
 
     def refreshed():
       new = jax.lax.cond(own, lambda: pair, simulated)

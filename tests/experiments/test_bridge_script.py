@@ -73,10 +73,9 @@ def test_a_diffusion_has_the_drift_of_the_player_that_leads_there(player):
   for name, shift in shifts.items():
     params[name]["params"]["out"]["bias"] = jnp.array(shift) / model.speed
   to_data = player == "to_data"
-  ran = bridges.simulate(
-    model, params, jnp.zeros((4000, 2)), 4, jax.random.key(2), to_data=to_data
-  )
-  made = np.asarray(ran)
+  x, how = jnp.zeros((4000, 2)), dict(steps=4, to_data=to_data)
+  made = bridges.simulate(model, params, x, jax.random.key(2), **how)
+  made = np.asarray(made)
   np.testing.assert_allclose(made.mean(0), shifts[player], atol=0.04)
   np.testing.assert_allclose(made.std(0), 0.5, rtol=0.05)
 
@@ -100,7 +99,8 @@ def test_no_gradient_flows_through_the_simulation():
 
   def total(params):
     x, key = jnp.ones((2, 2)), jax.random.key(1)
-    return bridges.simulate(model, params, x, 2, key, to_data=True).sum()
+    how = dict(steps=2, to_data=True)
+    return bridges.simulate(model, params, x, key, **how).sum()
 
   slopes = jax.tree.leaves(jax.grad(total)(params))
   assert all(np.all(slope == 0) for slope in slopes)

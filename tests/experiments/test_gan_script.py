@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.checks import crashes
 from experiments import encode, gan, sample
+from experiments.experiment import Trained
 from experiments.lib import run as runs
 from experiments.recipes import adversarial
 from jaxgen.training import checkpoint, loop
@@ -146,6 +147,11 @@ def test_latents_of_an_encoder(tmp_path):
   probe = record["probe"]
   assert probe.keys() == {"encodings", "pixels", "pca", "untrained"}
   assert probe["pixels"] > 0.9 > probe["pca"] > 0.6 > 0.1 < probe["untrained"]
+  other, _ = ex.measure(Trained(means, {}, {}), split="test")
+  test = np.float64(ex.data.split("test")[0]).reshape(-1, 64) - train.mean(0)
+  left = rms(test - test @ axes.T @ axes)
+  assert other["number"] == len(test) == 360
+  np.testing.assert_allclose(other["pca_rms_error"], left, rtol=1e-6)
 
 
 def test_a_killed_process_ends_as_the_unbroken_one(tmp_path):
