@@ -57,6 +57,7 @@ BENCHMARKS = {
   "command_lines": ("checks.command_lines", "Judges random command lines."),
   "crashes": ("checks.crashes", "Kills runs, resumes and compares them."),
   "mutants": ("checks.mutants", "Counts one-token changes that tests notice."),
+  "suite": ("checks.suite", "Times the test suite, and counts its programs."),
   "bits": ("checks.bits", "Checks that a code change leaves runs bit-equal."),
 }
 NO_PAGE = ("bits",)
