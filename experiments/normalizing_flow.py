@@ -6,13 +6,15 @@
   python -m experiments.evaluate runs/flow
 
 A flow maps data to noise, and a sample is the inverse of noise. Levels are
-dequantised: by uniform noise in their bins, or by Gaussian noise of standard
-deviation --noise, which samples then lose again in one step along the score.
-Images with uniform noise first go through the map that makes each pixel normal,
-so that the network starts from the model of independent pixels.
+dequantised: by noise in their bins, uniform or --dequantisation learned, or by
+Gaussian noise of standard deviation --noise, which samples then lose again in
+one step along the score. Images with noise in their bins first go through the
+map that makes each pixel normal, so that the network starts from the model of
+independent pixels.
 
 Methods: Dinh et al. 2017, arXiv:1605.08803 (couplings); Durkan et al. 2019,
-arXiv:1906.04032 (splines); Papamakarios et al. 2017, arXiv:1705.07057 (masked
+arXiv:1906.04032 (splines); Ho et al. 2019, arXiv:1902.00275 (learned
+dequantisation); Papamakarios et al. 2017, arXiv:1705.07057 (masked
 autoregressive flows); Zhai et al. 2024, arXiv:2412.06329 (TarFlow, noise
 and denoising, guidance).
 """
@@ -21,7 +23,6 @@ import dataclasses
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import settings
@@ -66,8 +67,11 @@ class Config(
   dropout: float = 0.0
   """Dropout probability of activations, from 0 to below 1."""
   noise: float = 0.0
-  """Standard deviation of Gaussian noise on the data, at least 0; 0 is uniform
-  noise within the bins of levels, and none for points."""
+  """Standard deviation of Gaussian noise on the data, at least 0; 0 is noise
+  within the bins of levels, and none for points."""
+  dequantisation: Literal["uniform", "learned"] = "uniform"
+  """Noise within the bins of levels: uniform, or that of couplings that are
+  given the levels and trained with the flow."""
   label_dropout: float = 0.0
   """Fraction of labels replaced by the null label, from 0 to 1."""
   guidance: float = 1.0
@@ -155,14 +159,14 @@ def experiment(config: Config) -> Experiment:
     return states, flow.end(p["model"], states[-1], label)
 
   def log_likelihood(p, extras, key, x, label):
-    draw = flow.noised(key, x)
+    draw = flow.noised(p["model"], key, x)
     return flow.log_prob(p["model"], draw.x, label) + draw.correction
 
   exact = data.levels is None and not config.noise
   return single.experiment_of(
     config,
     data,
-    lambda key: flow.net.init(key, jnp.zeros(shape)),
+    flow.init,
     training.one_player(config, make_loss(config, flow, data.num_classes)),
     sample=sample,
     times=_blocks(config),
@@ -190,7 +194,7 @@ def make_loss(config: Config, flow: invertible.Flow, num_classes: int):
     net_keys = jax.random.split(net_key, len(examples))
 
     def loss(data, label, noise_key, net_key):  # one example
-      draw = flow.noised(noise_key, data)
+      draw = flow.noised(params, noise_key, data, train=True)
       forward = lambda x: flow.forward(
         params, x, label, train=True, rngs={"dropout": net_key}
       )

@@ -34,6 +34,38 @@ def test_uniform_is_exact_for_a_density_constant_in_each_bin():
   assert stats.kstest(moves, "uniform", (-0.25, 0.5)).pvalue > 0.01
 
 
+def test_learned_noise_of_the_models_own_density_gives_its_probabilities():
+  """u = Phi(a z + b) has a density that SciPy knows."""
+  a, b, width = 0.7, -0.4, 0.5
+
+  @jax.jit
+  @jax.vmap
+  def run(key, level):
+    flow = lambda z: (a * z + b, jnp.full((), z.size * np.log(a), z.dtype))
+    return dequantisation.learned(key, jnp.full(2, level), 5, flow)
+
+  levels = np.repeat(LEVELS, 200).astype("float32")
+  x, correction = run(jax.random.split(jax.random.key(0), 1000), levels)
+  assert x.dtype == correction.dtype == jnp.float32 and x.shape == (1000, 2)
+  u = np.float64(x - levels[:, None]) / width + 0.5
+  y = stats.norm.ppf(u)
+  within = stats.norm.logpdf(y, b, a) - stats.norm.logpdf(y) - np.log(width)
+  log_p = np.repeat(np.log(WEIGHTS), 200)[:, None] + within
+  found = np.exp(log_p.sum(1) + correction)
+  np.testing.assert_allclose(found, np.repeat(WEIGHTS, 200) ** 2, rtol=1e-4)
+  assert stats.kstest(y.ravel(), stats.norm(b, a).cdf).pvalue > 0.01
+
+
+def test_learned_noise_of_the_identity_is_uniform():
+  data, key = jnp.full((300, 2), 0.5), jax.random.key(1)
+  flow = lambda z: (z, jnp.zeros(()))
+  x, correction = jax.jit(
+    lambda data: dequantisation.learned(key, data, 5, flow)
+  )(data)
+  np.testing.assert_allclose(correction, data.size * np.log(0.5), rtol=1e-6)
+  assert stats.kstest(np.ravel(x), "uniform", (0.25, 0.5)).pvalue > 0.01
+
+
 @pytest.mark.parametrize("path", [paths.edm(), paths.vp()], ids=["edm", "vp"])
 def test_gaussian_by_importance_is_the_probability(path):
   # log P = E log p + correction - KL of the noise: none at small ratios.
@@ -92,6 +124,7 @@ def test_keys_matter_and_bad_input():
   assert (np.abs(draws[0] - draws[1]) > 0).all()
   for call in (
     lambda key, n: dequantisation.uniform(key, data, n),
+    lambda key, n: dequantisation.learned(key, data, n, lambda z: (z, 0.0)),
     lambda key, n: dequantisation.gaussian(key, data, n, paths.edm(), 0.1),
   ):
     few = "num_levels: expected at least 2"

@@ -23,19 +23,23 @@ from jaxgen import (
 from jaxgen.losses import normalizing_flow
 from jaxgen.models import coupling_flow, masked_flow, tarflow
 
+NOISE_BLOCKS = 4  # of learned dequantisation
+
 
 class Flow(NamedTuple):
   """The network, the fixed map before it and the noise on the data.
 
   Attributes:
+    init: key -> parameters.
     net: a Flax module, x -> (latent, log det), with methods inverse and states.
     base: the fixed bijector from data to the network's input.
-    noised: (key, example) -> dequantisation.Draw.
+    noised: (parameters, key, example, train=False) -> dequantisation.Draw.
     of: what has the likelihood, for tables.
     finish: (field of noised data, x) -> a sample.
     guidance: weight of guidance in samples.
   """
 
+  init: Callable
   net: Any
   base: bijectors.Bijector
   noised: Callable
@@ -87,20 +91,60 @@ def make(config: Any, data: datasets.Data) -> Flow:
     base = linear_maps.scale_and_shift(-math.log(std), -mean / std)
   else:
     base = bijectors.of_functions(*elementwise.histogram(_logs(train, levels)))
-  if config.noise and levels is not None:
+  finish = functools.partial(_finish, config.noise, levels)
+  init, noised, of = _noise(config, data, net)
+  return Flow(init, net, base, noised, of, finish, config.guidance)
+
+
+def _noise(config, data, net):
+  """(init, noised, of) of Flow; parameters of noise are a collection apart."""
+  levels, zeros = data.levels, jnp.zeros(data.shape)
+  init = lambda key: net.init(key, zeros)
+  fixed = lambda draw: lambda params, key, x, train=False: draw(key, x)
+  if config.dequantisation == "learned":
+    if config.noise or levels is None:
+      raise ValueError(
+        "dequantisation, noise, data: expected uniform with noise, and for data"
+        " without levels, got learned"
+      )
+    return *_learned(config, data, init), "levels by learned dequantisation"
+  if levels is None:
+    of = f"density, noise {config.noise}" if config.noise else "density"
+    return init, fixed(functools.partial(_with_noise, config.noise)), of
+  if config.noise:
     path = paths.edm()  # x_t = data + t noise
-    noised = lambda key, x: dequantisation.gaussian(
+    draw = lambda key, x: dequantisation.gaussian(
       key, x, levels, path, config.noise
     )
-    of = "levels by Gaussian dequantisation"
-  elif levels is not None:
-    noised = lambda key, x: dequantisation.uniform(key, x, levels)
-    of = "levels by uniform dequantisation"
-  else:
-    noised = functools.partial(_with_noise, config.noise)
-    of = "density" if not config.noise else f"density, noise {config.noise}"
-  finish = functools.partial(_finish, config.noise, levels)
-  return Flow(net, base, noised, of, finish, config.guidance)
+    return init, fixed(draw), "levels by Gaussian dequantisation"
+  draw = lambda key, x: dequantisation.uniform(key, x, levels)
+  return init, fixed(draw), "levels by uniform dequantisation"
+
+
+def _learned(config, data, init):
+  """(init, noised) of couplings that are given the levels."""
+  net = coupling_flow.CouplingFlow(
+    data.shape,
+    num_blocks=NOISE_BLOCKS,
+    width=config.width,
+    depth=config.depth,
+    dropout=config.dropout,
+  )
+
+  def both(key):
+    first, second = jax.random.split(key)
+    zeros = jnp.zeros(data.shape)
+    more = net.init(second, zeros, context=zeros)
+    return {**init(first), "noise": more["params"]}
+
+  def noised(params, key, x, train=False):
+    key, dropout_key = jax.random.split(key)
+    how = dict(train=train, rngs={"dropout": dropout_key})
+    own = {"params": params["noise"]}
+    flow = lambda z: net.apply(own, z, context=x, **how)
+    return dequantisation.learned(key, x, data.levels, flow)
+
+  return both, noised
 
 
 def make_network(config: Any, data: datasets.Data) -> Any:

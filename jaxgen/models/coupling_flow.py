@@ -1,9 +1,10 @@
 """A normalizing flow of couplings, for data of any shape.
 
 Block b keeps half of the coordinates and moves the others by an elementwise map
-whose parameters a residual network computes from those kept and the label:
+whose parameters a residual network computes from those kept, the label and the
+context c, on which the density p(x | c) may depend:
 
-  h = Dense([x_kept, label vector]);  h = h + Dense(silu(Dense(silu(h))));  ...
+  h = Dense([x_kept, c, label vector]), h = h + Dense(silu(Dense(silu(h)))), ...
 
 Blocks come in pairs: the second one keeps what the first one moved. Halves are
 random, the same for every model of that size. The last layers start at 0, so
@@ -46,11 +47,14 @@ class Conditioner(nn.Module):
     self,
     x: Float[Array, "M"],
     label: Int[Numeric, ""] | None = None,
+    context: Float[Array, "*C"] | None = None,
     *,
     train: bool = False,
   ) -> Float[Array, "outputs"]:
     """The parameters of a coupling, for one example."""
     dense = lambda name: nn.Dense(self.width, dtype=self.dtype, name=name)
+    if context is not None:
+      x = jnp.concatenate([x, context.ravel()])
     h = dense("first")(x.astype(self.dtype))
     if self.num_classes:
       embed = layers.LabelEmbedding(
@@ -132,14 +136,18 @@ class CouplingFlow(nn.Module):
     return masks
 
   def blocks(
-    self, label: Int[Numeric, ""] | None = None, *, train: bool = False
+    self,
+    label: Int[Numeric, ""] | None = None,
+    context: Float[Array, "*C"] | None = None,
+    *,
+    train: bool = False,
   ) -> list[bijectors.Bijector]:
     """The couplings from data to the latent; use them within `apply`."""
     layers.check_settings(self.num_classes, self.dropout, label)
-    family = self._family()
+    family, given = self._family(), dict(label=label, context=context)
     return [
       bijectors.coupling(
-        mask, functools.partial(net, label=label, train=train), family
+        mask, functools.partial(net, **given, train=train), family
       )
       for mask, net in zip(self._masks(), self.conditioners, strict=True)
     ]
@@ -148,6 +156,7 @@ class CouplingFlow(nn.Module):
     self,
     x: Float[Array, "*D"],
     label: Int[Numeric, ""] | None = None,
+    context: Float[Array, "*C"] | None = None,
     *,
     train: bool = False,
   ) -> tuple[Float[Array, "*D"], Float[Array, ""]]:
@@ -156,6 +165,8 @@ class CouplingFlow(nn.Module):
     Args:
       x: the example, [*D].
       label: [], in [0, num_classes]; None and num_classes are the null label.
+      context: what the density is given, [*C], in `init` as in every call; None
+        for nothing.
       train: whether to apply dropout; the rng stream "dropout" is then needed
         if dropout is above 0.
 
@@ -163,19 +174,29 @@ class CouplingFlow(nn.Module):
       ValueError: x has another shape, or the label or a setting is out of
         range.
     """
-    return bijectors.chain(*self.blocks(label, train=train)).forward(x)
+    blocks = self.blocks(label, context, train=train)
+    return bijectors.chain(*blocks).forward(x)
 
   def inverse(
-    self, y: Float[Array, "*D"], label: Int[Numeric, ""] | None = None
+    self,
+    y: Float[Array, "*D"],
+    label: Int[Numeric, ""] | None = None,
+    context: Float[Array, "*C"] | None = None,
+    *,
+    train: bool = False,
   ) -> tuple[Float[Array, "*D"], Float[Array, ""]]:
     """The example of a latent, and log |det| of its derivative."""
-    return bijectors.chain(*self.blocks(label)).inverse(y)
+    blocks = self.blocks(label, context, train=train)
+    return bijectors.chain(*blocks).inverse(y)
 
   def states(
-    self, y: Float[Array, "*D"], label: Int[Numeric, ""] | None = None
+    self,
+    y: Float[Array, "*D"],
+    label: Int[Numeric, ""] | None = None,
+    context: Float[Array, "*C"] | None = None,
   ) -> Float[Array, "T *D"]:
     """A latent and what each inverse makes of it, [num_blocks + 1, *D].
 
     The last state is the example.
     """
-    return bijectors.inverse_states(self.blocks(label), y)
+    return bijectors.inverse_states(self.blocks(label, context), y)

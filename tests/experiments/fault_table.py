@@ -104,6 +104,16 @@ OWN = {
     (dict(bridge_std=1e-4, coupling="entropic", batch_size=64), "bridge_std: "),
     (dict(solver="unipc_3"), "solver, source, bridge: "),
   ],
+  "normalizing flow": [
+    (dict(num_bins=1), "num_bins: expected 0 or 2 to 500, got 1"),
+    (dict(guidance=2.0), "guidance, model: expected 1 for coupling, got 2.0"),
+    (dict(model="tarflow"), "model, data: .*for points, got tarflow for moons"),
+    (dict(dequantisation="learned"), "dequantisation, noise, data: .*uniform"),
+  ],
+  "learned noise": [
+    (dict(noise=0.1), "dequantisation, noise, data: .*uniform")
+  ],
+  "tarflow": [(dict(sweeps=3), "sweeps: expected a divisor of 16 patches")],
   "flow map": [
     (dict(method="mean"), "method: expected one of meanflow, improved, scm"),
     (dict(ends=1.5), "ends: expected 0 to 1, got 1.5"),

@@ -1,17 +1,39 @@
-"""Further rows of the table of scripts: flow maps, bridges, W1 critics."""
+"""More rows of the table of scripts: learned noise, flow maps, bridges, W1."""
 
-from experiments import bridge, distribution_matching, flow_map, wasserstein
+from experiments import (
+  bridge,
+  distribution_matching,
+  flow_map,
+  normalizing_flow,
+  wasserstein,
+)
 from tests.experiments.script_parts import (
   IMAGES,
   NO_SAMPLES,
   ONE_CALL,
   PICTURES,
   PLANE,
+  RATE,
   SIZES,
   Script,
 )
 
 ROWS = {
+  # The noise in the bins has parameters, and its dropout a key.
+  "learned noise": Script(
+    normalizing_flow,
+    normalizing_flow.Config(
+      "",
+      dequantisation="learned",
+      width=8,
+      num_blocks=2,
+      depth=1,
+      num_bins=3,
+      dropout=0.2,
+      **RATE | dict(batch_size=4),
+    ),
+    PICTURES[:2],
+  ),
   # Both parts of a batch have keys; the jump of both times is in the loss.
   "flow map": Script(
     flow_map,

@@ -67,6 +67,33 @@ def test_labels_matter_and_none_is_the_null_label():
   np.testing.assert_allclose(found[2], found[3], rtol=1e-4)
 
 
+def test_a_density_given_a_context():
+  model = coupling_flow.CouplingFlow(SHAPE, **SIZES)
+  x, key = jax.random.normal(jax.random.key(3), SHAPE), jax.random.key(0)
+  params = model.init(key, x, context=jnp.zeros((2, 2)))
+  params = trees.moved(params, 0.1)
+
+  @jax.jit
+  @jax.vmap
+  def run(context):
+    y, log_det = model.apply(params, x, context=context)
+    back, _ = model.apply(params, y, context=context, method="inverse")
+    states = model.apply(params, y, context=context, method="states")
+    flat = lambda v: model.apply(params, v.reshape(SHAPE), context=context)[0]
+    jacobian = jax.jacfwd(lambda v: flat(v).ravel())(x.ravel())
+    return log_det, back, states[-1], jacobian
+
+  contexts = jax.random.normal(jax.random.key(4), (3, 2, 2))
+  log_det, back, last, jacobian = run(contexts)
+  assert np.min(np.abs(np.diff(np.sort(log_det)))) > 1e-3
+  truth = np.linalg.slogdet(np.float64(jacobian))[1]
+  np.testing.assert_allclose(log_det, truth, atol=1e-4)
+  for found in (back, last):
+    np.testing.assert_allclose(
+      found, np.broadcast_to(x, found.shape), atol=1e-4
+    )
+
+
 def test_half_precision_keeps_float32_outside_the_networks():
   model = coupling_flow.CouplingFlow(SHAPE, dtype=jnp.bfloat16, **SIZES)
   params, x = noisy(model), jnp.ones(SHAPE)
