@@ -71,7 +71,10 @@ class Config(
   within the bins of levels, and none for points."""
   dequantisation: Literal["uniform", "learned"] = "uniform"
   """Noise within the bins of levels: uniform, or that of couplings that are
-  given the levels and trained with the flow."""
+  given the levels and trained with the flow, of the same width, depth, dropout
+  and number of bins."""
+  noise_blocks: int = 4
+  """Number of couplings of learned dequantisation, at least 1."""
   label_dropout: float = 0.0
   """Fraction of labels replaced by the null label, from 0 to 1."""
   guidance: float = 1.0
@@ -232,7 +235,8 @@ def _pictures(flow, data):
 
 def _check(config):
   single.check(config, "num_blocks", "width")
-  checks.at_least(config, depth=1, patch=1, num_heads=1, sweeps=0)
+  checks.at_least(config, depth=1, noise_blocks=1, patch=1, num_heads=1)
+  checks.at_least(config, sweeps=0)
   checks.nonnegative(config, "noise", "guidance")
   checks.fraction(config, "dropout")
   if config.num_bins != 0 and not 2 <= config.num_bins <= 500:

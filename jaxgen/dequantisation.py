@@ -59,14 +59,15 @@ def learned(
   num_levels: int,
   flow: Callable[[Array], tuple[Array, Array]],
 ) -> Draw:
-  """Noise of a normalizing flow that knows the data: q(x | data) is learned.
+  """Noise within the bins from a learned distribution q(x | data), a flow.
 
     x = data + width (u - 1/2),   u = Phi(y),   y = flow(z),   z ~ N(0, I),
     correction = D log width + log |det dy/dz| + log N(y; 0, I) - log N(z; 0, I)
 
-  For a density of data (t = 0) of any shape within the bins. The identity is
-  `uniform`. The bound is an equality if q(x | data) is proportional to p(x)
-  within the bins of the data.
+  For a density of data (t = 0) of any shape within the bins. With the identity
+  as flow, x has the distribution of `uniform`. The bound is an equality if
+  q(x | data) is proportional to p(x) within the bins of the data. In float32, x
+  is on the edge of its bin from |y| of about 5 for 17 levels.
 
   Args:
     key: a typed key.
@@ -75,12 +76,20 @@ def learned(
     flow: z [*D] -> (y [*D], log |det dy/dz| []), parameters and data bound: a
       direction of a bijectors.Bijector or of a network.
 
+  Raises:
+    ValueError: fewer than 2 levels, or the flow has other shapes.
+
   Reference: Ho et al. 2019, arXiv:1902.00275, section 3.1 (variational
-  dequantisation).
+  dequantisation), with Phi in place of a sigmoid.
   """
   width = _width(key, num_levels)
   z = jax.random.normal(key, data.shape, data.dtype)
   y, log_det = flow(z)
+  if y.shape != data.shape or jnp.ndim(log_det):
+    raise ValueError(
+      f"flow: expected {data.shape} and a scalar, got shapes {y.shape} and"
+      f" {jnp.shape(log_det)}"
+    )
   gained = log_det + (jnp.sum(z**2) - jnp.sum(y**2)) / 2
   x = data + width * (jax.scipy.special.ndtr(y) - 0.5)
   return Draw(x, data.size * math.log(width) + gained)

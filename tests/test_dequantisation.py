@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgen import dequantisation, paths
+from jaxgen import dequantisation, elementwise, paths
 from jaxgen.data import oracles
 from tests import expect
 
@@ -14,6 +14,8 @@ WEIGHTS = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
 LEVELS = np.linspace(-1, 1, 5)
 # Atoms at the levels of one coordinate: P(level) is its weight.
 ATOMS = oracles.Mixture(WEIGHTS, LEVELS[:, None], np.zeros(5))
+
+IDENTITY = lambda z: (z, jnp.zeros(()))
 
 
 def test_uniform_is_exact_for_a_density_constant_in_each_bin():
@@ -58,12 +60,31 @@ def test_learned_noise_of_the_models_own_density_gives_its_probabilities():
 
 def test_learned_noise_of_the_identity_is_uniform():
   data, key = jnp.full((300, 2), 0.5), jax.random.key(1)
-  flow = lambda z: (z, jnp.zeros(()))
   x, correction = jax.jit(
-    lambda data: dequantisation.learned(key, data, 5, flow)
+    lambda data: dequantisation.learned(key, data, 5, IDENTITY)
   )(data)
   np.testing.assert_allclose(correction, data.size * np.log(0.5), rtol=1e-6)
   assert stats.kstest(np.ravel(x), "uniform", (0.25, 0.5)).pvalue > 0.01
+
+
+@pytest.mark.parametrize("y", [-10.0, -6.0, 0.0, 6.0, 10.0])
+def test_learned_noise_far_out_stays_in_its_bin_and_is_finite(y):
+  """Also at the ends of the outer bins, where a normal latent is infinite."""
+  data = jnp.float32([-1, 0, 1])
+  to_normal, _ = elementwise.histogram(jnp.zeros((3, 5)))
+
+  @jax.jit
+  @jax.value_and_grad
+  def bound(y):
+    flow = lambda z: (0 * z + y, jnp.zeros(()))
+    x, correction = dequantisation.learned(jax.random.key(0), data, 5, flow)
+    latent, log_slope = to_normal(x)
+    inside = jnp.abs(x - data).max() <= 0.25
+    found = log_slope.sum() - (latent**2).sum() / 2 + correction
+    return jnp.where(inside, found, jnp.nan)
+
+  for found in bound(jnp.float32(y)):
+    assert np.isfinite(found)
 
 
 @pytest.mark.parametrize("path", [paths.edm(), paths.vp()], ids=["edm", "vp"])
@@ -124,9 +145,15 @@ def test_keys_matter_and_bad_input():
   assert (np.abs(draws[0] - draws[1]) > 0).all()
   for call in (
     lambda key, n: dequantisation.uniform(key, data, n),
-    lambda key, n: dequantisation.learned(key, data, n, lambda z: (z, 0.0)),
+    lambda key, n: dequantisation.learned(key, data, n, IDENTITY),
     lambda key, n: dequantisation.gaussian(key, data, n, paths.edm(), 0.1),
   ):
     few = "num_levels: expected at least 2"
     expect.error(few, call, jax.random.key(0), 1)
     expect.error("key: expected a typed key", call, jax.random.PRNGKey(0), 17)
+  for flow in (
+    lambda z: (z[:1], jnp.zeros(())),
+    lambda z: (z, jnp.zeros(3)),
+  ):
+    given = dequantisation.learned, jax.random.key(0), data, 17, flow
+    expect.error(r"flow: expected \(3,\) and a scalar, got", *given)

@@ -130,7 +130,7 @@ def test_divergences_and_densities(trace):
   bound |= dict(num_cells=2)
 
   def run(key):
-    first, second, third, fourth, fifth = jax.random.split(key, 5)
+    first, second, third, fourth, fifth, sixth = jax.random.split(key, 6)
     score_fn = lambda x: -x
     return (
       likelihood.log_prob(solve, field, X, first, prior=prior, trace=trace),
@@ -139,6 +139,7 @@ def test_divergences_and_densities(trace):
       score_matching.implicit(score_fn, X),
       score_matching.sliced_vr(score_fn, X, X),
       dequantisation.gaussian(third, X, 17, paths.linear(), 0.01),
+      dequantisation.learned(sixth, X, 17, lambda z: (2 * z, jnp.sum(0 * z))),
       diffusion_bound.continuous(field, X, fourth, **bound),
       law.sample(fifth),
     )

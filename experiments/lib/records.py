@@ -12,7 +12,7 @@ from experiments.lib import datasets
 LATER: dict = dict(guidance=1.0, guidance_interval=None, guide=None, start=None)
 LATER |= dict(validate_every=0, metrics_every=0, log_to=[])
 LATER |= dict(weight_decay=0.0, accumulate=1, codec=None, kl_weight=1e-3)
-LATER |= dict(vocabulary=0)
+LATER |= dict(vocabulary=0, dequantisation="uniform", noise_blocks=4)
 
 
 def current(record: dict[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,6 @@ from jaxgen import (
 from jaxgen.losses import normalizing_flow
 from jaxgen.models import coupling_flow, masked_flow, tarflow
 
-NOISE_BLOCKS = 4  # of learned dequantisation
-
 
 class Flow(NamedTuple):
   """The network, the fixed map before it and the noise on the data.
@@ -97,9 +95,9 @@ def make(config: Any, data: datasets.Data) -> Flow:
 
 
 def _noise(config, data, net):
-  """(init, noised, of) of Flow; parameters of noise are a collection apart."""
-  levels, zeros = data.levels, jnp.zeros(data.shape)
-  init = lambda key: net.init(key, zeros)
+  """(init, noised, of) of Flow."""
+  levels = data.levels
+  init = lambda key: net.init(key, jnp.zeros(data.shape))
   fixed = lambda draw: lambda params, key, x, train=False: draw(key, x)
   if config.dequantisation == "learned":
     if config.noise or levels is None:
@@ -122,12 +120,16 @@ def _noise(config, data, net):
 
 
 def _learned(config, data, init):
-  """(init, noised) of couplings that are given the levels."""
+  """(init, noised) of couplings that are given the levels; their parameters are
+  the collection "noise" beside those of the network.
+  """
   net = coupling_flow.CouplingFlow(
     data.shape,
-    num_blocks=NOISE_BLOCKS,
+    context_size=math.prod(data.shape),
+    num_blocks=config.noise_blocks,
     width=config.width,
     depth=config.depth,
+    num_bins=config.num_bins,
     dropout=config.dropout,
   )
 
@@ -138,11 +140,11 @@ def _learned(config, data, init):
     return {**init(first), "noise": more["params"]}
 
   def noised(params, key, x, train=False):
-    key, dropout_key = jax.random.split(key)
+    draw_key, dropout_key = jax.random.split(key)
     how = dict(train=train, rngs={"dropout": dropout_key})
     own = {"params": params["noise"]}
     flow = lambda z: net.apply(own, z, context=x, **how)
-    return dequantisation.learned(key, x, data.levels, flow)
+    return dequantisation.learned(draw_key, x, data.levels, flow)
 
   return both, noised
 

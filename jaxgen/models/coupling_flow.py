@@ -26,7 +26,7 @@ from jaxgen.models import layers
 
 
 class Conditioner(nn.Module):
-  """A residual network [M] -> [outputs], which starts at 0.
+  """A residual network [M], [C] or None -> [outputs], which starts at 0.
 
   Attributes:
     outputs: number of outputs.
@@ -76,6 +76,7 @@ class CouplingFlow(nn.Module):
   Attributes:
     shape: shape of an example, *D, with at least 2 coordinates.
     num_classes: number of labels; 0 for an unconditional model.
+    context_size: number C of numbers that the density is given; 0 for none.
     num_blocks: number of couplings.
     width: number of features of a conditioner.
     depth: number of its residual blocks.
@@ -92,6 +93,7 @@ class CouplingFlow(nn.Module):
 
   shape: tuple[int, ...]
   num_classes: int = 0
+  context_size: int = 0
   num_blocks: int = 8
   width: int = 256
   depth: int = 2
@@ -144,6 +146,11 @@ class CouplingFlow(nn.Module):
   ) -> list[bijectors.Bijector]:
     """The couplings from data to the latent; use them within `apply`."""
     layers.check_settings(self.num_classes, self.dropout, label)
+    size = 0 if context is None else context.size
+    if size != self.context_size:
+      raise ValueError(
+        f"context: expected {self.context_size} numbers, got {size}"
+      )
     family, given = self._family(), dict(label=label, context=context)
     return [
       bijectors.coupling(
@@ -165,14 +172,14 @@ class CouplingFlow(nn.Module):
     Args:
       x: the example, [*D].
       label: [], in [0, num_classes]; None and num_classes are the null label.
-      context: what the density is given, [*C], in `init` as in every call; None
-        for nothing.
+      context: what the density is given, of context_size numbers; None if that
+        is 0.
       train: whether to apply dropout; the rng stream "dropout" is then needed
         if dropout is above 0.
 
     Raises:
-      ValueError: x has another shape, or the label or a setting is out of
-        range.
+      ValueError: x has another shape, the context another size, or the label
+        or a setting is out of range.
     """
     blocks = self.blocks(label, context, train=train)
     return bijectors.chain(*blocks).forward(x)
@@ -182,12 +189,9 @@ class CouplingFlow(nn.Module):
     y: Float[Array, "*D"],
     label: Int[Numeric, ""] | None = None,
     context: Float[Array, "*C"] | None = None,
-    *,
-    train: bool = False,
   ) -> tuple[Float[Array, "*D"], Float[Array, ""]]:
     """The example of a latent, and log |det| of its derivative."""
-    blocks = self.blocks(label, context, train=train)
-    return bijectors.chain(*blocks).inverse(y)
+    return bijectors.chain(*self.blocks(label, context)).inverse(y)
 
   def states(
     self,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.lib import command_line, samples, training
+from experiments.lib import command_line, training
 from experiments.pictures import figures
 from jaxgen.data import loaders
-from jaxgen.training import loop, step
+from jaxgen.training import loop
 from tests.experiments import script_table
 
 # The shortest run of edm's toy, but for its directory.
@@ -55,44 +55,6 @@ def without_pictures(patch: pytest.MonkeyPatch) -> None:
   finish = lambda run_dir, ex, found: real(run_dir, bare(ex), found)
   patch.setattr(training, "finish", finish)
   patch.setattr(figures, "curves", lambda *args: None)
-
-
-def share_programs(patch: pytest.MonkeyPatch) -> None:
-  """Runs of equal settings share an Experiment, its steps and its samplers,
-  which are then compiled once. What a run keeps is still on disk alone.
-  """
-  for module in {script.module for script in SCRIPTS.values()}:
-    patch.setattr(module, "experiment", _anywhere(module.experiment))
-  for module, name, parts in (
-    (step, "make_train_step", lambda turns, *how: turns),
-    (samples, "make_sampler", lambda ex: (ex.sample,)),
-  ):
-    known = lambda *args, parts=parts: tuple(map(id, parts(*args)))
-    patch.setattr(module, name, _once(getattr(module, name), known))
-
-
-def _anywhere(experiment):
-  """The function, called once for settings that differ in their directory."""
-  moved = lambda config, run_dir: dataclasses.replace(config, run_dir=run_dir)
-  once = _once(experiment, lambda config: repr(moved(config, "")))
-
-  def made(config):
-    ex = once(config)
-    return ex._replace(config=moved(ex.config, config.run_dir))
-
-  return made
-
-
-def _once(compute, key):
-  """The function, called once for arguments of equal keys."""
-  known = {}
-
-  def call(*args):
-    if key(*args) not in known:
-      known[key(*args)] = args, compute(*args)  # what an id names is kept
-    return known[key(*args)][1]
-
-  return call
 
 
 def trained(name: str, directory: Any, **changes: Any) -> tuple[Any, Any]:

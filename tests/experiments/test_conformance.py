@@ -45,13 +45,6 @@ def _lasting(directory):
   return {n: value for n, value in found.items() if kept(n)} | more
 
 
-@pytest.fixture(autouse=True, scope="module")
-def programs_once():
-  with pytest.MonkeyPatch.context() as patch:
-    scripts.share_programs(patch)
-    yield
-
-
 @pytest.fixture(scope="module", params=scripts.SCRIPTS)
 def unbroken(request, tmp_path_factory):
   """(the script, its name, the directory of a run, its files at the end)."""

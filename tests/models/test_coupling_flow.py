@@ -68,7 +68,7 @@ def test_labels_matter_and_none_is_the_null_label():
 
 
 def test_a_density_given_a_context():
-  model = coupling_flow.CouplingFlow(SHAPE, **SIZES)
+  model = coupling_flow.CouplingFlow(SHAPE, context_size=4, **SIZES)
   x, key = jax.random.normal(jax.random.key(3), SHAPE), jax.random.key(0)
   params = model.init(key, x, context=jnp.zeros((2, 2)))
   params = trees.moved(params, 0.1)
@@ -128,3 +128,6 @@ def test_bad_settings_are_rejected():
   params = model.init(jax.random.key(0), jnp.zeros(2))
   expect.error("x: expected the mask's shape", model.apply, params, jnp.ones(3))
   expect.error("label: expected None", model.apply, params, jnp.ones(2), 1)
+  given = model.apply, params, jnp.ones(2), None, jnp.ones(3)
+  expect.error("context: expected 0 numbers, got 3", *given)
+  expect.error("context: expected 3 num", make, (2,), context_size=3)

@@ -5,6 +5,7 @@ from jaxgen.models import (
   autoencoder,
   bidirectional,
   causal,
+  coupling_flow,
   dit,
   gan,
   icnn,
@@ -44,6 +45,13 @@ def test_of_networks_of_images():
     defaults.check(kind, factor=2, width=32, num_blocks=1, num_groups=8)
   kind = patch_discriminator.PatchDiscriminator
   defaults.check(kind, width=32, num_levels=2)
+
+
+def test_of_flows():
+  inputs = dict(num_classes=0, context_size=0, dropout=0.0)
+  sizes = dict(num_blocks=8, width=256, depth=2, num_bins=8, bound=5.0)
+  defaults.check(coupling_flow.CouplingFlow, **inputs, **sizes)
+  defaults.check(coupling_flow.CouplingFlow.__call__, train=False)
 
 
 def test_of_networks_of_vectors():
