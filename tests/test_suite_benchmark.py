@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import pages
 from benchmarks.checks import suite
+from tests import expect
 
 SOME = """
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 def test_programs():
-  one = jax.jit(lambda x: x + 1)
+  one = jax.jit(lambda x: x + NUMBER)
   for size in (2, 3, 3):
     one(np.zeros(size))
 
@@ -35,26 +36,31 @@ def test_the_last_line_says_how_many(last, tests, failed):
   assert suite.outcomes(text) == dict(tests=tests, failed=failed)
 
 
-def test_a_checkout_is_measured(tmp_path):
-  (tmp_path / "test_some.py").write_text(SOME)
+def test_a_checkout_is_measured_by_all_workers(tmp_path):
+  (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -n 2\n")
+  for number in "12":
+    text = SOME.replace("NUMBER", number)
+    (tmp_path / f"test_{number}.py").write_text(text)
   found = suite.measure(tmp_path)
-  assert (found["tests"], found["failed"]) == (3, 1)
-  assert found["programs"] == 2  # one a size
-  assert found["wall"] > 0.5 and found["cpu"] > 0.5
+  assert (found["tests"], found["failed"]) == (6, 2)
+  assert found["programs"] == 4  # one a size
+  assert found["wall"] > 0 and found["cpu"] > 0
 
 
-def test_ratios_are_also_per_test():
-  ours = dict(tests=20, failed=0, wall=120.0, cpu=240.0, programs=50)
-  other = dict(tests=10, failed=1, wall=60.0, cpu=60.0, programs=100)
-  record = dict(machine="one", repeats=1, versions=[ours, other])
-  parts = suite.tables(record)
-  assert parts["suite"][2:] == [
-    "| tests | 20 | 10 |  |  |",
-    "| of which fail | 0 | 1 |  |  |",
-    "| wall time, minutes | 2.0 | 1.0 | 2.00 | 1.00 |",
-    "| CPU time, minutes | 4.0 | 1.0 | 4.00 | 2.00 |",
-    "| compiled programs | 50 | 100 | 0.50 | 0.25 |",
-  ]
-  assert "on one." in pages.page("suite", parts)
-  alone = suite.tables(record | dict(versions=[ours]))
-  assert alone["suite"][2] == "| tests | 20 |"
+def test_what_is_no_suite_is_said(tmp_path, capsys):
+  expect.error("pytest ended with code 5", suite.measure, tmp_path)
+  (tmp_path / "test_none.py").write_text("def test_nothing():\n  import jax\n")
+  expect.error("expected tests that compile", suite.measure, tmp_path)
+  benchmark = suite.BENCHMARKS["suite"]
+  with pytest.raises(SystemExit):
+    benchmark.parse("suite", suite.__doc__, ["--root", str(tmp_path)])
+  assert "--root: expected a checkout with" in capsys.readouterr().err
+
+
+def test_the_page_has_a_row_for_each_version():
+  row = dict(tests=20, failed=1, wall=120.0, cpu=240.0, programs=50)
+  row |= dict(commit="abc-dirty", machine="one")
+  parts = suite.tables({"before": row, "now": row | dict(commit="def")})
+  line = "| abc-dirty | 20 | 1 | 2.0 | 4.0 | 50 | 12.00 | 2.50 |"
+  assert parts["suite"][2] == f"| before {line}"
+  assert "now | def" in pages.page("suite", parts)

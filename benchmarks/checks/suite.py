@@ -1,13 +1,12 @@
 """The test suite: its tests, wall time, CPU seconds and compiled programs.
 
-  python -m benchmarks suite                     as long as `make test`
-  python -m benchmarks suite --other ../before   beside another version
+  python -m benchmarks suite                                  this checkout
+  python -m benchmarks suite --root ../before --name before   another version
 
-Runs pytest at the root of this checkout and then of another one, as `make test`
-of each does, --repeats times. CPU
-seconds are those of all processes. Programs are those that the tests' own
-processes compile; one that is found in a cache is not counted, nor are those of
-the commands that tests start.
+Runs pytest as `make test` does, with this Python and its packages, and keeps a
+row for each name: as long as the tests take. CPU seconds are those of all
+processes. Programs are those that the tests' own processes compile; one that is
+found in a cache is not counted, nor are those of the commands that tests start.
 """
 
 import json
@@ -20,12 +19,8 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-
 from benchmarks import pages, runner
 
-CHILDREN = resource.RUSAGE_CHILDREN
-COLUMNS = ("tests", "failed", "wall", "cpu", "programs")
 # Read by pytest before the conftest, so JAX is imported later.
 PLUGIN = """
 import collections, json, os, pathlib
@@ -50,41 +45,43 @@ def pytest_sessionfinish():
   path = pathlib.Path(__file__).with_name(f"{os.getpid()}.json")
   path.write_text(json.dumps(COUNTS))
 """
+# Left out of the environment, as they change what is measured.
+LEFT_OUT = "JAX_COMPILATION_CACHE_DIR JAX_NUM_CPU_DEVICES PYTEST_ADDOPTS"
+LEFT_OUT += " XLA_FLAGS"
+CHILDREN = resource.RUSAGE_CHILDREN
 
 
 def measure(root: pathlib.Path) -> dict[str, float]:
-  """The figures of one run of all tests of a checkout."""
-  own = {"JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}
-  bare = {k: v for k, v in os.environ.items() if k not in own}
+  """The figures of one run of all tests of a checkout.
+
+  Raises:
+    ValueError: pytest did not run the tests, or none of them compiled.
+  """
+  bare = {k: v for k, v in os.environ.items() if k not in LEFT_OUT.split()}
+  words = [sys.executable, *"-m pytest -p counted -p no:cacheprovider".split()]
   with tempfile.TemporaryDirectory() as folder:
     (pathlib.Path(folder) / "counted.py").write_text(PLUGIN)
     begun, before = time.perf_counter(), resource.getrusage(CHILDREN)
     done = subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "counted",
-        "-p",
-        "no:cacheprovider",
-      ],
+      words,
       cwd=root,
       env=bare | {"PYTHONPATH": folder},
       stdout=subprocess.PIPE,
       text=True,
     )
     wall, after = time.perf_counter() - begun, resource.getrusage(CHILDREN)
-    if done.returncode not in (0, 1):  # pytest did not run the tests
-      raise ValueError(f"{root}: pytest ended with code {done.returncode}")
     print(done.stdout[-2000:], file=sys.stderr)
+    if done.returncode not in (0, 1):
+      raise ValueError(f"{root}: pytest ended with code {done.returncode}")
     texts = [path.read_text() for path in pathlib.Path(folder).glob("*.json")]
   counts = [json.loads(text) for text in texts]
   total = lambda name: sum(each.get(name, 0) for each in counts)
-  found = outcomes(done.stdout)
-  found |= dict(wall=wall, programs=total("compiled") - total("found"))
+  if not total("compiled"):
+    raise ValueError(f"{root}: expected tests that compile programs, got none")
   cpu = lambda usage: usage.ru_utime + usage.ru_stime
-  return found | dict(cpu=cpu(after) - cpu(before))
+  found = dict(wall=wall, cpu=cpu(after) - cpu(before))
+  found |= dict(programs=total("compiled") - total("found"))
+  return outcomes(done.stdout) | found
 
 
 def outcomes(text: str) -> dict[str, float]:
@@ -97,53 +94,56 @@ def outcomes(text: str) -> dict[str, float]:
 
 
 def run(args) -> dict:
-  """Runs the tests of this version, and of another one in alternation."""
-  roots = [runner.ROOT] + ([args.other.resolve()] if args.other else [])
-  rows = [[measure(root) for root in roots] for _ in range(args.repeats)]
-  median = lambda i, name: float(np.median([row[i][name] for row in rows]))
-  versions = [
-    {name: median(i, name) for name in COLUMNS} for i in range(len(roots))
-  ]
-  return dict(machine=runner.machine(), repeats=args.repeats, versions=versions)
+  """Measures one version; rows of other names stay."""
+  commit = subprocess.run(
+    ["git", "-C", args.root, "describe", "--always", "--dirty"],
+    capture_output=True,
+    text=True,
+  )
+  row = measure(args.root.resolve()) | dict(
+    commit=commit.stdout.strip(), machine=runner.machine()
+  )
+  return pages.stored(args.out, "suite") | {args.name: row}
 
 
 def tables(record: dict) -> dict:
   """The parts of the page."""
-  ours, *others = record["versions"]
-  what = dict(
-    tests=("tests", 1),
-    failed=("of which fail", 1),
-    wall=("wall time, minutes", 60),
-    cpu=("CPU time, minutes", 60),
-    programs=("compiled programs", 1),
+  head = (
+    "version | commit | tests | of which fail | wall, minutes | CPU, minutes"
+    " | programs | CPU seconds a test | programs a test"
   )
-  lines = []
-  for name, (title, unit) in what.items():
-    found = [version[name] / unit for version in (ours, *others)]
-    shown = [
-      f"{value:,.1f}" if unit > 1 else f"{value:,.0f}" for value in found
-    ]
-    lines.append((title, *shown, *_compared(name, ours, others)))
-  head = "| this version" + " | the other | ratio | per test" * len(others)
-  made = f"`python -m benchmarks suite --repeats {record['repeats']}` on"
-  return dict(
-    made=f"{made} {record['machine']}.", suite=pages.table(head, lines)
-  )
-
-
-def _compared(name, ours, others):
-  """The ratio to the other version, in all and per test."""
-  if not others:
-    return ()
-  if name in ("tests", "failed"):
-    return "", ""
-  ratio, more = ours[name] / others[0][name], ours["tests"] / others[0]["tests"]
-  return f"{ratio:.2f}", f"{ratio / more:.2f}"
+  lines = [
+    (
+      name,
+      row["commit"],
+      f"{row['tests']:,}",
+      row["failed"],
+      f"{row['wall'] / 60:.1f}",
+      f"{row['cpu'] / 60:.1f}",
+      f"{row['programs']:,}",
+      f"{row['cpu'] / row['tests']:.2f}",
+      f"{row['programs'] / row['tests']:.2f}",
+    )
+    for name, row in record.items()
+  ]
+  made = [
+    f"- {name}: `python -m benchmarks suite --name {name}` on {row['machine']}"
+    for name, row in record.items()
+  ]
+  return dict(made=made, suite=pages.table(head, lines))
 
 
 def flags(parser) -> None:
-  """Adds --other."""
-  parser.add_argument("--other", type=pathlib.Path, help="another checkout")
+  """Adds --root and --name."""
+  what = "the checkout; default: this one"
+  parser.add_argument("--root", type=pathlib.Path, default=".", help=what)
+  parser.add_argument("--name", default="now", help="of the row")
 
 
-BENCHMARKS = {"suite": runner.Benchmark(run, tables, dict(repeats=1), flags)}
+def check(parser, args) -> None:
+  """Rejects a --root without tests, before anything is measured."""
+  if not (args.root / "tests").is_dir():
+    parser.error(f"--root: expected a checkout with tests, got {args.root}")
+
+
+BENCHMARKS = {"suite": runner.Benchmark(run, tables, flags=flags, check=check)}
