@@ -71,8 +71,8 @@ class Config(
   within the bins of levels, and none for points."""
   dequantisation: Literal["uniform", "learned"] = "uniform"
   """Noise within the bins of levels: uniform, or that of couplings that are
-  given the levels and trained with the flow, of the same width, depth, dropout
-  and number of bins."""
+  given the levels and trained with the flow, of the same width, depth and
+  number of bins."""
   noise_blocks: int = 4
   """Number of couplings of learned dequantisation, at least 1."""
   label_dropout: float = 0.0
@@ -197,7 +197,7 @@ def make_loss(config: Config, flow: invertible.Flow, num_classes: int):
     net_keys = jax.random.split(net_key, len(examples))
 
     def loss(data, label, noise_key, net_key):  # one example
-      draw = flow.noised(params, noise_key, data, train=True)
+      draw = flow.noised(params, noise_key, data)
       forward = lambda x: flow.forward(
         params, x, label, train=True, rngs={"dropout": net_key}
       )

@@ -48,6 +48,7 @@ def pytest_sessionfinish():
 # Left out of the environment, as they change what is measured.
 LEFT_OUT = "JAX_COMPILATION_CACHE_DIR JAX_NUM_CPU_DEVICES PYTEST_ADDOPTS"
 LEFT_OUT += " XLA_FLAGS"
+NOW = "now"  # the name of this checkout's row
 CHILDREN = resource.RUSAGE_CHILDREN
 
 
@@ -126,8 +127,10 @@ def tables(record: dict) -> dict:
     )
     for name, row in record.items()
   ]
+  other = lambda name: f" --root ../{name} --name {name}"
+  flags = {name: "" if name == NOW else other(name) for name in record}
   made = [
-    f"- {name}: `python -m benchmarks suite --name {name}` on {row['machine']}"
+    f"- {name}: `python -m benchmarks suite{flags[name]}` on {row['machine']}"
     for name, row in record.items()
   ]
   return dict(made=made, suite=pages.table(head, lines))
@@ -137,7 +140,7 @@ def flags(parser) -> None:
   """Adds --root and --name."""
   what = "the checkout; default: this one"
   parser.add_argument("--root", type=pathlib.Path, default=".", help=what)
-  parser.add_argument("--name", default="now", help="of the row")
+  parser.add_argument("--name", default=NOW, help="of the row")
 
 
 def check(parser, args) -> None:

@@ -31,7 +31,7 @@ class Flow(NamedTuple):
     init: key -> parameters.
     net: a Flax module, x -> (latent, log det), with methods inverse and states.
     base: the fixed bijector from data to the network's input.
-    noised: (parameters, key, example, train=False) -> dequantisation.Draw.
+    noised: (parameters, key, example) -> dequantisation.Draw.
     of: what has the likelihood, for tables.
     finish: (field of noised data, x) -> a sample.
     guidance: weight of guidance in samples.
@@ -98,7 +98,7 @@ def _noise(config, data, net):
   """(init, noised, of) of Flow."""
   levels = data.levels
   init = lambda key: net.init(key, jnp.zeros(data.shape))
-  fixed = lambda draw: lambda params, key, x, train=False: draw(key, x)
+  fixed = lambda draw: lambda params, key, x: draw(key, x)
   if config.dequantisation == "learned":
     if config.noise or levels is None:
       raise ValueError(
@@ -130,7 +130,6 @@ def _learned(config, data, init):
     width=config.width,
     depth=config.depth,
     num_bins=config.num_bins,
-    dropout=config.dropout,
   )
 
   def both(key):
@@ -139,12 +138,10 @@ def _learned(config, data, init):
     more = net.init(second, zeros, context=zeros)
     return {**init(first), "noise": more["params"]}
 
-  def noised(params, key, x, train=False):
-    draw_key, dropout_key = jax.random.split(key)
-    how = dict(train=train, rngs={"dropout": dropout_key})
+  def noised(params, key, x):
     own = {"params": params["noise"]}
-    flow = lambda z: net.apply(own, z, context=x, **how)
-    return dequantisation.learned(draw_key, x, data.levels, flow)
+    flow = lambda z: net.apply(own, z, context=x)
+    return dequantisation.learned(key, x, data.levels, flow)
 
   return both, noised
 

@@ -19,7 +19,7 @@ from tests.experiments.script_parts import (
 )
 
 ROWS = {
-  # The noise in the bins has parameters, and its dropout a key.
+  # The noise in the bins has parameters.
   "learned noise": Script(
     normalizing_flow,
     normalizing_flow.Config(
