@@ -56,7 +56,7 @@ class Config(
     *("guidance", "num_orders"),
   )
 
-  model: Literal["mlp", "transformer"] = "transformer"
+  model: Literal["mlp", "transformer", "unet"] = "transformer"
   """Network: dense layers of all entries, or a transformer."""
   output: Literal["auto", "bernoulli", "categorical", "logistic_mixture"] = (
     "auto"

@@ -19,10 +19,14 @@ def resolve(config: Any, data: datasets.Data) -> Any:
   """
   if config.attention is not None or _kind(config, data) != "unet":
     return config
-  halvings = max(len(config.multipliers), 1) - 1
-  side = -(-max(data.shape[:2]) // 2**halvings)
-  sizes = (side,) if side <= MAX_ATTENTION else ()
+  sizes = automatic_attention(data.shape, len(config.multipliers))
   return checks.replace(config, attention=sizes)
+
+
+def automatic_attention(shape: tuple[int, ...], levels: int) -> tuple[int, ...]:
+  """The size of the lowest level of a U-Net, unless it is too large."""
+  side = -(-max(shape[:2]) // 2 ** max(levels - 1, 0))
+  return (side,) if side <= MAX_ATTENTION else ()
 
 
 def make(config: Any, data: datasets.Data) -> Any:
@@ -65,7 +69,7 @@ def make(config: Any, data: datasets.Data) -> Any:
       num_blocks=config.num_blocks,
       attention=config.attention,
       skips=config.skips,
-      num_groups=_num_groups(config.width),
+      num_groups=num_groups(config.width),
       embedding_width=2 * config.width,
       **shared,
     )
@@ -87,7 +91,7 @@ def _kind(config, data):
   return "mlp" if len(data.shape) == 1 else "unet"
 
 
-def _num_groups(width):
+def num_groups(width):
   """Number of groups of the U-Net's normalisation."""
   groups = min(32, width // 4)
   if not groups or width % groups:

@@ -10,10 +10,16 @@ import numpy as np
 
 from experiments.experiment import Times, Trained
 from experiments.lib import checks, datasets
-from experiments.recipes import coding, sequences
+from experiments.recipes import coding, networks, sequences
 from jaxgen import masks, outputs, samplers, token_fields
 from jaxgen.losses import masked
-from jaxgen.models import bidirectional, masked_mlp
+from jaxgen.models import (
+  bidirectional,
+  masked_image,
+  masked_mlp,
+  padded,
+  unet,
+)
 
 GRIDS = {
   "linear": lambda n: np.linspace(1, 0, n + 1),
@@ -117,19 +123,7 @@ def make(config: Any, data: datasets.Data) -> Model:
   codec = coding.of_data(data, config.num_bins)
   output = sequences.make_output(config, codec)
   size = math.prod(data.shape)
-  shared = dict(dropout=config.dropout, num_classes=data.num_classes)
-  if config.model == "mlp":
-    features = (config.width,) * config.num_blocks
-    net: Any = masked_mlp.MaskedMLP(output.num_params, features, **shared)
-  else:
-    net = bidirectional.Transformer(
-      size,
-      output.num_params,
-      config.width,
-      config.num_blocks,
-      config.num_heads,
-      **shared,
-    )
+  net = make_network(config, data, output)
   rng = np.random.default_rng(config.seed)
   orders = [rng.permutation(size) for _ in range(config.num_orders)]
   solver, times = make_solver(config, size)
@@ -146,6 +140,42 @@ def make(config: Any, data: datasets.Data) -> Model:
   with checks.naming(config, features="width", depth="num_blocks"):
     jax.eval_shape(model.init, jax.random.key(0))
   return model
+
+
+def make_network(config: Any, data: datasets.Data, output: Any) -> Any:
+  """A module, the tokens' features [D, F] -> [D, K].
+
+  Raises:
+    ValueError: the network does not fit the data.
+  """
+  shared = dict(dropout=config.dropout, num_classes=data.num_classes)
+  num_params, width = output.num_params, config.width
+  if config.model == "mlp":
+    features = (width,) * config.num_blocks
+    return masked_mlp.MaskedMLP(num_params, features, **shared)
+  shared |= dict(num_heads=config.num_heads)
+  if config.model == "transformer":
+    size = math.prod(data.shape)
+    return bidirectional.Transformer(
+      size, num_params, width, config.num_blocks, **shared
+    )
+  if len(data.shape) != 3:
+    raise ValueError(
+      "model, data: expected mlp or transformer for points, got unet for"
+      f" {config.data}"
+    )
+  net = unet.UNet(
+    width,
+    num_blocks=config.num_blocks,
+    attention=networks.automatic_attention(data.shape, 2),
+    num_groups=networks.num_groups(width),
+    embedding_width=2 * width,
+    out_features=data.shape[-1] * num_params,
+    **shared,
+  )
+  with checks.naming(config, multiple="model, data"):
+    fitted = padded.fit(net, data.shape, 2)
+  return masked_image.MaskedImage(fitted, data.shape, width)
 
 
 def make_solver(config: Any, size: int) -> tuple[samplers.Solver, np.ndarray]:

@@ -66,6 +66,7 @@ class UNet(nn.Module):
     embedding_width: length of the vector that represents time and label.
     max_frequency: the time embedding's highest angular frequency.
     implementation: attention kernel, "xla" or "cudnn" (no jvp).
+    out_features: channels of the output; None has those of the image.
     remat: whether to recompute blocks in the backward pass, which stores the
       activations of one block at a time: for large images.
     dtype: dtype of the activations; parameters and output are float32.
@@ -84,6 +85,7 @@ class UNet(nn.Module):
   embedding_width: int = 64
   max_frequency: float = 16.0
   implementation: layers.Implementation = "xla"
+  out_features: int | None = None
   remat: bool = False
   dtype: Any = jnp.float32
 
@@ -95,7 +97,7 @@ class UNet(nn.Module):
     label: Int[Numeric, ""] | None = None,
     *,
     train: bool = False,
-  ) -> Float[Array, "H W C"]:
+  ) -> Float[Array, "H W K"]:
     """The prediction for one image.
 
     Args:
@@ -107,7 +109,7 @@ class UNet(nn.Module):
         if dropout is above 0.
 
     Returns:
-      The prediction, [H, W, C].
+      The prediction, [H, W, K]; K is out_features.
 
     Raises:
       ValueError: the image's sides are not divisible by 2^(levels - 1), no
@@ -124,7 +126,8 @@ class UNet(nn.Module):
     arrange = self.added if self.skips == "add" else self.concatenated
     h = arrange(x.astype(self.dtype), run)
     h = nn.silu(layers.GroupNorm(self.num_groups, name="norm_out")(h))
-    h = residual.conv(x.shape[-1], self.dtype, "conv_out", zero=True)(h)
+    channels = self.out_features or x.shape[-1]
+    h = residual.conv(channels, self.dtype, "conv_out", zero=True)(h)
     return h.astype(jnp.promote_types(self.dtype, jnp.float32))
 
   def added(self, x, run):
@@ -210,6 +213,10 @@ class UNet(nn.Module):
       value = getattr(self, name)
       if not value or jax.tree.reduce(min, value) < 1:
         raise ValueError(f"{name}: expected at least 1, got {value}")
+    if self.out_features is not None and self.out_features < 1:
+      raise ValueError(
+        f"out_features: expected None or at least 1, got {self.out_features}"
+      )
     if self.skips not in ("add", "concat"):
       raise ValueError(f"skips: expected add or concat, got {self.skips!r}")
     factor = 2 ** (len(self.multipliers) - 1)

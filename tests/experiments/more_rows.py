@@ -1,9 +1,10 @@
-"""More rows of the table of scripts: learned noise, flow maps, bridges, W1."""
+"""More rows of the table of scripts: masks, noise, flow maps, bridges, W1."""
 
 from experiments import (
   bridge,
   distribution_matching,
   flow_map,
+  masked,
   normalizing_flow,
   wasserstein,
 )
@@ -19,6 +20,25 @@ from tests.experiments.script_parts import (
 )
 
 ROWS = {
+  # A network of images; keys reach its dropout and its exact samples.
+  "masked unet": Script(
+    masked,
+    masked.Config(
+      "",
+      data="digits",
+      model="unet",
+      width=4,
+      num_heads=1,
+      num_blocks=1,
+      dropout=0.2,
+      label_dropout=0.3,
+      sampler="unmask",
+      sample_steps=3,
+      **RATE | dict(batch_size=4),
+    ),
+    ("samples.png", "trajectory.png", "infilling.png", "result.json"),
+    rejected=ONE_CALL,
+  ),
   # The noise in the bins has parameters.
   "learned noise": Script(
     normalizing_flow,

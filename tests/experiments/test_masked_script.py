@@ -13,6 +13,7 @@ from experiments.experiment import Trained
 from experiments.lib import datasets
 from experiments.recipes import unmasking
 from jaxgen.losses import masked
+from jaxgen.models import padded, unet
 from tests import expect
 from tests.models import twins
 
@@ -53,6 +54,25 @@ def test_the_network_tells_masks_from_levels():
   features = model.features(jnp.array([0, 1, 2]))
   np.testing.assert_array_equal(features, [[-1, 0], [1, 0], [0, 1]])
   np.testing.assert_array_equal(model.values(jnp.arange(3)), [-1, 1, 0])
+
+
+@pytest.mark.parametrize(
+  "shape, kind", [((4, 6, 2), unet.UNet), ((5, 6, 1), padded.Padded)]
+)
+def test_the_unet_fits_the_image(shape, kind):
+  """Odd sides are padded; every channel of a pixel has its distribution."""
+  config = dataclasses.replace(BINARY, model="unet", num_blocks=2, num_heads=2)
+  data = datasets.load(config)._replace(shape=shape)
+  model = unmasking.make(config, data)
+  assert model.net.shape == shape and model.net.width == 8
+  assert isinstance(model.net.net, kind)
+  net = getattr(model.net.net, "net", model.net.net)
+  assert (net.width, net.num_blocks, net.num_heads) == (8, 2, 2)
+  assert net.attention == (3,) and net.out_features == shape[-1]
+  params = twins.randomise(jax.eval_shape(model.init, jax.random.key(0)))
+  tokens = jnp.full(shape, 2, "int32")
+  found = jax.jit(model.params_fn(params, 1))(tokens)
+  assert found.shape == (*shape, 1) and found.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("num_orders", [0, 1, 3])
@@ -129,6 +149,12 @@ BAD = [
   (
     dict(model="transformer", num_heads=3),
     "num_heads: expected a divisor of width 8, got 3",
+  ),
+  (dict(model="unet", num_heads=3), "num_heads: expected"),
+  (dict(model="unet", width=9), "width: expected a multiple of 4"),
+  (
+    dict(model="unet", data="moons"),
+    "model, data: expected mlp or transformer for points, got unet for moons",
   ),
 ]
 

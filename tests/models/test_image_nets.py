@@ -133,6 +133,7 @@ OF_UNET = [
   (dict(multipliers=(0, 1)), (4, 4, 1), "multipliers: expected"),
   (dict(num_blocks=0), (8, 8, 1), "num_blocks: "),
   (dict(num_middle_blocks=0), (4, 4, 1), "num_middle_blocks: expected"),
+  (dict(out_features=0), (4, 4, 1), "out_features: expected"),
   (dict(width=0), (4, 4, 1), "width: expected"),
   (dict(width=12), (8, 8, 1), "num_groups: .*12 channels"),
   (dict(attention=(5,)), (8, 8, 1), r"attention: .*\[8, 4\]"),

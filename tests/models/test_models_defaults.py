@@ -38,7 +38,7 @@ def test_of_networks_of_images():
   inputs = dict(num_classes=0, embedding_width=64, max_frequency=16.0)
   heads = dict(attention=(), num_heads=1, num_groups=8, skips="add")
   defaults.check(unet.UNet, dropout=0.0, remat=False, **blocks, **inputs)
-  defaults.check(unet.UNet, **heads)
+  defaults.check(unet.UNet, out_features=None, **heads)
   defaults.check(unet.UNet.__call__, train=False)
   defaults.check(residual.conv, zero=False)
   for kind in (autoencoder.Encoder, autoencoder.Decoder):

@@ -76,6 +76,14 @@ def test_shapes_and_float32_parameters(shape, settings):
   assert len(blocks) == 2 * upper * settings.get("num_blocks", 1)
 
 
+def test_channels_of_the_output():
+  net = unet.UNet(width=8, out_features=5)
+  x = jax.ShapeDtypeStruct((8, 8, 2), jnp.float32)
+  out, params = jax.eval_shape(net.init_with_output, jax.random.key(0), x, 0.5)
+  assert out.shape == (8, 8, 5)
+  assert params["params"]["conv_out"]["kernel"].shape == (3, 3, 8, 5)
+
+
 def test_the_digits_setting_has_the_stated_size():
   net = unet.UNet(attention=(4,), num_classes=10)
   x = jax.ShapeDtypeStruct((8, 8, 1), jnp.float32)
