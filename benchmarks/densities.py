@@ -10,10 +10,12 @@ The classical densities are those of the page of `python -m benchmarks
 baselines`, the diffusion model is that of `python -m benchmarks likelihood`.
 """
 
+import dataclasses
 import json
 import math
 import pathlib
 import tomllib
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +26,8 @@ TRAININGS = tomllib.loads(
   pathlib.Path(__file__).with_name("densities.toml").read_text()
 )
 SPLITS = ("validation", "test")
+# Numbers of fixed orders of a masked model's exact mixture.
+ORDERS = {"binary": 8, "levels": 4}
 UNITS = {"binary": "nats", "levels": "bits_per_dim"}
 
 
@@ -48,25 +52,59 @@ def measure(part: str, name: str, flags: str, seeds: int) -> dict:
   return dict(command=command, seeds=found)
 
 
-def ensemble(part: str, name: str, row: dict) -> dict | None:
-  """The equal mixture of the runs of one exact model, p(x) = mean_s p_s(x)."""
-  first = row["seeds"][0]["test"]["log_likelihood"][0]
-  if first["kind"] != "exact" or len(row["seeds"]) == 1:
-    return None
+def of_orders(ex: Any, number: int) -> Any:
+  """A masked model with the exact likelihood of a mixture of fixed orders."""
+  config = dataclasses.replace(ex.config, num_orders=number)
+  return trained.masked.experiment(config)
+
+
+def nats(ex: Any, run_dir: Any, split: str) -> dict:
+  """{condition: nats of the examples of a split, [N, draws]} of a run."""
+  found = trained.averages.load(trained.samples.read(run_dir))
+  return trained.likelihoods.values(ex, split)(*found, jax.random.key(0))
+
+
+def exact_rows(part: str, name: str, flags: str, row: dict) -> dict[str, dict]:
+  """Rows of the runs of an exact model, or of a masked one in fixed orders.
+
+  Of their equal mixture, p(x) = mean_s p_s(x), and before it, for a masked
+  model, of each run.
+  """
+  any_order = flags.startswith("masked")
+  kind = row["seeds"][0]["test"]["log_likelihood"][0]["kind"]
+  if kind != "exact" and not any_order:
+    return {}
+  seeds, runs = range(len(row["seeds"])), []
+  for seed in seeds:
+    run_dir = quality.RUNS / slug(part, name, seed)
+    ex = trained.samples.read(run_dir)
+    ex = of_orders(ex, ORDERS[part]) if any_order else ex
+    runs.append({split: nats(ex, run_dir, split) for split in SPLITS})
+
+  def records(found):
+    of = trained.likelihoods.row
+    return {
+      split: dict(log_likelihood=[of(ex, *item)._asdict() for item in items])
+      for split, items in ((s, found[s].items()) for s in SPLITS)
+    }
+
+  def mixed(split, label):
+    each = np.stack([run[split][label] for run in runs])
+    return np.logaddexp.reduce(each) - math.log(len(runs))
+
   found: dict = {}
-  for split in SPLITS:
-    runs = []
-    for seed in range(len(row["seeds"])):
-      ex = trained.samples.read(quality.RUNS / slug(part, name, seed))
-      of = trained.likelihoods.values(ex, split)
-      runs.append(of(*trained.averages.load(ex), jax.random.key(0)))
-    rows = []
-    for condition in runs[0]:
-      each = np.stack([run[condition] for run in runs])
-      mixed = np.logaddexp.reduce(each) - math.log(len(runs))
-      rows.append(trained.likelihoods.row(ex, condition, mixed)._asdict())
-    found[split] = dict(log_likelihood=rows)
-  return dict(command=f"the {len(runs)} runs of {name}", seeds=[found])
+  runs_of = f"the {len(runs)} runs of {name}"
+  if any_order:
+    name = f"{name}, {ORDERS[part]} orders"
+    runs_of = f"{runs_of}, each a mixture of {ORDERS[part]} orders"
+    found[name] = dict(command=runs_of, seeds=[records(run) for run in runs])
+  if len(runs) > 1:
+    mixture = {
+      split: {label: mixed(split, label) for label in runs[0][split]}
+      for split in SPLITS
+    }
+    found[f"{name}, ensemble"] = dict(command=runs_of, seeds=[records(mixture)])
+  return found
 
 
 def slug(part: str, name: str, seed: int) -> str:
@@ -204,9 +242,7 @@ def run(args) -> dict:
       row = measure(part, name, flags, args.seeds)
       found = pages.stored(args.out, "densities")  # another part's may be new
       rows = found.get(part, {}).get("rows", {})
-      new = {name: row}
-      if (mixed := ensemble(part, name, row)) is not None:
-        new[f"{name}, ensemble"] = mixed
+      new = {name: row} | exact_rows(part, name, flags, row)
       rows |= json.loads(json.dumps(new))
       found[part] = dict(machine=runner.machine(), rows=rows)
       pages.write(args.out, "densities", tables(found), found)

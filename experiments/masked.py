@@ -6,14 +6,14 @@
   python -m experiments.sample runs/masked --sample-steps 8 --guidance 1.5
   python -m experiments.masked tokens --codec runs/vqvae --run-dir runs/tokens
 
-The network, dense layers or --model transformer, sees an example of which some
-entries are masked and predicts the others. The loss is the negative ELBO of
-masked diffusion, which is the mean negative log-likelihood over all orders of
-the entries, per entry; `evaluate` reports it as a lower bound, or with
---num-orders the exact log-likelihood of a mixture of fixed orders. Samples take
---sample-steps network calls, or with --sampler one_by_one or in_order one call
-an entry, which is exact. Any entries may be given: infilling.png shows what the
-model makes of halves of images.
+The network (dense layers, a transformer, or a U-Net of images) sees an example
+of which some entries are masked and predicts the others. The loss is the
+negative ELBO of masked diffusion, which is the mean negative log-likelihood
+over all orders of the entries, per entry; `evaluate` reports it as a lower
+bound, or with --num-orders the exact log-likelihood of a mixture of fixed
+orders. Samples take --sample-steps network calls, or with --sampler one_by_one
+or in_order one call an entry, which is exact. Any entries may be given:
+infilling.png shows what the model makes of halves of images.
 
 Methods: Uria et al. 2014, arXiv:1310.1757 (any order); Sahoo et al. 2024,
 arXiv:2406.07524 and Shi et al. 2024, arXiv:2406.04329 (masked diffusion);
@@ -57,7 +57,8 @@ class Config(
   )
 
   model: Literal["mlp", "transformer", "unet"] = "transformer"
-  """Network: dense layers of all entries, or a transformer."""
+  """Network: dense layers of all entries, a transformer, or a U-Net of
+  images."""
   output: Literal["auto", "bernoulli", "categorical", "logistic_mixture"] = (
     "auto"
   )
@@ -71,11 +72,13 @@ class Config(
   """How training masks: a uniform number of entries, or each entry with the
   probability of a schedule; all have the same expected loss."""
   width: int = 64
-  """Number of features of the network, at least 1."""
+  """Number of features of the network, or of the U-Net's channels at full size,
+  at least 1."""
   num_blocks: int = 3
-  """Number of hidden layers or blocks, at least 1."""
+  """Number of hidden layers, or of blocks: of the U-Net, per level and
+  direction; at least 1."""
   num_heads: int = 4
-  """Number of attention heads of the transformer, at least 1."""
+  """Number of attention heads of the transformer and the U-Net, at least 1."""
   dropout: float = 0.0
   """Dropout probability of activations, from 0 to below 1."""
   label_dropout: float = 0.0
@@ -103,7 +106,7 @@ _SMOKE = dict(width=16, num_blocks=1, sample_steps=4)
 _SMOKE |= dict(num_steps=20, warmup_steps=5, batch_size=16, log_every=5)
 _SMOKE |= dict(save_every=10, samples_every=10)
 # Levels overfit within minutes: much dropout, few steps.
-_DIGITS = dict(
+_DENSE = dict(
   model="mlp",
   width=512,
   num_blocks=2,
@@ -113,18 +116,29 @@ _DIGITS = dict(
   batch_size=128,
   learning_rate=2e-3,
 )
-_BINARY = _DIGITS | dict(num_blocks=1, dropout=0.2, num_steps=4000)
+_DIGITS = dict(
+  model="unet",
+  width=48,
+  num_blocks=1,
+  num_heads=1,
+  dropout=0.3,
+  label_dropout=0.3,
+  num_steps=5000,
+  batch_size=64,
+  learning_rate=2e-3,
+)
+_BINARY = _DENSE | dict(num_blocks=1, dropout=0.2, num_steps=4000)
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",
     Config(run_dir="runs/smoke-masked", **_SMOKE),
   ),
   "digits": (
-    "Dense layers on the digits' 17 levels: minutes on two CPU cores.",
+    "A U-Net on the digits' 17 levels: minutes on two CPU cores.",
     Config(run_dir="runs/masked-digits", **_DIGITS),
   ),
   "binary-digits": (
-    "The same on the digits in black and white.",
+    "Dense layers on the digits in black and white: minutes.",
     Config(run_dir="runs/masked-binary", data="binary_digits", **_BINARY),
   ),
   "tokens": (
@@ -133,7 +147,7 @@ PRESETS = {
       run_dir="runs/masked-tokens",
       codec="runs/vqvae",
       sampler="one_by_one",  # exact, by as many calls as there are tokens
-      **_DIGITS | dict(label_dropout=0.1),
+      **_DENSE | dict(label_dropout=0.1),
     ),
   ),
   "toy": (
