@@ -52,7 +52,7 @@ def measure(part: str, name: str, flags: str, seeds: int) -> dict:
   return dict(command=command, seeds=found)
 
 
-def of_orders(ex: Any, number: int) -> Any:
+def with_fixed_orders(ex: Any, number: int) -> Any:
   """A masked model with the exact likelihood of a mixture of fixed orders."""
   config = dataclasses.replace(ex.config, num_orders=number)
   return trained.masked.experiment(config)
@@ -65,20 +65,20 @@ def nats(ex: Any, run_dir: Any, split: str) -> dict:
 
 
 def exact_rows(part: str, name: str, flags: str, row: dict) -> dict[str, dict]:
-  """Rows of the runs of an exact model, or of a masked one in fixed orders.
+  """Rows of exact densities: the equal mixture p(x) = mean_s p_s(x) of runs.
 
-  Of their equal mixture, p(x) = mean_s p_s(x), and before it, for a masked
-  model, of each run.
+  A masked model, whose own row is of a bound, has a row of each run in fixed
+  orders, too.
   """
   any_order = flags.startswith("masked")
   kind = row["seeds"][0]["test"]["log_likelihood"][0]["kind"]
-  if kind != "exact" and not any_order:
-    return {}
   seeds, runs = range(len(row["seeds"])), []
+  if not any_order and (kind != "exact" or len(seeds) == 1):
+    return {}
   for seed in seeds:
     run_dir = quality.RUNS / slug(part, name, seed)
     ex = trained.samples.read(run_dir)
-    ex = of_orders(ex, ORDERS[part]) if any_order else ex
+    ex = with_fixed_orders(ex, ORDERS[part]) if any_order else ex
     runs.append({split: nats(ex, run_dir, split) for split in SPLITS})
 
   def records(found):
@@ -196,7 +196,7 @@ def sample_lines(rows: dict) -> list[tuple]:
   lines = []
   for name, row in rows.items():
     found = [seed["test"] for seed in row["seeds"]]
-    if "frechet" not in found[0]:  # an ensemble
+    if "frechet" not in found[0]:  # no row of samples
       continue
     mean = lambda key, found=found: np.mean([f[key]["samples"] for f in found])
     floor = lambda key, found=found: found[0][key]["floor"]
@@ -251,7 +251,7 @@ def run(args) -> dict:
 
 def flags(parser) -> None:
   """Adds the parts."""
-  parser.add_argument("parts", nargs="+", choices=list(TRAININGS))
+  parser.add_argument("parts", nargs="+", choices=list(UNITS))
   parser.add_argument("--only", nargs="*", help="names of rows")
 
 

@@ -31,7 +31,7 @@ def measure(name: str, flags: str, fold: int) -> dict[str, dict]:
   ex = trained.samples.read(run_dir)
   found = {name: _nats(ex, run_dir)}
   if flags.startswith("masked"):  # the bound; now an exact mixture of orders
-    mixed = densities.of_orders(ex, ORDERS)
+    mixed = densities.with_fixed_orders(ex, ORDERS)
     found[f"{name}, {ORDERS} orders"] = _nats(mixed, run_dir)
   return found
 

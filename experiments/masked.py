@@ -105,7 +105,7 @@ class Config(
 _SMOKE = dict(width=16, num_blocks=1, sample_steps=4)
 _SMOKE |= dict(num_steps=20, warmup_steps=5, batch_size=16, log_every=5)
 _SMOKE |= dict(save_every=10, samples_every=10)
-# Levels overfit within minutes: much dropout, few steps.
+# Overfitting begins within minutes: much dropout, few steps.
 _DENSE = dict(
   model="mlp",
   width=512,

@@ -58,7 +58,12 @@ def test_splines_and_their_derivatives_are_numpys(num_bins, bound):
   assert y.dtype == log_slope.dtype == jnp.float32
   np.testing.assert_allclose(y, truth, rtol=1e-4, atol=1e-5 * bound)
 
-  # By central differences; all points lie within a bin.
+  back, other = jax.jit(family.inverse)(params, jnp.float32(truth))
+  assert back.dtype == other.dtype == jnp.float32
+  error = (back - x) * np.exp(log_slope)  # y has as many digits
+  np.testing.assert_allclose(error, 0, atol=3e-6 * bound)
+
+  # By central differences; points at +-bound have slopes 1 on both sides.
   step = 1e-6
   rise = values(exact, places + step) - values(exact, places - step)
   slopes = np.log(rise / (2 * step))
@@ -81,6 +86,44 @@ def test_the_slope_is_continuous_at_knots():
     y, log_slope = family.forward(jnp.broadcast_to(params, (5, 11)), x)
     np.testing.assert_allclose(y, ys, atol=1e-4)
     np.testing.assert_allclose(log_slope, np.log(slopes), atol=1e-3)
+
+
+def test_values_at_knots_stay_finite():
+  """Rounding may put a knot on either side of the bin that is found."""
+  family = elementwise.spline(8, 5.0)
+  params = 4 * jax.random.normal(jax.random.key(2), (500, 23))
+  all_knots = [knots(np.float64(row), 8, 5.0) for row in params]
+  for name, which in (("forward", 0), ("inverse", 1)):
+    run = getattr(family, name)
+    exact = np.float32([each[which] for each in all_knots])  # [500, 9]
+    total = lambda p, v, run=run: sum(part.sum() for part in run(p, v))
+    many = jax.jit(jax.vmap(jax.value_and_grad(total, (0, 1)), (None, 0)))
+    for value in (
+      exact,
+      np.nextafter(exact, np.float32(-9)),
+      np.nextafter(exact, np.float32(9)),
+    ):
+      found = many(params, jnp.asarray(value.T))
+      assert all(np.isfinite(a).all() for a in jax.tree.leaves(found)), name
+
+
+def test_double_precision_and_values_of_a_lower_one():
+  family = elementwise.spline(8, 5.0)
+  with jax.enable_x64(True):
+    params = jax.random.normal(jax.random.key(3), (33, 23), jnp.float64)
+    x = jnp.linspace(-5.5, 5.5, 33)
+    y, log_slope = family.forward(params, x)
+    assert y.dtype == log_slope.dtype == jnp.float64
+    back, other = family.inverse(params, y)
+    np.testing.assert_allclose(back, x, atol=1e-11)
+    np.testing.assert_allclose(other, -log_slope, atol=1e-10)
+    rows = zip(np.asarray(params), np.asarray(x), strict=True)
+    truth = [twin(*row, 8, 5.0) for row in rows]
+    np.testing.assert_allclose(y, truth, atol=1e-12)
+    half = x.astype(jnp.bfloat16)
+    found, _ = family.forward(jnp.float32(params), half)
+    same, _ = family.forward(jnp.float32(params), jnp.float32(half))
+    np.testing.assert_allclose(jnp.float32(found), same, rtol=1e-6)
 
 
 def test_wide_and_narrow_bins_keep_their_digits():

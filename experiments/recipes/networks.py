@@ -64,13 +64,11 @@ def make(config: Any, data: datasets.Data) -> Any:
     model = dit.DiT(depth=config.num_blocks, patch=config.patch, **shared)
   else:
     multiple, owner = 2 ** max(len(config.multipliers) - 1, 0), "multipliers"
-    model = unet.UNet(
+    model = image_unet(
       multipliers=config.multipliers,
       num_blocks=config.num_blocks,
       attention=config.attention,
       skips=config.skips,
-      num_groups=num_groups(config.width),
-      embedding_width=2 * config.width,
       **shared,
     )
   with checks.naming(
@@ -91,7 +89,17 @@ def _kind(config, data):
   return "mlp" if len(data.shape) == 1 else "unet"
 
 
-def num_groups(width):
+def image_unet(width: int, **settings: Any) -> unet.UNet:
+  """A U-Net whose groups and embedding fit its width."""
+  return unet.UNet(
+    width,
+    num_groups=_num_groups(width),
+    embedding_width=2 * width,
+    **settings,
+  )
+
+
+def _num_groups(width):
   """Number of groups of the U-Net's normalisation."""
   groups = min(32, width // 4)
   if not groups or width % groups:

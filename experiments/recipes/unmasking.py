@@ -13,14 +13,9 @@ from experiments.lib import checks, datasets
 from experiments.recipes import coding, networks, sequences
 from jaxgen import masks, outputs, samplers, token_fields
 from jaxgen.losses import masked
-from jaxgen.models import (
-  bidirectional,
-  masked_image,
-  masked_mlp,
-  padded,
-  unet,
-)
+from jaxgen.models import bidirectional, masked_image, masked_mlp, padded
 
+MULTIPLIERS = (1, 2)  # of the U-Net's width, one for each level
 GRIDS = {
   "linear": lambda n: np.linspace(1, 0, n + 1),
   "cosine": lambda n: np.cos(np.pi / 2 * np.linspace(0, 1, n + 1)),
@@ -161,20 +156,20 @@ def make_network(config: Any, data: datasets.Data, output: Any) -> Any:
     )
   if len(data.shape) != 3:
     raise ValueError(
-      "model, data: expected mlp or transformer for points, got unet for"
-      f" {config.data}"
+      "model, data: expected images for unet, got examples"
+      f" {list(data.shape)} of {config.data}"
     )
-  net = unet.UNet(
+  levels = len(MULTIPLIERS)
+  net = networks.image_unet(
     width,
+    multipliers=MULTIPLIERS,
     num_blocks=config.num_blocks,
-    attention=networks.automatic_attention(data.shape, 2),
-    num_groups=networks.num_groups(width),
-    embedding_width=2 * width,
+    attention=networks.automatic_attention(data.shape, levels),
     out_features=data.shape[-1] * num_params,
     **shared,
   )
   with checks.naming(config, multiple="model, data"):
-    fitted = padded.fit(net, data.shape, 2)
+    fitted = padded.fit(net, data.shape, 2 ** (levels - 1))
   return masked_image.MaskedImage(fitted, data.shape, width)
 
 

@@ -54,9 +54,9 @@ class MaskedImage(nn.Module):
 
     Raises:
       ValueError: x has another number of entries than the shape, or the
-        network's output does not split into entries.
+        network's output has other sides or does not split into entries.
     """
-    rows, columns, _ = self.shape
+    rows, columns, channels = self.shape
     if len(x) != math.prod(self.shape):
       raise ValueError(
         f"x: expected the {math.prod(self.shape)} entries of shape"
@@ -68,9 +68,9 @@ class MaskedImage(nn.Module):
     position = self.param("position", init, h.shape)
     h = h + position.astype(h.dtype)
     out = self.net(h, x[:, -1].mean(), label, train=train)
-    if out.size % len(x):
+    if out.shape[:2] != (rows, columns) or out.shape[-1] % channels:
       raise ValueError(
-        f"net: expected a multiple of {self.shape[-1]} channels, got"
-        f" {out.shape[-1]}"
+        f"net: expected an output [{rows}, {columns}, a multiple of"
+        f" {channels}], got {list(out.shape)}"
       )
     return out.reshape(len(x), -1)

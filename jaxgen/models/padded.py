@@ -19,7 +19,7 @@ class Padded(nn.Module):
   """A network of one image, on padded images.
 
   Attributes:
-    net: the network, (x [H, W, C], t, label, train) -> [H, W, K].
+    net: the network, (x [H, W, C], t, label, train) -> [H, W, O].
     multiple: the sides of its input are multiples of this number.
   """
 
@@ -34,7 +34,7 @@ class Padded(nn.Module):
     label: Int[Numeric, ""] | None = None,
     *,
     train: bool = False,
-  ) -> Float[Array, "H W K"]:
+  ) -> Float[Array, "H W O"]:
     """The network's output on the padded image, cut to the image's size."""
     height, width, _ = x.shape
     rows, columns = (_margins(side, self.multiple) for side in (height, width))

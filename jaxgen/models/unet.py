@@ -97,7 +97,7 @@ class UNet(nn.Module):
     label: Int[Numeric, ""] | None = None,
     *,
     train: bool = False,
-  ) -> Float[Array, "H W K"]:
+  ) -> Float[Array, "H W O"]:
     """The prediction for one image.
 
     Args:
@@ -109,7 +109,7 @@ class UNet(nn.Module):
         if dropout is above 0.
 
     Returns:
-      The prediction, [H, W, K]; K is out_features.
+      The prediction, [H, W, O]; O is out_features, or C if that is None.
 
     Raises:
       ValueError: the image's sides are not divisible by 2^(levels - 1), no

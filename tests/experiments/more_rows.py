@@ -20,7 +20,7 @@ from tests.experiments.script_parts import (
 )
 
 ROWS = {
-  # A network of images; keys reach its dropout and its exact samples.
+  # A network of images; keys reach its dropout and its samples.
   "masked unet": Script(
     masked,
     masked.Config(

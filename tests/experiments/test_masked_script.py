@@ -154,7 +154,7 @@ BAD = [
   (dict(model="unet", width=9), "width: expected a multiple of 4"),
   (
     dict(model="unet", data="moons"),
-    "model, data: expected mlp or transformer for points, got unet for moons",
+    r"model, data: expected images for unet, got examples \[2\] of moons",
   ),
 ]
 

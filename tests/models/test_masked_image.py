@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxgen import orders
-from jaxgen.models import dit, masked_image, unet
+from jaxgen.models import dit, masked_image, padded, unet
 from tests import defaults, expect
 from tests.models import twins
 from tests.models.test_causal import dense
@@ -62,11 +63,25 @@ def test_dropout_half_precision_and_a_zero_start():
   assert {a.dtype for a in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
 
 
-def test_another_network_of_images():
+@pytest.mark.parametrize(
+  "net, shape",
+  [
+    (dit.DiT(width=8, depth=1, num_heads=2), (4, 2, 1)),
+    (padded.Padded(NET.clone(out_features=5), 2), (3, 5, 1)),
+  ],
+  ids=["dit", "padded"],
+)
+def test_other_networks_of_images(net, shape):
   """A DiT has as many channels as its input."""
-  net = dit.DiT(width=8, depth=1, num_heads=2)
-  module, x, params = started(net, (4, 2, 1), width=5)
-  assert module.apply(params, x).shape == (8, 5)
+  module, x, params = started(net, shape, width=5)
+  p = params["params"]
+  h = x.reshape(*shape[:2], 2) @ p["pixels"]["kernel"] + jnp.broadcast_to(
+    p["pixels"]["bias"], p["position"].shape
+  )
+  truth = net.apply({"params": p["net"]}, h + p["position"], x[:, -1].mean())
+  found = module.apply(params, x)
+  assert found.shape == (len(x), 5)
+  np.testing.assert_allclose(found, truth.reshape(-1, 5), rtol=1e-4, atol=1e-5)
 
 
 def test_bad_shapes():
@@ -74,7 +89,9 @@ def test_bad_shapes():
   message = r"^x: expected the 24 entries of shape \[4, 2, 3\], got 23"
   expect.error(message, module.apply, params, x[1:])
   module = masked_image.MaskedImage(NET.clone(out_features=7), SHAPE)
-  message = "^net: expected a multiple of 3 channels, got 7"
+  message = (
+    r"^net: expected an output \[4, 2, a multiple of 3\], got \[4, 2, 7\]"
+  )
   expect.error(message, jax.eval_shape, module.init, jax.random.key(0), x)
 
 
