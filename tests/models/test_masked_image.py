@@ -1,5 +1,6 @@
 """Networks of masked images against NumPy; time is the share of masks."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +83,19 @@ def test_other_networks_of_images(net, shape):
   found = module.apply(params, x)
   assert found.shape == (len(x), 5)
   np.testing.assert_allclose(found, truth.reshape(-1, 5), rtol=1e-4, atol=1e-5)
+
+
+class Same(nn.Module):
+  """The image itself."""
+
+  def __call__(self, x, t, label=None, *, train=False):
+    return x
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_network_is_given_the_dtype(dtype):
+  module, x, params = started(Same(), (4, 2, 1), width=3, dtype=dtype)
+  assert module.apply(params, x).dtype == dtype
 
 
 def test_bad_shapes():
