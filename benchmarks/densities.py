@@ -4,9 +4,10 @@
   python -m benchmarks densities levels    17 levels, in bits per dimension
 
 Trains each row of densities.toml with three seeds, under runs/quality (finished
-runs are not trained again): minutes on two cores for each training. Settings
-were chosen on validation; the figures of test are those of the chosen ones.
-The classical densities are those of the page of `python -m benchmarks
+runs are not trained again): minutes on two cores for each training, and a
+quarter of an hour for the exact density of a masked one in fixed orders.
+Settings were chosen on validation; the figures of test are those of the chosen
+ones. The classical densities are those of the page of `python -m benchmarks
 baselines`, the diffusion model is that of `python -m benchmarks likelihood`.
 """
 
