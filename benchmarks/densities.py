@@ -47,10 +47,20 @@ def measure(part: str, name: str, flags: str, seeds: int) -> dict:
           frechet=record["metrics"]["frechet"],
           nearest_50=record["metrics"]["nearest_50"],
         )
+        | (infilling(run_dir, split) if flags.startswith("masked") else {})
         for split, record in records.items()
       }
     )
   return dict(command=command, seeds=found)
+
+
+def infilling(run_dir: Any, split: str) -> dict[str, float]:
+  """Nats per hidden entry of a masked model's run, beside the marginals."""
+  ex = trained.samples.read(run_dir)
+  params, extras = trained.averages.load(ex)
+  now = trained.Trained(params, {}, extras)
+  record, _ = ex.measure(now, split=split)
+  return {name: record[name] for name in ("infilling", "marginals")}
 
 
 def with_fixed_orders(ex: Any, number: int) -> Any:
@@ -212,6 +222,22 @@ def sample_lines(rows: dict) -> list[tuple]:
   return lines
 
 
+def infilling_lines(rows: dict) -> list[tuple]:
+  """Hidden halves of images by each masked model: nats per entry, on test."""
+  lines = []
+  for name, row in rows.items():
+    found = [seed["test"] for seed in row["seeds"]]
+    if "infilling" in found[0]:
+      mean, other = (
+        np.mean([each[key] for each in found])
+        for key in ("infilling", "marginals")
+      )
+      lines.append(
+        (name, f"{mean:.3f}", f"{other:.3f}", f"**{other - mean:.3f}**")
+      )
+  return lines
+
+
 def tables(found: dict) -> dict:
   """The parts of the page, of every part that has been measured."""
   parts: dict = {}
@@ -224,6 +250,8 @@ def tables(found: dict) -> dict:
     parts[name] = pages.table(head, [line[1:] for line in lines])
     head = "model | Frechet | real | nearest, relative to real"
     parts[f"{name}, samples"] = pages.table(head, sample_lines(rows))
+    head = "model | given the other half | frequencies | better by"
+    parts[f"{name}, infilling"] = pages.table(head, infilling_lines(rows))
     commands = [f"- {n}: `{row['command']}`" for n, row in rows.items()]
     parts[f"{name}, runs"] = commands
     parts[f"{name}, machine"] = f"On {record['machine']}."

@@ -215,12 +215,16 @@ def draw_visible(how: str, key: Any, u: Any, given: Any) -> tuple[Any, Any]:
 
 
 def record(
-  model: Model, data: datasets.Data, now: Trained
+  model: Model,
+  data: datasets.Data,
+  now: Trained,
+  split: str = "validation",
 ) -> tuple[dict[str, float], str]:
   """Nats per hidden entry of held-out examples, half of their entries given.
 
   By the model, in one random order of the hidden entries, beside the training
-  set's frequencies of levels at each entry (with one added to each count).
+  set's frequencies of levels at each entry (with one added to each count). Of
+  at most 360 examples of the split.
   """
   number, size = model.output.num_levels, math.prod(model.shape)
   to_levels = jax.vmap(model.codec.to_levels)
@@ -239,7 +243,8 @@ def record(
     return nats, table[late, levels.ravel()[late]].sum()
 
   examples, labels = (
-    None if part is None else jnp.asarray(part[:360]) for part in data.real
+    None if part is None else jnp.asarray(part[:360])
+    for part in data.split(split)
   )
   keys = jax.random.split(jax.random.key(0), len(examples))
   nats = jax.jit(jax.vmap(one))(keys, to_levels(examples), labels)
