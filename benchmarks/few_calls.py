@@ -57,7 +57,11 @@ ROWS = {
   },
   "photos": {
     "EDM (teacher)": ("edm photos", 1, ()),
-    "pairs": (_taught("--method pairs", "photos"), 1, CALLS[:1]),
+    "pairs": (
+      _taught("--method pairs --num-pairs 1500 --num-steps 1200", "photos"),
+      1,
+      CALLS[:1],
+    ),
     "shortcut": ("flow_map photos", 1, CALLS),
   },
 }
