@@ -69,10 +69,10 @@ def with_fixed_orders(ex: Any, number: int) -> Any:
   return trained.masked.experiment(config)
 
 
-def nats(ex: Any, run_dir: Any, split: str) -> dict:
+def nats(ex: Any, split: str) -> dict:
   """{condition: nats of the examples of a split, [N, draws]} of a run."""
-  found = trained.averages.load(trained.samples.read(run_dir))
-  return trained.likelihoods.values(ex, split)(*found, jax.random.key(0))
+  of = trained.likelihoods.values(ex, split)
+  return of(*trained.averages.load(ex), jax.random.key(0))
 
 
 def exact_rows(part: str, name: str, flags: str, row: dict) -> dict[str, dict]:
@@ -87,10 +87,9 @@ def exact_rows(part: str, name: str, flags: str, row: dict) -> dict[str, dict]:
   if not any_order and (kind != "exact" or len(seeds) == 1):
     return {}
   for seed in seeds:
-    run_dir = quality.RUNS / slug(part, name, seed)
-    ex = trained.samples.read(run_dir)
+    ex = trained.samples.read(quality.RUNS / slug(part, name, seed))
     ex = with_fixed_orders(ex, ORDERS[part]) if any_order else ex
-    runs.append({split: nats(ex, run_dir, split) for split in SPLITS})
+    runs.append({split: nats(ex, split) for split in SPLITS})
 
   def records(found):
     of = trained.likelihoods.row

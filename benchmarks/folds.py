@@ -29,15 +29,15 @@ def measure(name: str, flags: str, fold: int) -> dict[str, dict]:
     densities.slug("folds", name, fold), f"{flags} {data}"
   )
   ex = trained.samples.read(run_dir)
-  found = {name: _nats(ex, run_dir)}
+  found = {name: _nats(ex)}
   if flags.startswith("masked"):  # the bound; now an exact mixture of orders
     mixed = densities.with_fixed_orders(ex, ORDERS)
-    found[f"{name}, {ORDERS} orders"] = _nats(mixed, run_dir)
+    found[f"{name}, {ORDERS} orders"] = _nats(mixed)
   return found
 
 
-def _nats(ex, run_dir):
-  found = densities.nats(ex, run_dir, "test")
+def _nats(ex):
+  found = densities.nats(ex, "test")
   name = next(name for name in NAMES if name in found)
   nats = found[name]
   return dict(kind=ex.log_likelihood.kind, condition=name, nats=nats.mean(1))

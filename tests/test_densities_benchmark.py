@@ -14,25 +14,20 @@ NATS = {  # of two examples, in two runs
 }
 
 
-def experiment(kind):
+def experiment(kind, name):
   how = types.SimpleNamespace(kind=kind, of="levels")
   data = types.SimpleNamespace(shape=(2,))
-  return types.SimpleNamespace(log_likelihood=how, data=data)
+  return types.SimpleNamespace(log_likelihood=how, data=data, name=name)
 
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-  monkeypatch.setattr(
-    densities.trained.samples, "read", lambda run_dir: experiment("bound")
-  )
-  monkeypatch.setattr(
-    densities, "with_fixed_orders", lambda ex, number: experiment("exact")
-  )
-  monkeypatch.setattr(
-    densities,
-    "nats",
-    lambda ex, run_dir, split: {"given labels": NATS[run_dir.name[-1]]},
-  )
+  read = lambda run_dir: experiment("bound", run_dir.name)
+  monkeypatch.setattr(densities.trained.samples, "read", read)
+  fixed = lambda ex, number: experiment("exact", ex.name)
+  monkeypatch.setattr(densities, "with_fixed_orders", fixed)
+  found = lambda ex, split: {"given labels": NATS[ex.name[-1]]}
+  monkeypatch.setattr(densities, "nats", found)
 
 
 def row_of(kind, seeds):
