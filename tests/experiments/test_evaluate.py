@@ -114,6 +114,7 @@ def test_steps_and_solvers(trained, first):
     ({"solver": "typo"}, "solver: expected one of"),
   ],
 )
+@pytest.mark.usefixtures("first")  # it writes results.json
 def test_bad_settings_are_refused(trained, change, message):
   before = (trained / "results.json").read_bytes()
   with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
