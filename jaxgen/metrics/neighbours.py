@@ -12,23 +12,21 @@ coverage 1 - prod_{l<k} (N - 1 - l) / (2 N - 1 - l), about 1 - 2^-k, so compare
 sets of equal sizes. Copies of real points score well in both, so report the
 distances to the training data as well.
 
-Distances are compared by matrix products, a block of rows at a time, in the
-features' own precision. A comparison that rounding errors of the product might
-decide is made again from differences in float64, so that every count equals the
-direct computation's.
+Distances are compared by matrix products in float32, a block of rows at a time.
+A comparison that rounding errors of the product might decide is made again from
+differences in float64, so that every count equals the direct computation's; if
+a block of features in float64 has many of these, its product is too.
 
 Reference: Naeem et al. 2020, arXiv:2002.09797, eq. 5 and 6; Kynkaanniemi et al.
 2019, arXiv:1904.06991, eq. 1 and 2.
 """
 
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 
-_BLOCK = 2**27  # bytes of the products that are held in memory at once
-_TILE = 2**25  # bytes of the centred points, or of the differences, likewise
+from jaxgen.metrics import pairs
 
 
 class Coverage(NamedTuple):
@@ -68,7 +66,7 @@ def density_coverage(
   real, samples = _finite(real=real, samples=samples)
   radii, zeros = _radii(real, k), np.zeros(len(samples))
   number, covered = 0, 0
-  for block in _blocks(real, samples):
+  for block in pairs.blocks(real, samples):
     inside = _inside(block, real, samples, radii, zeros, np.less)
     number += int(inside.sum())
     covered += int(inside.any(1).sum())
@@ -94,7 +92,7 @@ def precision_recall(
   real, samples = _finite(real=real, samples=samples)
   radii, others = _radii(real, k), _radii(samples, k)
   precise, recalled = np.zeros(len(samples), bool), np.zeros(len(real), bool)
-  for block in _blocks(real, samples):
+  for block in pairs.blocks(real, samples):
     balls = real, samples, radii, 0 * others, np.less_equal
     precise |= _inside(block, *balls).any(0)
     balls = real, samples, 0 * radii, others, np.less_equal
@@ -180,17 +178,24 @@ def _neighbour(points, reference, k, others=False):
   """
   distances = np.zeros(len(points))
   neighbours = np.zeros(len(points), np.int64)
-  for rows, products, x, y, error, _ in _blocks(points, reference):
+
+  def compare(block):
+    products, x, y, error = block.products, *block.squares, block.error
     each = np.arange(len(x))
     if others:
-      products[each, rows.start + each] = np.inf
+      products[each, block.rows.start + each] = np.inf
     upper = products + (y + error(y))
     upper.partition(k - 1, axis=1)
     bound = upper[:, k - 1] + 2 * error(x)
     products += y - error(y)
-    i, j = np.nonzero(products <= bound[:, None])
-    apart = _distances(points[rows], reference, i, j)
+    return None, products <= bound[:, None]
+
+  for block in pairs.blocks(points, reference):
+    _, i, j = pairs.decided(block, compare)
+    rows = block.rows
+    apart = pairs.distances(points[rows], reference, i, j)
     order = np.lexsort((apart, i))
+    each = np.arange(rows.stop - rows.start)
     order = order[np.searchsorted(i, each) + k - 1]
     distances[rows], neighbours[rows] = apart[order], j[order]
   return distances, neighbours
@@ -202,89 +207,25 @@ def _inside(block, x, y, x_radii, y_radii, compare):
   One of the radii is 0: the balls are around the points of the other set.
   `compare` is np.less for open balls and np.less_equal for closed ones.
   """
-  rows, products, x_squares, y_squares, error, scale = block
-  squares = lambda radii: ((radii * scale) ** 2).astype(products.dtype)
-  limit, x_error = squares(x_radii[rows]) - x_squares, error(x_squares)
-  rest, y_error = y_squares - squares(y_radii), error(y_squares)
-  inside = products + (rest + y_error) < (limit - x_error)[:, None]
-  near = products + (rest - y_error) <= (limit + x_error)[:, None]
-  i, j = np.nonzero(near & ~inside)
-  apart = _distances(x[rows], y, i, j)
-  inside[i, j] = compare(apart, x_radii[rows][i] + y_radii[j])
+  x, x_radii = x[block.rows], x_radii[block.rows]
+
+  def bounds(block):
+    products, error, (x_squares, y_squares) = (
+      block.products,
+      block.error,
+      block.squares,
+    )
+    squares = lambda radii: ((radii * block.scale) ** 2).astype(products.dtype)
+    limit, x_error = squares(x_radii) - x_squares, error(x_squares)
+    rest, y_error = y_squares - squares(y_radii), error(y_squares)
+    inside = products + (rest + y_error) < (limit - x_error)[:, None]
+    near = products + (rest - y_error) <= (limit + x_error)[:, None]
+    return inside, near & ~inside
+
+  inside, i, j = pairs.decided(block, bounds)
+  apart = pairs.distances(x, y, i, j)
+  inside[i, j] = compare(apart, x_radii[i] + y_radii[j])
   return inside
-
-
-class _Block(NamedTuple):
-  """Products of a block of x and all of y, u and v the centred, scaled points.
-
-    (scale |x - y|)^2 = -2 <u, v> + |u|^2 + |v|^2,
-                        up to error(|u|^2) + error(|v|^2)
-
-  Attributes:
-    rows: slice of x.
-    products: -2 <u, v>, [B, M], valid until the next block.
-    x_squares: |u|^2, [B].
-    y_squares: |v|^2, [M].
-    error: a square -> its bound.
-    scale: a power of two, so that scaling does not round.
-  """
-
-  rows: slice
-  products: np.ndarray
-  x_squares: np.ndarray
-  y_squares: np.ndarray
-  error: Callable
-  scale: np.floating
-
-
-def _blocks(x, y) -> Iterator[_Block]:
-  """The blocks of x in turn.
-
-  A sum of D products errs by D eps / 2 at most, in any order; centring and what
-  callers add, by a few eps; in float64, the direct computation errs as well.
-  """
-  dtype = np.result_type(x, y, np.float32)
-  limits, size = np.finfo(dtype), x.shape[1]
-  peak = max(abs(float(end)) for a in (x, y) for end in (a.min(), a.max()))
-  most = limits.maxexp - 2
-  scale = dtype.type(2.0 ** np.clip(-np.frexp(peak)[1], -most, most))
-  middle = (y.mean(0, dtype=np.float64) * scale).astype(dtype)
-  relative = float((size + 16) * (limits.eps + 2 * np.finfo(np.float64).eps))
-  least = float(4 * limits.tiny / limits.eps)  # squares below it lose digits
-  error = lambda squares: relative * (squares + least)
-  square = lambda a: np.einsum("nd,nd->n", a, a)
-
-  def centred(points, out):
-    found = np.multiply(points, scale, out=out[: len(points)])
-    found -= middle
-    return found
-
-  height = min(max(_BLOCK // (len(y) * dtype.itemsize), 1), len(x))
-  width = min(max(_TILE // (size * dtype.itemsize), 1), len(y))
-  buffers = [np.empty((n, size), dtype) for n in (height, width)]
-  whole, y_squares = np.empty((height, len(y)), dtype), np.empty(len(y), dtype)
-  for start in range(0, len(x), height):
-    rows = slice(start, min(start + height, len(x)))
-    u = centred(x[rows], buffers[0])
-    x_squares, products = square(u), whole[: len(u)]
-    u *= -2
-    for left in range(0, len(y), width):
-      tile = slice(left, left + width)
-      v = centred(y[tile], buffers[1])
-      y_squares[tile] = square(v)
-      np.matmul(u, v.T, out=products[:, tile])
-    yield _Block(rows, products, x_squares, y_squares, error, scale)
-
-
-def _distances(x, y, i, j):
-  """|x_i - y_j| of pairs (i, j), from differences in float64."""
-  found = np.zeros(len(i))
-  step = _TILE // (8 * x.shape[1]) + 1
-  for start in range(0, len(i), step):
-    part = slice(start, start + step)
-    gaps = np.subtract(x[i[part]], y[j[part]], dtype=np.float64)
-    found[part] = np.sqrt(np.einsum("nd,nd->n", gaps, gaps))
-  return found
 
 
 def _finite(**sets):

@@ -3,7 +3,7 @@ import pytest
 from scipy import spatial
 from scipy.spatial import distance
 
-from jaxgen.metrics import neighbours
+from jaxgen.metrics import neighbours, pairs
 from tests import expect
 
 
@@ -73,8 +73,8 @@ CLOUDS = {
 def test_counts_equal_those_of_all_distances(cloud, dtype, blocks, monkeypatch):
   """Every count, whatever rounding does to the product; so do the nearest."""
   if blocks:
-    monkeypatch.setattr(neighbours, "_BLOCK", blocks[0])
-    monkeypatch.setattr(neighbours, "_TILE", blocks[1])
+    monkeypatch.setattr(pairs, "_BLOCK", blocks[0])
+    monkeypatch.setattr(pairs, "_TILE", blocks[1])
   rng = np.random.default_rng(6)
   real, samples = (CLOUDS[cloud](rng, n).astype(dtype) for n in (90, 70))
   samples[5] = real[7]
