@@ -43,7 +43,7 @@ ROWS = {
       1,
       (),
     ),
-    "shortcut": ("flow_map digits --num-steps 5200", 3, CALLS),
+    "shortcut": ("flow_map digits --num-steps 7800", 3, CALLS),
     "meanflow": ("flow_map digits --method meanflow", 1, CALLS),
     "improved meanflow": ("flow_map digits --method improved", 1, CALLS),
     "scm": ("flow_map digits --method scm", 1, CALLS),

@@ -1,6 +1,6 @@
 """Flow maps: samples in one call or a few, from scratch or from a teacher.
 
-  python -m experiments.flow_map digits --num-steps 5200 --run-dir runs/map
+  python -m experiments.flow_map digits --num-steps 7800 --run-dir runs/map
   python -m experiments.edm digits --run-dir runs/edm
   python -m experiments.flow_map digits --method trajectories \
     --teacher runs/edm --run-dir runs/few
