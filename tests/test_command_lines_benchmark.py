@@ -63,10 +63,10 @@ def test_the_page_has_a_row_for_each_script():
     case | dict(script="vae", right=False, faults=["exit code 0"]),
     case | dict(script="text", right=True),
   ]
-  record = dict(command="COMMAND", machine="a machine", cases=cases)
+  record = dict(command="NAME --flag", machine="a machine", cases=cases)
   parts = command_lines.tables(record)
   page = pages.page("command_lines", parts)
-  assert "`COMMAND` on a machine." in page
+  assert "`python -m benchmarks NAME --flag` on a machine." in page
   assert "| vae | 1 | 2 | 1 | 1 | 1 | 0 |" in page
   assert "| text | 1 | 1 | 1 | 1 | 0 | 0 |" in page
   assert "1 of 1 lines that were run again" in page
@@ -89,3 +89,11 @@ def test_how_a_line_should_end(right, code, said, same, faults):
   line = dict(right=right, names=["--width"])
   found = dict(code=code, said=said)
   assert command_lines.faults_of(line, found, same) == faults
+
+
+def test_boxes_of_any_width_say_the_same():
+  narrow = dict(said="╭─ Value error ─╮\n│ --width: no   │\n│ help │\n")
+  wide = dict(said="╭─ Value error ──────╮\n│ --width: no        │\n")
+  told = command_lines._told
+  assert told(narrow) == told(wide) == ["Value error", "--width: no"]
+  assert told(dict(said="error: --width: no\n")) == ["error: --width: no"]

@@ -1,8 +1,7 @@
 """Random command lines of every script: right ones run, wrong ones say why.
 
   python -m benchmarks command_lines            about an hour on two CPU cores
-  python -m benchmarks command_lines --only vae vqvae
-  python -m benchmarks command_lines --seed 1 --list
+  python -m benchmarks command_lines --seed 1 --only vae vqvae --list
 
 Half of the lines are right by construction: values of command_draws that go
 together, at 2 to 5 steps. The others have one thing wrong: the value of a flag,
@@ -175,13 +174,17 @@ def judge(place: pathlib.Path, line: dict, plain: bool) -> dict:
   case = line | found | dict(faults=faults)
   if plain:
     again = _run(command, script, words, where / "plain")
-    last = lambda ended: ended["said"].strip().splitlines()[-1:]
-    alike = line["right"] or last(found) == last(again)
+    alike = line["right"] or _told(found) == _told(again)
     case["as_command"] = found["code"] == again["code"] and alike
   shutil.rmtree(where)
-  case["said"] = case["said"][-2000:].replace(f"{place}/", "")
-  case["said"] = case["said"].replace(f"{runner.ROOT}/", "")
+  for known in (place, place.parent, runner.ROOT):
+    case["said"] = case["said"].replace(f"{known}/", "")[-2000:]
   return case
+
+
+def _told(ended):
+  """The first lines of a message; a box's others depend on the docstrings."""
+  return [text.strip("╭─╮│ ") for text in ended["said"].splitlines()[:2]]
 
 
 def judged(store: pathlib.Path, lines: dict[str, dict]) -> dict[str, dict]:
@@ -196,9 +199,8 @@ def run(args) -> dict | None:
   drawn = command_draws.draw_lines(args.seed, args.number, args.only)
   lines = {line["name"]: line for line in drawn}
   if args.list:
-    for name, line in lines.items():
-      kind = "right" if line["right"] else "wrong"
-      print(name, kind, command_draws.shown(line))
+    for line in drawn:
+      print("right" if line["right"] else "wrong", command_draws.shown(line))
     return None
   place = (args.work / f"seed-{args.seed}").resolve()
   jax.config.update("jax_compilation_cache_dir", str(place.parent / "cache"))
@@ -208,16 +210,15 @@ def run(args) -> dict | None:
     shutil.rmtree(place, ignore_errors=True)
   prepare(place)
   store = place / "judged.json"
-  plain = [*lines][: 2 * args.plain]
-  _judge_all(args.workers, place, store, lines, plain)
+  _judge_all(args.workers, place, store, lines, [*lines][: 2 * args.plain])
   cases = judged(store, lines)
   if len(cases) < len(lines):
     sys.exit("a worker ended early; --resume goes on")
-  words = f"--seed {args.seed} --number {args.number}"
+  words = f"command_lines --seed {args.seed} --number {args.number}"
   if args.only != [*command_draws.SHARES]:
     words += f" --only {' '.join(args.only)}"
-  record = dict(command=f"python -m benchmarks command_lines {words}")
-  return record | dict(machine=runner.machine(), cases=[*map(cases.get, lines)])
+  own = [cases[name] for name in lines]
+  return dict(command=words, machine=runner.machine(), cases=own)
 
 
 def _judge_all(number, place, store, lines, plain):
@@ -232,8 +233,7 @@ def _judge_all(number, place, store, lines, plain):
       for name in order[share::number]:
         case = judge(place, lines[name], name in plain)
         runner.store(store, name, {}, case)
-        shown = command_draws.shown(case)
-        print(name, case["seconds"], case["faults"], shown, flush=True)
+        print(name, case["seconds"], case["faults"], *case["words"], flush=True)
       os._exit(0)
   for worker in workers:
     os.waitpid(worker, 0)
@@ -269,7 +269,7 @@ def tables(record: dict) -> dict:
   head = "script | flags | lines with the rarest | right | as they should"
   alike = f"{sum(plain)} of {len(plain)} lines that were run again as commands"
   return dict(
-    made=f"`{record['command']}` on {record['machine']}.",
+    made=f"`python -m benchmarks {record['command']}` on {record['machine']}.",
     alike=f"{alike} ended alike.",
     lines=pages.table(f"{head} | wrong | as they should", lines),
     failed=said,
