@@ -148,11 +148,17 @@ def claims():
   photos = readme.records("few_calls")["rows"]["photos"]
   of = lambda row, n: photos[row][0]["calls"][n]["test"]["metrics"]["frechet"]
   sentence = (
-    "On photos, where EDM has {:.0f} in 35 calls, one call of a map of its pairs has"
-    " {:.0f}, within the spread of either; shortcuts from scratch are far behind,"
+    "On photos, where EDM has {:.0f} in 35 calls, one call of a map of its"
+    " pairs has {:.0f}, within the spread of either; shortcuts from scratch are"
+    " far behind,"
     " {:.0f} in one call and {:.0f} in four."
   )
-  rows = ("EDM (teacher)", "35"), ("pairs", "1"), ("shortcut", "1"), ("shortcut", "4")
+  rows = (
+    ("EDM (teacher)", "35"),
+    ("pairs", "1"),
+    ("shortcut", "1"),
+    ("shortcut", "4"),
+  )
   yield sentence.format(*(of(*row)["samples"] for row in rows))
   teacher, pairs = (of(*row) for row in rows[:2])
   distance = abs(teacher["samples"] - pairs["samples"])

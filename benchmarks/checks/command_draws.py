@@ -20,35 +20,44 @@ TABLES = tomllib.loads(
   pathlib.Path(__file__).with_name("command_flags.toml").read_text()
 )
 SOLVERS = trained.choices.FLOW_SOLVERS
+SHARES = TABLES["shares"]
+NUMBER = sum(SHARES.values())  # of lines, from which every flag is in three
 # The sets of values that the flags have in common.
-NAMES = TABLES["names"] | dict(
+PARTS = TABLES["names"]
+NAMES = {k: text.format(**PARTS) for k, text in PARTS.items()} | dict(
   FLOW="|".join(SOLVERS),
+  SOLVERS="|".join(trained.choices.SOLVERS),
   VELOCITY="|".join(n for n, make in SOLVERS.items() if len(make().needs) == 1),
 )
 TRAINED = {k: text.format(**NAMES) for k, text in TABLES["trained"].items()}
 SETS = TABLES["sets"] | dict(ONE_CALL=dict.fromkeys(trained.SAMPLING, "-"))
 
 
-def draw_lines(seed: int, number: int) -> list[dict]:
-  """The lines of a seed.
+def draw_lines(seed: int, number: int, scripts=tuple(SHARES)) -> list[dict]:
+  """The lines of some scripts, whatever the other scripts are.
 
-  Each is a dict of its script, its words, whether it is right, the names of
-  which an error must contain one, and its flags.
+  Each is a dict of its name, its script, its words, whether it is right, the
+  names of which an error must contain one, and its flags.
+
+  Args:
+    seed: of the lines.
+    number: of the lines of all scripts together.
+    scripts: names of the scripts.
 
   Raises:
-    ValueError: at least 200 lines, of which fewer than 3 use some flag.
+    ValueError: at least NUMBER lines, of which fewer than 3 use some flag.
   """
   lines = []
-  shares = TABLES["shares"]
-  for script, share in shares.items():
+  for script in scripts:
     rng, kinds = random.Random(f"{seed} {script}"), types(script)
-    num = max(2, round(share * number / sum(shares.values())))
+    num = max(2, round(SHARES[script] * number / NUMBER))
     found = _lines(script, kinds, rng, num)
     seen = collections.Counter(flag for line in found for flag in line["flags"])
     rare = [name for name in kinds if seen[name] < 3]
-    if rare and number >= 200:
+    if rare and number >= NUMBER:
       raise ValueError(f"{script}: fewer than 3 lines with {', '.join(rare)}")
-    lines += [dict(script=script, **line) for line in found]
+    for i, line in enumerate(found):
+      lines.append(dict(name=f"{script}-{i}", script=script, **line))
   return lines
 
 
@@ -78,9 +87,9 @@ def _lines(script, kinds, rng, number):
   for i in range(number):
     base, right, wrong = bases[i // 2 % len(bases)]
     if i % 2 == 0:
-      line = _right(rng, base, right, seen, 12)
+      line = _right(rng, base, right, seen, 18)
     elif i % 6 == 5 and joint:
-      line = _joint(script, joint.pop())
+      line = _joint(kinds, joint.pop())
     elif i % 16 == 3:
       line = _typo(rng, base, right, kinds, seen)
     else:
@@ -145,12 +154,12 @@ def _typo(rng, base, right, kinds, seen):
   return line | {"words": [*line["words"], odd, "1"]}
 
 
-def _joint(script, text):
+def _joint(kinds, text):
   """A line of settings of which each is right, but not beside the others."""
   words = shlex.split(text)
   named = [word for word in words if word.startswith("--")]
   flags = [word[2:].replace("-", "_") for word in named]
-  if script not in ("sample", "evaluate", "encode"):
+  if "run_dir" in kinds:
     words += ["--run-dir", "run"]
     flags.append("run_dir")
   flags = dict.fromkeys(flags)

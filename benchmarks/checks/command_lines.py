@@ -1,7 +1,7 @@
 """Random command lines of every script: right ones run, wrong ones say why.
 
   python -m benchmarks command_lines            about an hour on two CPU cores
-  python -m benchmarks command_lines --seed 1 --list
+  python -m benchmarks command_lines --seed 1 --only vae vqvae --list
 
 Half of the lines are right by construction: values of command_draws that go
 together, at 2 to 5 steps. The others have one thing wrong: the value of a flag,
@@ -17,7 +17,7 @@ script is in at least three lines. A line passes under these conditions:
 A line runs in a fork of a process that has imported the libraries but has not
 started JAX's backend. The first --plain lines of each kind run as commands too,
 and must end alike. --workers is the number of lines that run at once; --resume
-keeps the lines that were judged before.
+keeps the lines that passed before, those of other scripts too.
 """
 
 import hashlib
@@ -133,25 +133,29 @@ def prepare(place: pathlib.Path) -> None:
   """Makes the files and trains the runs that lines name, once."""
   import numpy as np
 
-  files, runs = place / "files", place / "trained"
-  if (runs / "w1" / "result.json").exists():
-    return
+  files, runs, new = (place / name for name in ("files", "trained", "new"))
   for folder in (runs, files / "empty"):
     folder.mkdir(parents=True, exist_ok=True)
   points = np.random.default_rng(0).normal(size=(400, 2))
   np.savez(files / "points.npz", points=points)
   (files / "damaged.npz").write_bytes(b"PK damaged")
+  (files / "text.txt").write_text("A sentence, and one more. " * 400)
   for name, text in command_draws.TRAINED.items():
+    if (runs / name).exists():
+      continue
+    text = text.replace("TRAINED", str(runs)).replace("FILES", str(files))
     script, *words = text.split()
-    words += ["--run-dir", str(runs / name)]
+    shutil.rmtree(new, ignore_errors=True)
+    words += ["--run-dir", str(new)]
     found = _run(fork, script, words, place / f"for-{name}")
     if found["code"]:
       raise RuntimeError(f"{text}: {found['said']}")
+    new.rename(runs / name)  # whole, or not there
 
 
-def judge(place: pathlib.Path, line: dict, number: int, plain: bool) -> dict:
+def judge(place: pathlib.Path, line: dict, plain: bool) -> dict:
   """Runs a line, and as a command too if `plain`; the line and how it ended."""
-  where, files = place / str(number), place / "files"
+  where, files = place / line["name"], place / "files"
   shutil.rmtree(where, ignore_errors=True)
   own = shutil.copytree(place / "trained", where / "trained")
   places = dict(TRAINED=own, FILES=files, SCRIPTS=runner.ROOT / "experiments")
@@ -167,32 +171,36 @@ def judge(place: pathlib.Path, line: dict, number: int, plain: bool) -> dict:
   same = contents(own, files) == before
   same &= not any((where / "forked" / "here").iterdir())
   faults = faults_of(line | dict(names=full(line["names"])), found, same)
-  case = line | found | dict(number=number, faults=faults)
+  case = line | found | dict(faults=faults)
   if plain:
     again = _run(command, script, words, where / "plain")
-    last = lambda ended: ended["said"].strip().splitlines()[-1:]
-    alike = line["right"] or last(found) == last(again)
+    alike = line["right"] or _told(found) == _told(again)
     case["as_command"] = found["code"] == again["code"] and alike
   shutil.rmtree(where)
-  case["said"] = case["said"][-2000:].replace(f"{place}/", "")
-  case["said"] = case["said"].replace(f"{runner.ROOT}/", "")
+  for known in (place, place.parent, runner.ROOT):
+    case["said"] = case["said"].replace(f"{known}/", "")[-2000:]
   return case
 
 
-def judged(store: pathlib.Path, lines: list[dict]) -> dict[int, dict]:
-  """{number: case} of the lines that the store has."""
-  cases = [cell["values"] for cell in runner.read(store).values()]
-  same = lambda case: case["words"] == lines[case["number"]]["words"]
-  return {case["number"]: case for case in cases if same(case)}
+def _told(ended):
+  """The first lines of a message; a box's others depend on the docstrings."""
+  return [text.strip("╭─╮│ ") for text in ended["said"].splitlines()[:2]]
+
+
+def judged(store: pathlib.Path, lines: dict[str, dict]) -> dict[str, dict]:
+  """{name: case} of the lines that the store has."""
+  cases = {name: cell["values"] for name, cell in runner.read(store).items()}
+  same = lambda name: cases[name]["words"] == lines[name]["words"]
+  return {name: cases[name] for name in cases.keys() & lines if same(name)}
 
 
 def run(args) -> dict | None:
   """Samples, runs and judges the lines; with --list, prints them."""
-  lines = command_draws.draw_lines(args.seed, args.number)
+  drawn = command_draws.draw_lines(args.seed, args.number, args.only)
+  lines = {line["name"]: line for line in drawn}
   if args.list:
-    for number, line in enumerate(lines):
-      kind = "right" if line["right"] else "wrong"
-      print(number, kind, command_draws.shown(line))
+    for line in drawn:
+      print("right" if line["right"] else "wrong", command_draws.shown(line))
     return None
   place = (args.work / f"seed-{args.seed}").resolve()
   jax.config.update("jax_compilation_cache_dir", str(place.parent / "cache"))
@@ -202,26 +210,33 @@ def run(args) -> dict | None:
     shutil.rmtree(place, ignore_errors=True)
   prepare(place)
   store = place / "judged.json"
-  missing = set(range(len(lines))) - judged(store, lines).keys()
+  _judge_all(args.workers, place, store, lines, [*lines][: 2 * args.plain])
+  cases = judged(store, lines)
+  if len(cases) < len(lines):
+    sys.exit("a worker ended early; --resume goes on")
+  words = f"command_lines --seed {args.seed} --number {args.number}"
+  if args.only != [*command_draws.SHARES]:
+    words += f" --only {' '.join(args.only)}"
+  own = [cases[name] for name in lines]
+  return dict(command=words, machine=runner.machine(), cases=own)
+
+
+def _judge_all(number, place, store, lines, plain):
+  """Judges the lines that have not passed before, by a number of workers."""
+  passed = {k for k, case in judged(store, lines).items() if not case["faults"]}
   # Wrong lines first: they take seconds.
-  order = sorted(missing, key=lambda n: (lines[n]["right"], n))
+  order = sorted(lines.keys() - passed, key=lambda n: (lines[n]["right"], n))
   workers = []
-  for share in range(args.workers):
+  for share in range(number):
     workers.append(os.fork())
     if workers[-1] == 0:
-      for n in order[share :: args.workers]:
-        case = judge(place, lines[n], n, n < 2 * args.plain)
-        runner.store(store, str(n), {}, case)
-        shown = command_draws.shown(case)
-        print(n, case["seconds"], case["faults"], shown, flush=True)
+      for name in order[share::number]:
+        case = judge(place, lines[name], name in plain)
+        runner.store(store, name, {}, case)
+        print(name, case["seconds"], case["faults"], *case["words"], flush=True)
       os._exit(0)
   for worker in workers:
     os.waitpid(worker, 0)
-  cases = [case for _, case in sorted(judged(store, lines).items())]
-  if len(cases) < len(lines):
-    sys.exit("a worker ended early; --resume goes on")
-  record = dict(seed=args.seed, number=args.number)
-  return record | dict(machine=runner.machine(), cases=cases)
 
 
 def _import_libraries():
@@ -236,7 +251,7 @@ def tables(record: dict) -> dict:
   """The parts of the page."""
   cases, lines = record["cases"], []
   plain = [case["as_command"] for case in cases if "as_command" in case]
-  for script in command_draws.TABLES["shares"]:
+  for script in dict.fromkeys(case["script"] for case in cases):
     own = [case for case in cases if case["script"] == script]
     kinds = {flag for case in own for flag in case["flags"]}
     least = min(sum(name in c["flags"] for c in own) for name in kinds)
@@ -252,11 +267,9 @@ def tables(record: dict) -> dict:
     faults = "; ".join(case["faults"])
     said += ["", f"- `{command_draws.shown(case)}`: {faults} (`{last}`)"]
   head = "script | flags | lines with the rarest | right | as they should"
-  flags = f"--seed {record['seed']} --number {record['number']}"
   alike = f"{sum(plain)} of {len(plain)} lines that were run again as commands"
   return dict(
-    made=f"`python -m benchmarks command_lines {flags}` on"
-    f" {record['machine']}.",
+    made=f"`python -m benchmarks {record['command']}` on {record['machine']}.",
     alike=f"{alike} ended alike.",
     lines=pages.table(f"{head} | wrong | as they should", lines),
     failed=said,
@@ -264,9 +277,11 @@ def tables(record: dict) -> dict:
 
 
 def flags(parser) -> None:
-  """Adds --seed, --plain, --list and --work."""
+  """Adds --seed, --only, --plain, --list and --work."""
   runner.seed_flag(parser)
   add = parser.add_argument
+  scripts, what = [*command_draws.SHARES], "scripts; all by default"
+  add("--only", nargs="+", choices=scripts, default=scripts, help=what)
   add("--plain", type=int, default=2, help="lines of each kind run as commands")
   add("--list", action="store_true", help="print the lines and run nothing")
   add("--work", type=pathlib.Path, default="runs/command_lines")
@@ -276,7 +291,7 @@ BENCHMARKS = {
   "command_lines": runner.Benchmark(
     run,
     tables,
-    dict(number=200, workers=2),
+    dict(number=command_draws.NUMBER, workers=2),
     flags,
     resumes=True,
     fails=lambda record: any(case["faults"] for case in record["cases"]),

@@ -79,9 +79,14 @@ def load(
 
   Raises:
     FileNotFoundError: no checkpoint, or no snapshot.
-    ValueError: no such average, or files that do not match the configuration.
+    ValueError: no such average, a run without averages, or files that do not
+      match the configuration.
   """
   config = ex.config
+  if not ex.sampled:
+    raise ValueError(
+      f"{config.run_dir}: a run of this script keeps no averages"
+    )
   keys = ex.keys(jax.random.key(0))
   start = jax.eval_shape(lambda: ex.players(keys.players))
   like = {name: start[name] for name in ex.sampled}

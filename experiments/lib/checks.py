@@ -23,6 +23,8 @@ LARGEST = dict(width=2**16, latent=2**20, num_blocks=1000, num_heads=2**10)
 LARGEST |= dict(batch_size=2**20, sample_steps=10**5, num_cones=2**20)
 LARGEST |= dict(corrections=1000, coupled_batches=10**4, inner_steps=10**4)
 LARGEST |= dict(critic_steps=10**4, penalty_every=10**6, pair_steps=10**4)
+LARGEST |= dict(depth=1000, noise_blocks=1000, num_stages=1000)
+LARGEST |= dict(num_orders=10**5, patch_width=2**16)
 LARGEST |= dict(pool=10**5, teacher_steps=10**4, num_pairs=10**7, stages=100)
 
 

@@ -93,6 +93,10 @@ def check(config: Any) -> None:
   checks.nonnegative(config, "beta", "entropy", "kl_weight")
   checks.positive(config, "temperature")
   checks.fraction(config, "codebook_decay", "restart")
+  if any(number < 2 for number in config.levels):
+    raise ValueError(
+      f"levels: expected integers of at least 2, got {list(config.levels)}"
+    )
 
 
 def code(

@@ -5,7 +5,6 @@ experiments.edm, flow_matching, score_matching and benchmarks use this recipe.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -243,6 +242,4 @@ def _check(config):
   checks.fraction(config, "dropout")
   # Every ratio exists on the linear path: this rejects only invalid ratios.
   paths.linear().ends(config.ratio_min, config.ratio_max)
-  if not math.isfinite(config.level_mean):
-    raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
   checks.nonnegative(config, "churn")

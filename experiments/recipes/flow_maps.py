@@ -249,7 +249,8 @@ def _check_method(config: Any) -> None:
   if config.method in OF_STATES:
     if config.teacher is None:
       raise ValueError(
-        f"teacher: expected a run, which {config.method} needs, got none"
+        f"method, teacher: expected a run, which {config.method} needs, got"
+        " none"
       )
     if config.label_dropout:
       raise ValueError(

@@ -1,6 +1,7 @@
 """The path, the distribution of t and the weight that the settings name."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,13 @@ def ends(config: Any) -> dict[str, float]:
 def draw_and_weight(
   config: Any, path: paths.Path, prediction: Callable
 ) -> tuple[Callable, Callable]:
-  """The sampler of t, (key, shape) -> t, and the weight."""
+  """The sampler of t, (key, shape) -> t, and the weight.
+
+  Raises:
+    ValueError: no such name, or invalid settings.
+  """
+  if not math.isfinite(config.level_mean):
+    raise ValueError(f"level_mean: expected finite, got {config.level_mean}")
   draw = choices.lookup(choices.DRAWS, config.draw, "draw")
   values = ends(config)
   flags = {name: f"path, {name}" for name in values}

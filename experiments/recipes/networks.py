@@ -74,6 +74,7 @@ def make(config: Any, data: datasets.Data) -> Any:
   with checks.naming(
     config,
     depth="num_blocks",
+    num_heads="width, num_heads",
     attention="attention, multipliers, data",
     multiple=f"{owner}, data",
   ):

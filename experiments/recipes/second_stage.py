@@ -65,8 +65,8 @@ def read(
       raise ValueError(f"expected a run with an encoder, got {config.codec}")
     if ex.data.shape != data.shape:
       raise ValueError(
-        f"expected a run on examples {list(data.shape)} as in {config.data},"
-        f" got {config.codec} on {list(ex.data.shape)}"
+        f"codec, data: expected a run on examples {list(data.shape)} as in"
+        f" {config.data}, got {config.codec} on {list(ex.data.shape)}"
       )
     if (ex.num_codes is not None) != tokens:
       wanted, found = ("tokens", "numbers")[:: 1 if tokens else -1]

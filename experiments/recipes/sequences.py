@@ -122,7 +122,8 @@ def make(config: Any, data: datasets.Data) -> Model:
   model = Model(
     net, codec, output, data.shape, _orders(config, size), read, step, start
   )
-  with checks.naming(config, features="width", depth="num_blocks"):
+  how = dict(features="width", depth="num_blocks", num_heads="width, num_heads")
+  with checks.naming(config, **how):
     jax.eval_shape(model.init, jax.random.key(0))
   return model
 

@@ -37,12 +37,13 @@ def read(config: Any, data: datasets.Data, path: paths.Path) -> Callable | None:
     ex = samples.read(config.teacher)
     if (name := getattr(ex.config, "data", None)) != config.data:
       raise ValueError(
-        f"expected a run on {config.data}, got {config.teacher} on {name}"
+        f"teacher, data: expected a run on {config.data}, got"
+        f" {config.teacher} on {name}"
       )
     if ex.data.shape != data.shape:
       raise ValueError(
-        f"expected a run on examples {list(data.shape)}, got {config.teacher}"
-        f" on {list(ex.data.shape)}"
+        f"teacher, data: expected a run on examples {list(data.shape)}, got"
+        f" {config.teacher} on {list(ex.data.shape)}"
       )
     known = ex.data.num_classes
     learned = getattr(ex.config, "label_dropout", 0)

@@ -132,7 +132,8 @@ def make(config: Any, data: datasets.Data) -> Model:
     config.guidance,
     np.stack(orders) if orders else np.zeros((0, size), int),
   )
-  with checks.naming(config, features="width", depth="num_blocks"):
+  how = dict(features="width", depth="num_blocks", num_heads="width, num_heads")
+  with checks.naming(config, **how):
     jax.eval_shape(model.init, jax.random.key(0))
   return model
 

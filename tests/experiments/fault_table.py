@@ -118,7 +118,7 @@ OWN = {
     (dict(method="mean"), "method: expected one of meanflow, improved, scm"),
     (dict(ends=1.5), "ends: expected 0 to 1, got 1.5"),
     (dict(instant=1.0), "instant: expected at least 0 and below 1, got 1"),
-    (dict(method="pairs"), "teacher: expected a run, which pairs needs"),
+    (dict(method="pairs"), "method, teacher: expected a run, which pairs"),
     (dict(stages=0), "stages: expected at least 1, got 0"),
     (dict(stages=10**6), "stages: expected at most 100, got 1000000"),
     (dict(tangent_warmup=-1), "tangent_warmup: expected at least 0, got -1"),
@@ -136,7 +136,7 @@ OWN = {
   "map of states": [
     (dict(instant=0.5), "instant: expected 0, as trajectories has states"),
     (dict(label_dropout=0.5), "label_dropout: expected 0, as states of a"),
-    (dict(data="moons"), "teacher: expected a run on moons, got .* on eight"),
+    (dict(data="moons"), "teacher, data: expected a run on moons, got"),
     (dict(ratio_max=100.0), "teacher, ratio_min, ratio_max: "),
   ],
   "matched": [
@@ -237,7 +237,7 @@ OWN = {
   "latent": [
     (dict(codec="run"), "codec: run: no such run directory"),
     (dict(data="digits:3", codec=None), "codec: expected the run directory"),
-    (dict(data="photos"), r"codec: expected a run on examples \[32, 32, 3\]"),
+    (dict(data="photos"), r"codec, data: expected a run on examples \[32, 3"),
     (dict(model="unet"), "model, data: .*for points, got unet"),
   ],
   "bridge": [

@@ -145,7 +145,7 @@ def test_outputs_follow_the_levels():
       "output, data: expected two levels for bernoulli, got 17 in digits",
     ),
     (IMAGES, dict(first_kernel=4), "first_kernel: expected an odd"),
-    (IMAGES, dict(model="transformer", num_heads=3), "num_heads: expected"),
+    (IMAGES, dict(model="transformer", num_heads=3), "width, num_heads: exp"),
     (IMAGES, dict(model="mlp"), "model: expected one of made, nade"),
     (IMAGES, dict(width=0), "width: expected at least 1"),
     (POINTS, dict(model="made", num_bins=1), "num_bins: expected at least 2"),

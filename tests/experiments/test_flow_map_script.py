@@ -260,10 +260,10 @@ _still = fields.from_prediction(
 
 def test_teachers_that_do_not_fit(teacher, run):
   config, model, data = _parts(teacher=str(run), method="scm")
-  with expect_line("teacher: expected a run on moons"):
+  with expect_line("teacher, data: expected a run on moons"):
     other = dataclasses.replace(config, data="moons")
     teachers.read(other, data, model.path)
-  with expect_line(r"teacher: expected a run on examples \[3\]"):
+  with expect_line(r"teacher, data: expected a run on examples \[3\]"):
     teachers.read(config, data._replace(shape=(3,)), model.path)
   gan = scripts.first_stage("gan")[0]
   config = dataclasses.replace(config, teacher=gan, data="ring")
@@ -280,6 +280,13 @@ def test_a_teacher_that_has_not_learned_the_null_label():
 
 def expect_line(message):
   return pytest.raises(ValueError, match=f"^{message}")
+
+
+@pytest.mark.parametrize("name", ["flow map", "matched"])
+def test_the_mean_noise_level_is_a_number(name):
+  config = scripts.small(name, "", teacher="none", level_mean=float("nan"))
+  experiment = scripts.SCRIPTS[name].module.experiment
+  expect.error("^level_mean: expected finite, got nan$", experiment, config)
 
 
 def test_a_field_is_not_sampled_by_jumps(teacher):

@@ -2,7 +2,17 @@
 
 import pytest
 
-from experiments import encode, gan, transport_map, wasserstein
+from experiments import (
+  autoregressive,
+  encode,
+  gan,
+  masked,
+  normalizing_flow,
+  transport_map,
+  vqgan,
+  vqvae,
+  wasserstein,
+)
 from tests.experiments import scripts
 
 GAMES = {
@@ -37,6 +47,24 @@ def test_updates_of_a_player(exits, tmp_path, module):
   said = f"error: {most} are counted in int32, got {2**30}\n"
   found = exits(scripts.main_of(module), *flags, *GAMES[module])
   assert found == (2, said)
+  assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  "module, flag, most",
+  [
+    (autoregressive, "num-orders", 10**5),
+    (masked, "num-orders", 10**5),
+    (normalizing_flow, "depth", 1000),
+    (normalizing_flow, "noise-blocks", 1000),
+    (vqgan, "patch-width", 2**16),
+    (vqvae, "num-stages", 1000),
+  ],
+)
+def test_what_would_not_begin_in_hours(exits, tmp_path, module, flag, most):
+  flags = ["smoke", f"--{flag}", 10**8, "--run-dir", tmp_path / "run"]
+  said = f"error: --{flag}: expected at most {most}, got {10**8}\n"
+  assert exits(scripts.main_of(module), *flags) == (2, said)
   assert not any(tmp_path.iterdir())
 
 

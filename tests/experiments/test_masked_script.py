@@ -148,9 +148,9 @@ BAD = [
   (dict(data="digits", output="bernoulli"), "output, data: expected two lev"),
   (
     dict(model="transformer", num_heads=3),
-    "num_heads: expected a divisor of width 8, got 3",
+    "width, num_heads: expected a divisor of width 8, got 3",
   ),
-  (dict(model="unet", num_heads=3), "num_heads: expected"),
+  (dict(model="unet", num_heads=3), "width, num_heads: expected"),
   (dict(model="unet", width=9), "width: expected a multiple of 4"),
   (
     dict(model="unet", data="moons"),

@@ -234,7 +234,7 @@ def test_what_is_wrong_names_the_setting(tmp_path, own):
     "data, length: expected at least 64 bytes in each": dict(length=64),
     "dropout: expected": dict(dropout=1.0),
     "vocabulary: expected above 256": dict(vocabulary=5),
-    "num_heads: expected": dict(num_heads=3),
+    "^width, num_heads: expected a divisor": dict(width=9),
     "sample_steps: expected at least 1": dict(sample_steps=0),
   }
   for said, changes in wrong.items():

@@ -210,9 +210,9 @@ def test_settings_that_do_not_fit_are_one_clear_line():
   expect.error(said, call, num_codes=33, accumulate=2)
   expect.error("factor, data: expected .* multiples of 16", call, factor=16)
   expect.error("factor: expected a power of 2, got 3", call, factor=3)
-  photos = dict(data="photos", quantizer="fsq")
-  said = r"levels: expected 2 integers of at least 2, got \[1, 5\]"
-  expect.error(said, call, **photos, levels=(1, 5))
+  for quantizer in ("fsq", "vq"):  # which has none
+    said = r"levels: expected integers of at least 2, got \[1, 5\]"
+    expect.error(said, call, quantizer=quantizer, levels=(1, 5))
   for levels in ((), (2**11, 2**10)):
     said = "levels: expected one number or more"
     expect.error(said, call, **FSQ | dict(levels=levels))

@@ -12,8 +12,9 @@ import pytest
 import safetensors.numpy
 
 from experiments import edm, export, load
-from experiments.lib import averages, samples, weights
+from experiments.lib import averages, datasets, samples, weights
 from experiments.lib import run as runs
+from experiments.recipes import teachers
 from jaxgen.training import checkpoint, leaves, state
 from tests import expect, processes, trees
 from tests.experiments import scripts
@@ -137,6 +138,15 @@ def test_export_writes_into_the_run_and_checks_the_ending(run, monkeypatch):
   config = export.Config(file="weights.bin")
   message = "^file: expected an ending .safetensors, got weights.bin"
   expect.error(message, export.run, str(directory), config)
+
+
+def test_a_run_without_averages_is_named(tmp_path):
+  directory, _ = scripts.trained("wasserstein", tmp_path / "run")
+  said = "run: a run of this script keeps no averages$"
+  expect.error(said, export.run, str(directory), export.Config())
+  config = scripts.small("flow map", tmp_path, teacher=str(directory))
+  data = datasets.load(config)
+  expect.error(f"^teacher: .*{said}", teachers.read, config, data, None)
 
 
 def test_a_run_in_python_has_field_and_samples(run):
