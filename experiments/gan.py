@@ -111,7 +111,8 @@ _DIGITS = dict(
   adam_b2=0.99,
   penalty_weight=5.0,
 )
-_ENCODER = dict(correlation=1.0, latent=12, shift=0.0)
+_ENCODER = dict(correlation=1.0, latent=28, width=128, num_blocks=1)
+_ENCODER |= dict(shift=0.0, penalty_weight=1.0)
 PRESETS = {
   "smoke": (
     "Digits in seconds: runs all code, but does not learn the data.",

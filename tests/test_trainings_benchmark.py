@@ -60,7 +60,9 @@ def test_the_first_loss_at_most_the_target_counts():
 def figures(error: float, probe: float) -> dict:
   """One training's, as result.json has them."""
   probes = dict(encodings=probe, pixels=0.98, pca=0.9, untrained=0.5)
-  return dict(rms_error=error, pca_rms_error=0.2, cosine=0.95, probe=probes)
+  frechet = dict(samples=3.0, floor=1.0)
+  errors = dict(rms_error=error, pca_rms_error=0.2, cosine=0.95)
+  return errors | frechet | dict(probe=probes)
 
 
 def test_means_over_seeds_and_goals():
@@ -77,12 +79,13 @@ def test_means_over_seeds_and_goals():
   # The standard error of two values is half their difference.
   cells = "0.250 +- 0.150 | 0.200 +- 0.000 | 1.250 +- 0.750 | 0.950 +- 0.000"
   assert parts["test"][2:] == [
-    f"| digits, latent 12 | 2 | {cells} | 0.930 +- 0.040 | 0.980 +- 0.000"
-    " | 0.900 +- 0.000 | 0.500 +- 0.000 |"
+    f"| digits, latent 28 | 2 | {cells} | 0.930 +- 0.040 | 0.980 +- 0.000"
+    " | 0.900 +- 0.000 | 0.500 +- 0.000 | 3.000 +- 0.000 | 1.000 +- 0.000 |"
   ]
   assert parts["goals"] == [
-    "- digits, latent 12: of 2 trainings, goals met by the error in 1, the"
-    " cosine in 2, the probe in 1."
+    "- digits, latent 28: of 2 trainings, goals met by the error in 1, the"
+    " cosine in 2, the probe near pixels in 1, above PCA in 1, above an"
+    " untrained encoder in 2."
   ]
   assert "`train`, 3 s" in pages.page("encoders", parts)
 

@@ -180,7 +180,7 @@ def _neighbour(points, reference, k, others=False):
   neighbours = np.zeros(len(points), np.int64)
 
   def compare(block):
-    products, x, y, error = block.products, *block.squares, block.error
+    products, error, (x, y) = block.products, block.error, block.squares
     each = np.arange(len(x))
     if others:
       products[each, block.rows.start + each] = np.inf
@@ -210,11 +210,8 @@ def _inside(block, x, y, x_radii, y_radii, compare):
   x, x_radii = x[block.rows], x_radii[block.rows]
 
   def bounds(block):
-    products, error, (x_squares, y_squares) = (
-      block.products,
-      block.error,
-      block.squares,
-    )
+    products, error = block.products, block.error
+    x_squares, y_squares = block.squares
     squares = lambda radii: ((radii * block.scale) ** 2).astype(products.dtype)
     limit, x_error = squares(x_radii) - x_squares, error(x_squares)
     rest, y_error = y_squares - squares(y_radii), error(y_squares)
