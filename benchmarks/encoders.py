@@ -33,9 +33,6 @@ GROUPS = {  # {title: {run: script and its flags}}
     "o-gan-32", f"--latent 32 --width 384 {THREE} "
   ),
   "photos, latent 64": {"o-gan-photos": "gan o-gan-photos"},
-  "photos, latent 64, three layers": {
-    "o-gan-photos-deep": f"gan o-gan-photos {THREE}"
-  },
 }
 TRAININGS = {
   run: flags for group in GROUPS.values() for run, flags in group.items()

@@ -137,11 +137,11 @@ PRESETS = {
     Config(run_dir="runs/r3gan", **_DIGITS),
   ),
   "o-gan": (
-    "O-GAN on the digits, with an encoder: minutes on two CPU cores.",
+    "O-GAN on the digits, with an encoder: half a minute on a CPU core.",
     Config(run_dir="runs/o-gan", **_DIGITS | _ENCODER),
   ),
   "o-gan-photos": (
-    "O-GAN on crops of two photos: ten minutes on a CPU core.",
+    "O-GAN on crops of two photos: five minutes on a CPU core.",
     Config(
       run_dir="runs/o-gan-photos",
       **_DIGITS | _ENCODER | dict(data="photos", latent=64, width=512),

@@ -6,8 +6,9 @@
 Half of the lines are right by construction: values of command_draws that go
 together, at 2 to 5 steps. The others have one thing wrong: the value of a flag,
 a flag or preset that does not exist, settings that do not fit together, a file
-that is missing or damaged, the directory of another run. Every flag of every
-script is in at least three lines. A line passes under these conditions:
+that is missing or damaged, the directory of another run. Of the default number,
+at least three lines have any flag of a script. A line passes under these
+conditions:
 
   right  exit code 0
   wrong  exit code 2, nothing written, and a message of one line (or tyro's
@@ -190,7 +191,8 @@ def _told(ended):
 def judged(store: pathlib.Path, lines: dict[str, dict]) -> dict[str, dict]:
   """{name: case} of the lines that the store has."""
   cases = {name: cell["values"] for name, cell in runner.read(store).items()}
-  same = lambda name: cases[name]["words"] == lines[name]["words"]
+  keys = "words", "right", "names"
+  same = lambda name: all(cases[name][k] == lines[name][k] for k in keys)
   return {name: cases[name] for name in cases.keys() & lines if same(name)}
 
 
@@ -212,8 +214,6 @@ def run(args) -> dict | None:
   store = place / "judged.json"
   _judge_all(args.workers, place, store, lines, [*lines][: 2 * args.plain])
   cases = judged(store, lines)
-  if len(cases) < len(lines):
-    sys.exit("a worker ended early; --resume goes on")
   words = f"command_lines --seed {args.seed} --number {args.number}"
   if args.only != [*command_draws.SHARES]:
     words += f" --only {' '.join(args.only)}"
@@ -235,8 +235,8 @@ def _judge_all(number, place, store, lines, plain):
         runner.store(store, name, {}, case)
         print(name, case["seconds"], case["faults"], *case["words"], flush=True)
       os._exit(0)
-  for worker in workers:
-    os.waitpid(worker, 0)
+  if any([os.waitpid(worker, 0)[1] for worker in workers]):
+    sys.exit("a worker ended early; --resume goes on")
 
 
 def _import_libraries():
@@ -280,7 +280,7 @@ def flags(parser) -> None:
   """Adds --seed, --only, --plain, --list and --work."""
   runner.seed_flag(parser)
   add = parser.add_argument
-  scripts, what = [*command_draws.SHARES], "scripts; all by default"
+  scripts, what = [*command_draws.SHARES], "of which alone the page then is"
   add("--only", nargs="+", choices=scripts, default=scripts, help=what)
   add("--plain", type=int, default=2, help="lines of each kind run as commands")
   add("--list", action="store_true", help="print the lines and run nothing")

@@ -14,8 +14,8 @@ distances to the training data as well.
 
 Distances are compared by matrix products in float32, a block of rows at a time.
 A comparison that rounding errors of the product might decide is made again from
-differences in float64, so that every count equals the direct computation's; if
-a block of features in float64 has many of these, its product is too.
+differences in float64, so that every count equals that of differences; where a
+block of features in float64 has many of these, its product is made in float64.
 
 Reference: Naeem et al. 2020, arXiv:2002.09797, eq. 5 and 6; Kynkaanniemi et al.
 2019, arXiv:1904.06991, eq. 1 and 2.
@@ -91,11 +91,12 @@ def precision_recall(
   """
   real, samples = _finite(real=real, samples=samples)
   radii, others = _radii(real, k), _radii(samples, k)
+  points = np.zeros(len(real)), np.zeros(len(samples))  # balls of radius 0
   precise, recalled = np.zeros(len(samples), bool), np.zeros(len(real), bool)
   for block in pairs.blocks(real, samples):
-    balls = real, samples, radii, 0 * others, np.less_equal
+    balls = real, samples, radii, points[1], np.less_equal
     precise |= _inside(block, *balls).any(0)
-    balls = real, samples, 0 * radii, others, np.less_equal
+    balls = real, samples, points[0], others, np.less_equal
     recalled[block.rows] = _inside(block, *balls).any(1)
   return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
 
@@ -117,10 +118,11 @@ def nearest(
     first of equally near ones.
 
   Raises:
-    ValueError: the reference is empty, or a value is not finite.
+    ValueError: a set is empty, or a value is not finite.
   """
-  if not len(reference):
-    raise ValueError("reference: expected at least 1, got 0")
+  for name, found in dict(points=points, reference=reference).items():
+    if not len(found):
+      raise ValueError(f"{name}: expected at least 1, got 0")
   points, reference = _finite(points=points, reference=reference)
   return _neighbour(points, reference, 1)
 

@@ -46,7 +46,8 @@ def blocks(
 ) -> Iterator[Block]:
   """The blocks of x in turn, by products in float32; the values are finite."""
   dtype = np.result_type(x, y, np.float32)
-  height = min(max(_BLOCK // (len(y) * dtype.itemsize), 1), len(x))
+  most = min(_BLOCK // len(y), _TILE // x.shape[1]) // dtype.itemsize
+  height = min(max(most, 1), len(x))
   block = _maker(x, y, height, np.dtype("float32"))
   finer = functools.cache(lambda: _maker(x, y, height, dtype))
   for start in range(0, len(x), height):

@@ -212,6 +212,7 @@ def test_bad_input_is_refused():
   expect.error("k: expected 1 to 2, got 3", precise, few, few[:3])
   expect.error("samples: expected at least 1", covered, few, none, 2)
   expect.error("reference: expected at least 1", nearest, few, none)
+  expect.error("points: expected at least 1, got 0", nearest, none, few)
   for bad in (np.nan, np.inf):
     unfit, said = np.append(few, [[bad, 0]], 0), "reference: expected finite v"
     expect.error(said, nearest, few, unfit)
