@@ -200,7 +200,11 @@ def test_a_changed_first_stage_is_rejected(tokens_run):
   "changes, tokens, said",
   [
     (dict(codec="no"), True, "codec: no: no such run directory"),
-    (dict(data="photos"), True, r"codec: .*\[32, 32, 3\] as in photos, got"),
+    (
+      dict(data="photos"),
+      True,
+      r"codec, data: .*\[32, 32, 3\] as in photos, got",
+    ),
     ({}, False, "codec: expected a run whose latents are numbers, got tokens"),
   ],
 )
