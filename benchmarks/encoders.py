@@ -21,16 +21,16 @@ THREE = "--num-blocks 3 --penalty-weight 5"  # hidden layers, in place of one
 
 
 def _digits(name, flags):
-  return {f"{name}-{s}": f"gan o-gan {flags}--seed {s}" for s in SEEDS}
+  return {f"{name}-{s}": f"gan o-gan {flags} --seed {s}" for s in SEEDS}
 
 
 GROUPS = {  # {title: {run: script and its flags}}
   "digits, latent 28": _digits("o-gan", ""),
   "digits, latent 12, three layers": _digits(
-    "o-gan-12", f"--latent 12 --width 384 {THREE} "
+    "o-gan-12", f"--latent 12 --width 384 {THREE}"
   ),
   "digits, latent 32, three layers": _digits(
-    "o-gan-32", f"--latent 32 --width 384 {THREE} "
+    "o-gan-32", f"--latent 32 --width 384 {THREE}"
   ),
   "photos, latent 64": {"o-gan-photos": "gan o-gan-photos"},
 }

@@ -101,8 +101,7 @@ def experiment(config: Config) -> Experiment:
   checks.fraction(config, "dropout")
   corpus = texts.load(config)
   model = byte_models.make(config, corpus.num_tokens)
-  how = dict(depth="num_blocks", num_heads="width, num_heads")
-  with checks.naming(config, **how):
+  with checks.naming(config, depth="num_blocks"):
     jax.eval_shape(model.init, jax.random.key(0))
 
   def log_prob(p, extras, key, example, label):

@@ -150,8 +150,7 @@ def claims():
   sentence = (
     "On photos, where EDM has {:.0f} in 35 calls, one call of a map of its"
     " pairs has {:.0f}, within the spread of either; shortcuts from scratch are"
-    " far behind,"
-    " {:.0f} in one call and {:.0f} in four."
+    " far behind, {:.0f} in one call and {:.0f} in four."
   )
   rows = (
     ("EDM (teacher)", "35"),

@@ -280,7 +280,7 @@ def flags(parser) -> None:
   """Adds --seed, --only, --plain, --list and --work."""
   runner.seed_flag(parser)
   add = parser.add_argument
-  scripts, what = [*command_draws.SHARES], "of which alone the page then is"
+  scripts, what = [*command_draws.SHARES], "scripts; the page has only these"
   add("--only", nargs="+", choices=scripts, default=scripts, help=what)
   add("--plain", type=int, default=2, help="lines of each kind run as commands")
   add("--list", action="store_true", help="print the lines and run nothing")

@@ -183,8 +183,7 @@ def make_network(config: Any, data: datasets.Data) -> Any:
     sweeps=config.sweeps,
     **shared,
   )
-  how = dict(side="patch", shape="data", num_heads="width, num_heads")
-  with checks.naming(config, **how):
+  with checks.naming(config, side="patch", shape="data"):
     jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(data.shape))
     length = (data.shape[0] // config.patch) * (data.shape[1] // config.patch)
     if config.sweeps and length % config.sweeps:

@@ -122,8 +122,7 @@ def make(config: Any, data: datasets.Data) -> Model:
   model = Model(
     net, codec, output, data.shape, _orders(config, size), read, step, start
   )
-  how = dict(features="width", depth="num_blocks", num_heads="width, num_heads")
-  with checks.naming(config, **how):
+  with checks.naming(config, features="width", depth="num_blocks"):
     jax.eval_shape(model.init, jax.random.key(0))
   return model
 

@@ -255,7 +255,8 @@ def check(net: nn.Module) -> None:
       raise ValueError(f"{name}: expected at least 1, got {value}")
   if net.width % net.num_heads:
     raise ValueError(
-      f"num_heads: expected a divisor of width {net.width}, got {net.num_heads}"
+      f"width, num_heads: expected a divisor of width {net.width}, got"
+      f" {net.num_heads}"
     )
   if net.rotary and net.width // net.num_heads % 2:
     raise ValueError(

@@ -225,7 +225,7 @@ class DiT(nn.Module):
       raise ValueError(f"width: expected a multiple of 4, got {self.width}")
     if self.width % self.num_heads:
       raise ValueError(
-        f"num_heads: expected a divisor of width {self.width}, "
+        f"width, num_heads: expected a divisor of width {self.width}, "
         f"got {self.num_heads}"
       )
     if shape[0] % self.patch or shape[1] % self.patch:

@@ -35,6 +35,13 @@ def test_products_are_as_exact_as_they_say(cloud, monkeypatch):
   assert seen == len(x)
 
 
+def test_blocks_are_small_beside_a_few_points(monkeypatch):
+  """Their rows too are held, at most _TILE bytes."""
+  monkeypatch.setattr(pairs, "_TILE", 8 * 30 * 5)
+  x, y = np.ones((12, 30)), np.ones((1, 30))
+  assert [len(b.products) for b in pairs.blocks(x, y)] == [5, 5, 2]
+
+
 def test_a_block_in_float32_has_nothing_finer():
   (block,) = pairs.blocks(np.ones((3, 2), "float32"), np.ones((4, 2), "int8"))
   assert block.products.dtype == "float32" and block.finer is None

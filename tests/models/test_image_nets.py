@@ -113,7 +113,7 @@ OF_DIT = [
   (dict(patch=2), (4, 5, 1), "patch: expected"),
   (dict(patch=2), (5, 4, 1), "patch: expected"),
   (dict(patch=0), (4, 6, 3), "patch: expected at least 1, got 0"),
-  (dict(num_heads=3), (4, 6, 3), "num_heads: .*width 8, got 3"),
+  (dict(num_heads=3), (4, 6, 3), "width, num_heads: .*width 8, got 3"),
   (dict(num_heads=0), (4, 4, 1), "num_heads: expected"),
   (dict(width=6, num_heads=2), (4, 6, 3), "width: .*multiple of 4, got 6"),
   (dict(width=0), (4, 4, 1), "width: expected"),

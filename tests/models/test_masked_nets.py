@@ -95,7 +95,7 @@ def test_dropout_by_key_a_zero_start_and_half_precision(name):
 BAD = [
   ("mlp", dict(features=(0,)), "out_features, features: expected at least 1"),
   ("mlp", dict(dropout=1.0), "dropout: expected"),
-  ("transformer", dict(num_heads=3), "num_heads: .*width 8, got 3"),
+  ("transformer", dict(num_heads=3), "width, num_heads: .*width 8, got 3"),
   ("transformer", dict(length=3), "tokens: expected 1 to 3 tokens, got 5"),
   ("transformer", dict(depth=0), "depth: expected at least 1, got 0"),
   ("transformer", dict(num_classes=-1), "num_classes: expected"),
