@@ -8,11 +8,11 @@ are those of the driver: fold_in(step_key, n), n = 0, 1, ...
 
 import jax
 import jax.numpy as jnp
-import mixture_runs
 import numpy as np
 import pytest
 
 from jaxgen import fields, paths, predictions, samplers
+from tests.samplers import mixture_runs
 from tests.truth import mixture
 
 X = np.array([0.7, -0.4])

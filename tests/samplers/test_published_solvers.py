@@ -7,12 +7,12 @@ is the exact denoiser of a mixture with width.
 
 import jax
 import jax.numpy as jnp
-import mixture_runs
 import numpy as np
 import pytest
 from scipy import integrate
 
 from jaxgen import samplers
+from tests.samplers import mixture_runs
 from tests.truth import mixture
 
 NAME = "vp"
