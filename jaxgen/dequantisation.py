@@ -7,8 +7,10 @@ either side. For a density p, a noisy x and a correction from the same noise,
   log P(data) >= E[log p(x) + correction]
 
 Each function returns one Monte Carlo sample (x, correction), with the
-correction separate. `importance` combines several samples into a tighter bound.
-likelihood.bits_per_dim converts log p(x) + correction to bits per dimension.
+correction separate; both are float32 or wider, as in half precision noise has
+few values and no tails. `importance` combines several samples into a tighter
+bound. likelihood.bits_per_dim converts log p(x) + correction to bits per
+dimension.
 """
 
 import math
@@ -47,7 +49,7 @@ def uniform(key: Array, data: Float[Array, "*D"], num_levels: int) -> Draw:
 
   Reference: Theis et al. 2016, arXiv:1511.01844, section 3.1.
   """
-  width = _width(key, num_levels)
+  data, width = _wide(data), _width(key, num_levels)
   u = jax.random.uniform(key, data.shape, data.dtype)
   correction = jnp.asarray(data.size * math.log(width), data.dtype)
   return Draw(data + width * (u - 0.5), correction)
@@ -82,7 +84,7 @@ def learned(
   Reference: Ho et al. 2019, arXiv:1902.00275, section 3.1 (variational
   dequantisation), with Phi in place of a sigmoid.
   """
-  width = _width(key, num_levels)
+  data, width = _wide(data), _width(key, num_levels)
   z = jax.random.normal(key, data.shape, data.dtype)
   y, log_det = flow(z)
   if y.shape != data.shape or jnp.ndim(log_det):
@@ -120,7 +122,7 @@ def gaussian(
   Reference: Ho et al. 2019, arXiv:1902.00275, eq. 12 (variational
   dequantisation).
   """
-  _width(key, num_levels)
+  data, _ = _wide(data), _width(key, num_levels)
   t = jnp.asarray(t, data.dtype)
   noise = jax.random.normal(key, data.shape, data.dtype)
   sigma = path.sigma(t)
@@ -166,6 +168,12 @@ def importance(values: Float[Array, "S"]) -> Float[Array, ""]:
   Reference: Burda et al. 2016, arXiv:1509.00519, eq. 8.
   """
   return jax.nn.logsumexp(values) - math.log(len(values))
+
+
+def _wide(data):
+  """data in float32 or wider; integers raise a ValueError."""
+  wide = jnp.finfo(data.dtype).bits >= 32
+  return data if wide else data.astype(jnp.float32)
 
 
 def _width(key, num_levels):

@@ -124,6 +124,7 @@ def continuous(
     ValueError: the field has no path or no data estimate, num_cells is below 1,
       prior_std is not positive, or the path does not reach the ratios.
   """
+  data = data.astype(fields.wider(data.dtype, jnp.float32))
   path = _path("continuous", field, data, key, prior_std)
   if num_cells < 1:
     raise ValueError(
@@ -180,6 +181,7 @@ def discrete(
 
   Reference: Kingma et al. 2021, arXiv:2107.00630, eq. 13.
   """
+  data = data.astype(fields.wider(data.dtype, jnp.float32))
   path = _path("discrete", field, data, key, prior_std)
   if num_draws < 2:
     raise ValueError(

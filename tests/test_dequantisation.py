@@ -8,7 +8,7 @@ from scipy import stats
 
 from jaxgen import dequantisation, elementwise, paths
 from jaxgen.data import oracles
-from tests import expect
+from tests import expect, trees
 
 WEIGHTS = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
 LEVELS = np.linspace(-1, 1, 5)
@@ -16,6 +16,21 @@ LEVELS = np.linspace(-1, 1, 5)
 ATOMS = oracles.Mixture(WEIGHTS, LEVELS[:, None], np.zeros(5))
 
 IDENTITY = lambda z: (z, jnp.zeros(()))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_noise_in_half_precision_is_that_of_float32(dtype):
+  """Drawn in bfloat16, uniform and normal noise take 128 values."""
+  methods = (
+    dequantisation.uniform,
+    lambda *given: dequantisation.learned(*given, IDENTITY),
+    lambda *given: dequantisation.gaussian(*given, paths.edm(), 0.1),
+  )
+  data = jnp.asarray(LEVELS, "float32")  # exact in half precision, too
+  for method in methods:
+    run = jax.jit(lambda x, method=method: method(jax.random.key(0), x, 5))
+    found, expected = run(data.astype(dtype)), run(data)
+    trees.assert_equal(found, expected)
 
 
 def test_uniform_is_exact_for_a_density_constant_in_each_bin():

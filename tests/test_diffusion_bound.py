@@ -10,7 +10,7 @@ from scipy import special
 
 from jaxgen import diffusion_bound, fields, paths, samplers
 from jaxgen.data import oracles
-from tests import expect
+from tests import expect, trees
 from tests.truth import mixture
 
 MIXTURE = oracles.Mixture(mixture.WEIGHTS, mixture.MEANS, np.full(3, 0.3))
@@ -243,6 +243,21 @@ def test_vmap_equals_a_loop_jit_no_jit_and_keys_matter(kind):
   stacked = jax.tree.map(lambda *rows: np.stack(rows), *loop)
   expect.close(many(points, keys()), stacked, 2e-4, 1e-5)
   assert abs(other.diffusion - loop[0].diffusion) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["continuous", "discrete"])
+def test_noise_in_half_precision_is_that_of_float32(kind):
+  """Drawn in bfloat16, normal noise takes 128 values."""
+  path, times = paths.edm(), jnp.array([0.1, 1.0])
+  key, more = lambda: jax.random.key(0), _settings(path)
+  bounds = dict(
+    continuous=lambda x: _continuous(path, x, key(), 4),
+    discrete=lambda x: diffusion_bound.discrete(
+      MIXTURE.field(path), x, times, key(), **more
+    ),
+  )
+  run, x = jax.jit(bounds[kind]), jnp.asarray(POINTS[0], "bfloat16")
+  trees.assert_equal(run(x), run(x.astype("float32")))
 
 
 def test_bad_input():

@@ -99,6 +99,13 @@ def test_variance_of_normal_probes():
   assert abs(found.mean() - np.trace(MATRIX)) < 4 * error
 
 
+def test_normal_probes_of_half_precision_are_rounded_ones():
+  trace = traces.hutchinson(3, jax.random.normal)
+  x = jnp.zeros(4, "bfloat16")
+  draw = lambda x: trace.draw(jax.random.key(0), x)
+  trees.assert_equal(draw(x), draw(x.astype("float32")).astype(x.dtype))
+
+
 def test_signs_are_blind_to_a_diagonal():
   # So no test of an interval may use one: it would cover by having no width.
   found = _many(traces.hutchinson(4), np.diag([1.0, -2.0, 0.5, 3.0]), 8)
