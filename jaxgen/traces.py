@@ -86,7 +86,7 @@ def hutchinson(
   _require("hutchinson", num_probes, 1)
 
   def draw_probes(key, x):  # normal ones of bfloat16 have variance .993
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = _wide(x.dtype)
     return draw(key, (num_probes, x.size), wide).astype(x.dtype)
 
   def estimate(f, x, probes):
@@ -195,9 +195,14 @@ def _require(name, num_probes, least):
 
 
 def _orthonormal(columns):
-  """Q of a QR decomposition, in float32 if x is in half precision."""
-  wide = columns.dtype if columns.dtype.itemsize >= 4 else jnp.float32
-  return jnp.linalg.qr(columns.astype(wide))[0].astype(columns.dtype)
+  """Q of a QR decomposition, which half precision has none of."""
+  wide = columns.astype(_wide(columns.dtype))
+  return jnp.linalg.qr(wide)[0].astype(columns.dtype)
+
+
+def _wide(dtype):
+  """float32 for half precision, under any promotion setting."""
+  return dtype if dtype.itemsize >= 4 else jnp.float32
 
 
 def _linear(f, x):
