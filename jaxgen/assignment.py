@@ -27,9 +27,10 @@ from jaxtyping import Float, Int
 # Found by trials; they change only how long the search takes.
 _COARSE = (0.1, 0.05, 0.02)  # epsilon, relative to the median cost
 _FINE = (0.05, 0.0125, 0.003, 0.0008)
-_ONLY = (0.02,)  # of medium sizes
+_MIDDLE = (0.05, 0.005)  # of medium sizes
 _SWEEPS = 12  # largest number of Sinkhorn sweeps for each epsilon
 _MARGIN = 0.02  # mean error of the column sums at which the sweeps stop
+_ROUGH = 0.05  # the same, of medium sizes
 _RELAXATION = 1.7  # exponent of each Sinkhorn update, below 2
 _KEPT = 12  # number of pairs kept for each row, on average
 _ROUNDS = 8  # largest number of sparse problems
@@ -105,7 +106,7 @@ def _approximate(cost):
     return np.full((2, n), np.nan)
   unit, zero = np.median(some), np.zeros(n)
   if n < _LARGE:
-    return _sinkhorn(cost, zero, zero, unit * np.array(_ONLY))
+    return _sinkhorn(cost, zero, zero, unit * np.array(_MIDDLE), _ROUGH)
   coarse, fine = unit * np.array(_COARSE), unit * np.array(_FINE)
   few = cost[np.ix_(rows, columns)]
   u, v = _sinkhorn(few, zero[rows], zero[columns], coarse)
@@ -114,7 +115,7 @@ def _approximate(cost):
   return _sinkhorn(cost, f, g, fine)
 
 
-def _sinkhorn(cost, f, g, epsilons):
+def _sinkhorn(cost, f, g, epsilons, margin=_MARGIN):
   """Duals after over-relaxed sweeps, in turn for each epsilon.
 
   u <- u (u sum_j k_ij v_j)^-w,   v <- v (v sum_i u_i k_ij)^-w,
@@ -137,7 +138,7 @@ def _sinkhorn(cost, f, g, epsilons):
         sums += np.einsum("i,ij->j", u[rows], part)
       sums *= v
       v *= sums**-_RELAXATION
-      if np.abs(sums - 1).mean() < _MARGIN:
+      if np.abs(sums - 1).mean() < margin:
         break
     f, g = f + epsilon * np.log(u), g + epsilon * np.log(v)
   return f, g
