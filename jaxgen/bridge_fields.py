@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgen import fields, paths
+from jaxgen import dtypes, fields, paths
 
 
 def from_drifts(
@@ -89,7 +89,7 @@ def from_pinned(
 
   def estimate(x, t):
     data = denoise_fn(x, t, source)
-    t = jnp.asarray(t, fields.wider(x.dtype, jnp.float32))
+    t = jnp.asarray(t, dtypes.wider(x.dtype))
     data, x, end = (value.astype(t.dtype) for value in (data, x, source))
     gamma, rate = jax.jvp(bridge, (t,), (jnp.ones_like(t),))
     alpha_rate, sigma_rate = path.rates(t)

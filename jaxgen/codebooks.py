@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from jaxgen import keys
+from jaxgen import dtypes, keys
 
 
 class Statistics(NamedTuple):
@@ -51,7 +51,7 @@ class Entropies(NamedTuple):
 
 def start(codebook: Float[Array, "K D"]) -> Statistics:
   """The statistics before the first set: zeros, of float32 or wider."""
-  dtype = jnp.promote_types(codebook.dtype, jnp.float32)
+  dtype = dtypes.wider(codebook.dtype)
   zeros = lambda *shape: jnp.zeros(shape, dtype)
   return Statistics(zeros(), zeros(len(codebook)), zeros(*codebook.shape))
 

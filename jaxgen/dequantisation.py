@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxgen import keys, paths
+from jaxgen import dtypes, keys, paths
 
 
 class Draw(NamedTuple):
@@ -49,7 +49,7 @@ def uniform(key: Array, data: Float[Array, "*D"], num_levels: int) -> Draw:
 
   Reference: Theis et al. 2016, arXiv:1511.01844, section 3.1.
   """
-  data, width = _wide(data), _width(key, num_levels)
+  data, width = data.astype(dtypes.wider(data.dtype)), _width(key, num_levels)
   u = jax.random.uniform(key, data.shape, data.dtype)
   correction = jnp.asarray(data.size * math.log(width), data.dtype)
   return Draw(data + width * (u - 0.5), correction)
@@ -84,7 +84,7 @@ def learned(
   Reference: Ho et al. 2019, arXiv:1902.00275, section 3.1 (variational
   dequantisation), with Phi in place of a sigmoid.
   """
-  data, width = _wide(data), _width(key, num_levels)
+  data, width = data.astype(dtypes.wider(data.dtype)), _width(key, num_levels)
   z = jax.random.normal(key, data.shape, data.dtype)
   y, log_det = flow(z)
   if y.shape != data.shape or jnp.ndim(log_det):
@@ -122,7 +122,7 @@ def gaussian(
   Reference: Ho et al. 2019, arXiv:1902.00275, eq. 12 (variational
   dequantisation).
   """
-  data, _ = _wide(data), _width(key, num_levels)
+  data, _ = data.astype(dtypes.wider(data.dtype)), _width(key, num_levels)
   t = jnp.asarray(t, data.dtype)
   noise = jax.random.normal(key, data.shape, data.dtype)
   sigma = path.sigma(t)
@@ -168,12 +168,6 @@ def importance(values: Float[Array, "S"]) -> Float[Array, ""]:
   Reference: Burda et al. 2016, arXiv:1509.00519, eq. 8.
   """
   return jax.nn.logsumexp(values) - math.log(len(values))
-
-
-def _wide(data):
-  """data in float32 or wider; integers raise a ValueError."""
-  wide = jnp.finfo(data.dtype).bits >= 32
-  return data if wide else data.astype(jnp.float32)
 
 
 def _width(key, num_levels):

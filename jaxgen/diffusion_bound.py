@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxgen import dequantisation, fields, keys
+from jaxgen import dequantisation, dtypes, fields, keys
 
 
 class Bound(NamedTuple):
@@ -124,7 +124,7 @@ def continuous(
     ValueError: the field has no path or no data estimate, num_cells is below 1,
       prior_std is not positive, or the path does not reach the ratios.
   """
-  data = data.astype(fields.wider(data.dtype, jnp.float32))
+  data = data.astype(dtypes.wider(data.dtype))
   path = _path("continuous", field, data, key, prior_std)
   if num_cells < 1:
     raise ValueError(
@@ -181,7 +181,7 @@ def discrete(
 
   Reference: Kingma et al. 2021, arXiv:2107.00630, eq. 13.
   """
-  data = data.astype(fields.wider(data.dtype, jnp.float32))
+  data = data.astype(dtypes.wider(data.dtype))
   path = _path("discrete", field, data, key, prior_std)
   if num_draws < 2:
     raise ValueError(

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from jaxgen import fields, keys, samplers, traces
+from jaxgen import dtypes, fields, keys, samplers, traces
 
 
 class Density(NamedTuple):
@@ -158,7 +158,7 @@ def _carry(name, solve, field, x, key, trace):
   """The state at the end [*D] and the integrals [K], float32 or wider."""
   keys.require_typed(key)
   probe_key, solve_key = jax.random.split(key)
-  dtype, wide = x.dtype, fields.wider(x.dtype, jnp.float32)
+  dtype, wide = x.dtype, dtypes.wider(x.dtype)
   field, x = fields.widened(field, dtype, wide), x.astype(wide)
   probes = trace.draw(probe_key, x)
 
@@ -225,7 +225,7 @@ def truncation(
     ValueError: the field has no path or gives no score.
   """
   keys.require_typed(key)
-  wide = fields.wider(x.dtype, jnp.float32)
+  wide = dtypes.wider(x.dtype)
   t = jnp.asarray(t, wide)
   score = fields.outline(field, x, wide).score
   path = field.path

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxgen import dtypes
+
 Vectors = Float[Array, "*S D"]
 
 
@@ -82,7 +84,7 @@ def nearest(z: Vectors, codebook: Float[Array, "..."]) -> Quantized:
       f"codebook: expected shape [K, {width}] with K at least 1, got"
       f" {list(codebook.shape)}"
     )
-  dtype = jnp.promote_types(jnp.result_type(z, codebook), jnp.float32)
+  dtype = dtypes.wider(dtypes.wider(z.dtype), codebook.dtype)
   table = jax.lax.stop_gradient(codebook).astype(dtype)
   spread = table - jnp.mean(table, axis=0, keepdims=True)
   middle = table[jnp.argmin(jnp.sum(spread**2, axis=1))]
@@ -126,7 +128,7 @@ def fsq(z: Vectors, levels: Sequence) -> Quantized:
   Reference: Mentzer et al. 2023, arXiv:2309.15505, section 3.
   """
   half, basis = _grid(levels, z.shape[-1])
-  dtype = jnp.promote_types(z.dtype, jnp.float32)
+  dtype = dtypes.wider(z.dtype)
   most = jnp.asarray(half, dtype)
 
   def one(x):
@@ -272,7 +274,7 @@ def _grid(levels, width):
 
 
 def _rotate(z, value):
-  dtype = jnp.promote_types(z.dtype, jnp.float32)
+  dtype = dtypes.wider(z.dtype)
   x, e = (jax.lax.stop_gradient(a).astype(dtype) for a in (z, value))
   size = jnp.linalg.norm(x)
   u = _unit(x)

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxgen import dtypes
+
 # Products computed together. On CPUs, 64 together take 1.7 times as long (a
 # U-Net, 64 images), since their activations do not fit into the caches.
 _AT_ONCE = 8
@@ -86,7 +88,7 @@ def hutchinson(
   _require("hutchinson", num_probes, 1)
 
   def draw_probes(key, x):  # normal ones of bfloat16 have variance .994
-    wide = _wide(x.dtype)
+    wide = dtypes.wider(x.dtype)
     return draw(key, (num_probes, x.size), wide).astype(x.dtype)
 
   def estimate(f, x, probes):
@@ -196,13 +198,8 @@ def _require(name, num_probes, least):
 
 def _orthonormal(columns):
   """Q of a QR decomposition, which half precision has none of."""
-  wide = columns.astype(_wide(columns.dtype))
+  wide = columns.astype(dtypes.wider(columns.dtype))
   return jnp.linalg.qr(wide)[0].astype(columns.dtype)
-
-
-def _wide(dtype):
-  """float32 for half precision, under any promotion setting."""
-  return dtype if dtype.itemsize >= 4 else jnp.float32
 
 
 def _linear(f, x):

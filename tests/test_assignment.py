@@ -1,4 +1,4 @@
-"""Assignment against enumeration and SciPy's dense solver, in float64."""
+"""Assignment against enumeration and SciPy, in float64."""
 
 import itertools
 
@@ -59,41 +59,18 @@ def test_the_cost_is_that_of_scipy(kind, n):
   require_optimal(costs(kind, max(n, 4))[:n, :n] if n < 4 else costs(kind, n))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_cost_of_the_sparse_problem_is_that_of_scipy(kind, monkeypatch):
-  monkeypatch.setattr(assignment, "_LARGE", 64)
-  for n in (64, 200):
-    require_optimal(costs(kind, n))
-
-
-@pytest.mark.parametrize("kept", [1, 2, 12])
-def test_a_sparse_order_is_optimal_for_all_pairs(kept, monkeypatch):
-  """Two pairs a row leave out some of the optimal ones: others are added."""
-  monkeypatch.setattr(assignment, "_LARGE", 64)
-  monkeypatch.setattr(assignment, "_KEPT", kept)
-  # Coarse duals, so that the nearest pairs are the wrong ones.
-  monkeypatch.setattr(assignment, "_FINE", (1.0,))
-  for kind in ("plane", "wide", "any"):
-    require_optimal(costs(kind, 150))
-
-
-def test_a_certificate_without_the_dense_problem(monkeypatch):
-  """In the plane and in many dimensions, the sparse problem is enough."""
-  solve, shares = assignment._dense, []
-
-  def spied(cost):
-    shares.append(np.isfinite(cost).mean())
-    return solve(cost)
-
-  monkeypatch.setattr(assignment, "_LARGE", 64)
-  monkeypatch.setattr(assignment, "_dense", spied)
-  for kind in ("plane", "wide", "images"):
-    cost = costs(kind, 300)
-    best = cost[optimize.linear_sum_assignment(cost)].sum()
-    order = assignment.assign(cost)
-    found = cost[np.arange(300), order].sum()
-    np.testing.assert_allclose(found, best, rtol=1e-12)
-  assert len(shares) >= 3 and max(shares) < 0.2
+@pytest.mark.parametrize("n", [64, 300])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "constant"])
+def test_the_duals_are_nearly_optimal(kind, n):
+  """Made feasible, they bound every total from below, by .9 of the least."""
+  cost = costs(kind, n)
+  cost = cost - cost.min(1, keepdims=True)
+  cost -= cost.min(0)
+  with np.errstate(all="ignore"):
+    f, g = assignment._approximate(cost)
+  f = f + (cost - f[:, None] - g).min(1)
+  best = cost[optimize.linear_sum_assignment(cost)].sum()
+  assert 0.9 * best < f.sum() + g.sum() <= best
 
 
 def test_duals_serve_where_rounding_changes_no_order():

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(jaxgen.__file__).parent
 MATHEMATICS = frozenset(
   "paths predictions levels costs assignment couplings bijectors arrangements"
   " elementwise inversion linear_maps quantizers codebooks estimators outputs"
-  " keys scalars traces truncated dequantisation orders masks nearest"
+  " keys dtypes scalars traces truncated dequantisation orders masks nearest"
   " flow_maps manifolds entropic_plans fields token_fields guidance"
   " particles bridge_fields".split()
 )
@@ -37,11 +37,11 @@ LAYERS = {
   **dict.fromkeys(ON_FIELDS, CORE | {"fields"}),
   "losses": CORE,
   "samplers": set(
-    "fields token_fields flow_maps manifolds paths predictions keys orders"
-    " outputs".split()
+    "fields token_fields flow_maps manifolds paths predictions keys dtypes"
+    " orders outputs".split()
   ),
   "models": set(
-    "keys orders bijectors arrangements elementwise inversion"
+    "keys dtypes orders bijectors arrangements elementwise inversion"
     " quantizers".split()
   ),
   "likelihood": MATHEMATICS | {"samplers"},
@@ -49,7 +49,7 @@ LAYERS = {
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,
-  "training": {"keys"},
+  "training": {"keys", "dtypes"},
 }
 ANYWHERE = {"jax", "numpy", "jaxtyping", "chex"}
 AT_TOP = {"models": {"flax"}, "training": {"optax", "orbax"}}

@@ -88,6 +88,25 @@ def test_a_seed_draws_every_site_once_in_its_own_order(tmp_path):
   assert head == first[:4]
 
 
+def test_mutants_of_another_version_by_their_lines(tmp_path):
+  (tmp_path / "jaxgen").mkdir()
+  file = tmp_path / "jaxgen" / "a.py"
+  file.write_text(SOURCE)
+  listed = "\n".join(map(mutations.line, mutations.draw(5, tmp_path)))
+  every_one = list(mutations.of_lines(listed, tmp_path))
+  assert sorted(every_one) == sorted(mutations.draw(5, tmp_path))
+  file.write_text("\n" + SOURCE.replace("axis += 10", "axis += 11"))
+  found = list(mutations.of_lines(listed, tmp_path))
+  kept = [m for m in every_one if m.before != "axis += 10"]
+  assert [m.key() for m in found] == [m.key() for m in kept]
+  assert {m.line - 1 for m in found} == {m.line for m in kept}
+  of_class = list(mutations.of_functions(["a.Kept"], tmp_path))
+  assert [m.key()[1:] for m in of_class] == [
+    ("Kept", 'size: "1 + 1" = 2', 'size: "1 + 1" = 3')
+  ]
+  assert not list(mutations.of_functions(["a.g", "b"], tmp_path))
+
+
 def test_every_module_has_mirrored_tests():
   for path in mutations.ROOT.glob("jaxgen/**/*.py"):
     if path.name != "__init__.py":

@@ -10,12 +10,14 @@ import pytest
 
 from jaxgen import (
   bridge_fields,
+  codebooks,
   dequantisation,
   diffusion_bound,
   fields,
   levels,
   likelihood,
   paths,
+  quantizers,
   samplers,
   traces,
 )
@@ -156,3 +158,20 @@ def test_traces_in_half_precision():
       value, found = trace.estimate(lambda x: 3 * x, x, probes)
     assert value.dtype == found.dtype == jnp.bfloat16
     assert abs(float(found.mean()) - 24) < 0.5
+
+
+def test_quantizers_in_half_precision():
+  """Codes keep the dtype; statistics of codebooks are wider."""
+  z = jnp.ones((5, 3), jnp.bfloat16)
+
+  def run(z):
+    found = quantizers.nearest(z, z)
+    state = codebooks.update(codebooks.start(z), z, found.indices, 0.9)
+    rest = [quantizers.fsq(z, (3, 4, 5)).value, quantizers.lfq(z).value]
+    rest.append(quantizers.rotate(z, found.value))
+    return [found.value, codebooks.means(state, z, 1e-5), *rest], state
+
+  with jax.numpy_dtype_promotion("strict"):
+    values, state = jax.eval_shape(run, z)
+  assert {leaf.dtype for leaf in values} == {z.dtype}
+  assert {leaf.dtype for leaf in state} == {jnp.dtype("float32")}

@@ -5,6 +5,8 @@
   python -m benchmarks mutants --seed 0 --retry      the survivors once more
   python -m benchmarks mutants --seed 0 --list                what it changes
   python -m benchmarks mutants --function fields.from_critic     all of them
+  python -m benchmarks mutants --listed FILE      those that --list printed in
+                            another version, as far as their lines are the same
 
 Each sampled mutant (benchmarks/checks/mutations.py) runs against the tests of
 its module, fastest first, up to the first failure. Killed: a test fails.
@@ -154,24 +156,17 @@ def run(mutant: mutations.Mutant, tree: pathlib.Path) -> dict:
 
 
 def chosen(args, root: pathlib.Path) -> Iterator[mutations.Mutant]:
-  """The mutants of --seed, or all those of --function."""
-  if not args.function:
-    return mutations.draw(args.seed, root)
-  found = [
-    mutant
-    for site in mutations.every_site(root)
-    if any(_within(site, name) for name in args.function)
-    for mutant in mutations.mutants((root / site.file).read_text(), site)
-  ]
-  if not found:
-    raise SystemExit(f"--function: no token to change in {args.function}")
-  return iter(found)
+  """The mutants of --seed, or all those of --function or --listed."""
+  if args.listed:
+    return mutations.of_lines(args.listed.read_text(), root)
+  if args.function:
+    return mutations.of_functions(args.function, root)
+  return mutations.draw(args.seed, root)
 
 
-def _within(site, name):
-  """Whether module.function, or a function inside it, holds the site."""
-  dotted = site.file.removesuffix(".py").replace("/", ".")
-  return f".{name}." in f".{dotted}.{site.function}."
+def picked(args) -> bool:
+  """Whether others are chosen than those of --seed."""
+  return bool(args.listed or args.function)
 
 
 def place_of(mutant: mutations.Mutant) -> str:
@@ -180,17 +175,19 @@ def place_of(mutant: mutations.Mutant) -> str:
 
 
 def flags(parser) -> None:
-  """Adds --seed, --list, --retry and --function."""
+  """Adds --seed, --list, --retry, --function and --listed."""
   runner.seed_flag(parser)
   add = parser.add_argument
   add("--list", action="store_true", help="print the mutants and run nothing")
   add("--retry", action="store_true", help="--resume, and rerun the survivors")
   add("--function", nargs="+", metavar="MODULE.NAME", help="instead of --seed")
+  what = "instead of --seed: lines that --list printed, of another version"
+  add("--listed", type=pathlib.Path, metavar="FILE", help=what)
 
 
 def measure(args) -> list[dict]:
   """Runs the mutants without a result: a row for every mutant."""
-  name = "chosen" if args.function else f"seed-{args.seed}"
+  name = "chosen" if picked(args) else f"seed-{args.seed}"
   path = STORE / f"{name}.json"
   if not (args.resume or args.retry):
     path.unlink(missing_ok=True)
@@ -201,7 +198,7 @@ def measure(args) -> list[dict]:
   with tempfile.TemporaryDirectory(prefix="tree-", dir=STORE) as folder:
     tree = pathlib.Path(folder)  # later changes of the code change no result
     copy_tree(tree)
-    number = math.inf if args.function else args.number
+    number = math.inf if picked(args) else args.number
     for mutant in chosen(args, tree):
       if number == 0:
         break
@@ -214,19 +211,21 @@ def measure(args) -> list[dict]:
         said = f"{row['outcome']}, {result['seconds']} s, {result['failure']}"
         print(f"{mutations.line(mutant)}: {said}", flush=True)
       number -= rows[place]["outcome"] != "unimportable"
+  if not rows:
+    raise SystemExit("expected a change that this version has, got none")
   return list(rows.values())
 
 
 def measure_and_count(args) -> dict | None:
-  """The record of all seeds; the counts of --function are printed instead."""
+  """The record of all seeds; the counts of others are printed."""
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the tests
   if args.list:
-    number = None if args.function else args.number
+    number = None if picked(args) else args.number
     for mutant in itertools.islice(chosen(args, mutations.ROOT), number):
       print(mutations.line(mutant))
     return None
   found = counted(measure(args), mutations.equivalents())
-  if args.function:
+  if picked(args):
     print("\n".join(section(found)))
     return None
   known = pages.stored(args.out, "mutants") | {f"seed {args.seed}": found}

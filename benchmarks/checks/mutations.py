@@ -15,9 +15,10 @@ import io
 import itertools
 import pathlib
 import random
+import re
 import tokenize
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 HERE = pathlib.Path(__file__).parent
@@ -191,6 +192,25 @@ def draw(seed: int, root: pathlib.Path = ROOT) -> Iterator[Mutant]:
     possible = mutants((root / site.file).read_text(), site)
     if possible:
       yield random_state.choice(possible)
+
+
+def of_functions(names: Sequence[str], root: pathlib.Path) -> Iterator[Mutant]:
+  """All mutants of functions, module.function, and of those inside them."""
+  for site in every_site(root):
+    dotted = site.file.removesuffix(".py").replace("/", ".")
+    place = f".{dotted}.{site.function}."
+    if any(f".{name}." in place for name in names):
+      yield from mutants((root / site.file).read_text(), site)
+
+
+def of_lines(text: str, root: pathlib.Path) -> Iterator[Mutant]:
+  """The mutants whose lines, but for their numbers, are in a text of `line`."""
+  bare = lambda text: re.sub(r"(?m)^([^:]*):\d+", r"\1", text).splitlines()
+  wanted = set(bare(text))
+  for site in every_site(root):
+    for mutant in mutants((root / site.file).read_text(), site):
+      if {*bare(line(mutant))} <= wanted:
+        yield mutant
 
 
 def line(mutant: Mutant) -> str:

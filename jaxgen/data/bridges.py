@@ -39,7 +39,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
-from jaxgen import fields
+from jaxgen import dtypes, fields
 
 
 class Gaussians(NamedTuple):
@@ -82,7 +82,7 @@ class Gaussians(NamedTuple):
       x: a value of x_t, [D].
       t: time, [], in [0, 1].
     """
-    dtype = fields.wider(x.dtype, jnp.float32)
+    dtype = dtypes.wider(x.dtype)
     wide = Gaussians(*(jnp.asarray(leaf, dtype) for leaf in self))
     t = jnp.asarray(t, dtype)
     a, b, c = wide._covariances()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxgen import fields, paths
+from jaxgen import dtypes, fields, paths
 from jaxgen.data import oracles
 
 
@@ -47,7 +47,7 @@ def between(
     raise ValueError("data, source: expected mixtures without a basis")
 
   def estimate(x, t):
-    dtype = fields.wider(x.dtype, jnp.float32)
+    dtype = dtypes.wider(x.dtype)
     t = jnp.asarray(t, dtype)
     one = jnp.ones_like(t)
     (alpha, sigma), rates = (path.alpha(t), path.sigma(t)), path.rates(t)

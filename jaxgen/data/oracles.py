@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
-from jaxgen import fields, paths
+from jaxgen import dtypes, fields, paths
 
 
 class _Posterior(NamedTuple):
@@ -166,7 +166,7 @@ class Mixture(NamedTuple):
         f"flow_map: expected one Gaussian, got {num_components} components"
       )
     self._check(x)
-    dtype = fields.wider(x.dtype, jnp.float32)
+    dtype = dtypes.wider(x.dtype)
     _, means, stds = self.arrays(dtype)
     s, t = jnp.asarray(s, dtype), jnp.asarray(t, dtype)
     width = lambda u: jnp.hypot(path.alpha(u) * stds[0], path.sigma(u))
@@ -180,7 +180,7 @@ class Mixture(NamedTuple):
 
   def _posterior(self, path, x, t):
     self._check(x)
-    dtype = fields.wider(x.dtype, jnp.float32)
+    dtype = dtypes.wider(x.dtype)
     t = jnp.asarray(t, dtype)
     alpha, sigma = path.alpha(t), path.sigma(t)
     weights, means, stds = self.arrays(dtype)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import causal, layers, shifted
 
 
@@ -83,4 +84,4 @@ class Transformer(nn.Module):
       )(h, train)
     out = shifted.dense(self.out_features, self.dtype, zero=True)
     out = out(causal.norm(self.dtype)(h))
-    return out.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return out.astype(dtypes.wider(self.dtype))

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers, rotary, shifted
 
 
@@ -243,7 +244,7 @@ class Transformer(nn.Module):
   def finish(self, h):
     """Outputs of positions, [T, out_features]."""
     out = self.out(self.norm(h))
-    return out.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return out.astype(dtypes.wider(self.dtype))
 
 
 def check(net: nn.Module) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen import bijectors, elementwise
+from jaxgen import bijectors, dtypes, elementwise
 from jaxgen.models import layers
 
 
@@ -67,7 +67,7 @@ class Conditioner(nn.Module):
       h = h + dense(f"outer_{i}")(inner)
     zeros = nn.initializers.zeros
     out = nn.Dense(self.outputs, kernel_init=zeros, name="out")
-    return out(nn.silu(h).astype(jnp.promote_types(self.dtype, jnp.float32)))
+    return out(nn.silu(h).astype(dtypes.wider(self.dtype)))
 
 
 class CouplingFlow(nn.Module):

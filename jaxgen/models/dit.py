@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers
 
 
@@ -52,8 +53,8 @@ def positions(height: int, width: int, dim: int) -> np.ndarray:
 
 def adapt(x, scale, shift):
   """Normalises each token of [L, C], then scales by 1 + scale and shifts."""
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  y = x.astype(dtype)
+  dtype = dtypes.wider(x.dtype)
+  y, scale, shift = (a.astype(dtype) for a in (x, scale, shift))
   y = y - y.mean(-1, keepdims=True)
   y = y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + 1e-6)
   y = y * layers.spread(1 + scale, x) + layers.spread(shift, x)
@@ -185,7 +186,7 @@ class DiT(nn.Module):
     h = dense(size, self.dtype, "out", zero=True)(adapt(h, scale, shift))
     h = h.reshape(rows, columns, side, side, channels).swapaxes(1, 2)
     h = h.reshape(x.shape)
-    return h.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return h.astype(dtypes.wider(self.dtype))
 
   @nn.nowrap
   def block(self, name):

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
+
 Implementation = Literal["xla", "cudnn"]
 
 
@@ -53,7 +55,7 @@ def time_embedding(
   if not 1 <= max_frequency < float("inf"):
     raise ValueError(f"max_frequency: expected >= 1, got {max_frequency}")
   t = jnp.asarray(t)
-  t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
+  t = t.astype(dtypes.wider(jnp.result_type(t, float)))
   rates = jnp.asarray(np.geomspace(1, max_frequency, dim // 2), t.dtype)
   angles = t[..., None] * jnp.reshape(rates, (1,) * t.ndim + rates.shape)
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1).ravel()
@@ -199,11 +201,11 @@ class GroupNorm(nn.Module):
 @functools.partial(jax.jit, static_argnums=(5, 6), inline=True)
 def _normalised(x, gain, bias, scale, shift, groups, epsilon):
   """GroupNorm's equation."""
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  dtype = dtypes.wider(x.dtype)
   wide = x.astype(dtype)
   mean, variance = group_moments(wide, groups)
-  scale = jnp.ones((), dtype) if scale is None else 1 + scale
-  shift = jnp.zeros((), dtype) if shift is None else shift
+  scale = jnp.ones((), dtype) if scale is None else 1 + scale.astype(dtype)
+  shift = jnp.zeros((), dtype) if shift is None else shift.astype(dtype)
   k = gain * scale * jax.lax.rsqrt(variance + epsilon)
   offset = bias * scale + shift - mean * k
   return (wide * spread(k, x) + spread(offset, x)).astype(x.dtype)

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
-from jaxgen import orders
+from jaxgen import dtypes, orders
 from jaxgen.models import layers
 
 
@@ -133,7 +133,7 @@ class MADE(nn.Module):
       h = nn.Dropout(self.dropout, deterministic=not train)(h)
     out = self.masked("out", h, outer, zero=True)
     out = out + self.condition("label_out", out.size, label, zero=True)
-    wide = jnp.promote_types(self.dtype, jnp.float32)
+    wide = dtypes.wider(self.dtype)
     return out.reshape(size, self.out_features).astype(wide)
 
   def masked(self, name, h, mask, zero=False):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers
 
 
@@ -78,5 +79,5 @@ class MaskedMLP(nn.Module):
       kernel_init=nn.initializers.zeros,
       name="out",
     )(h)
-    wide = jnp.promote_types(self.dtype, jnp.float32)
+    wide = dtypes.wider(self.dtype)
     return out.reshape(len(x), self.out_features).astype(wide)

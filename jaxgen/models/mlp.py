@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers
 
 
@@ -82,5 +83,5 @@ class MLP(nn.Module):
       kernel_init=init.zeros if self.zero_output else init.lecun_normal(),
       name="out",
     )
-    wide = jnp.promote_types(self.dtype, jnp.float32)
+    wide = dtypes.wider(self.dtype)
     return out(h).reshape(x.shape).astype(wide)

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers
 
 
@@ -95,7 +96,7 @@ class PixelCNN(nn.Module):
       v, h = self.layer(i, v, h, label, drop)
     h = nn.silu(self.dense("out_0", self.width)(nn.silu(h)))
     out = self.dense("out_1", self.out_features, zero=True)(drop(h))
-    return out.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return out.astype(dtypes.wider(self.dtype))
 
   def layer(self, i, v, h, label, drop):
     """One gated layer: (v, h) -> (v, h), [H, W, width] each."""

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers, shifted
 
 
@@ -128,7 +129,7 @@ class Recurrent(nn.Module):
 
   def finish(self, h):
     """Outputs of positions, [T, out_features]."""
-    return self.out(h).astype(jnp.promote_types(self.dtype, jnp.float32))
+    return self.out(h).astype(dtypes.wider(self.dtype))
 
   @nn.nowrap
   def check(self):

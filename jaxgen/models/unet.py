@@ -41,6 +41,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from jaxtyping import ArrayLike as Numeric
 
+from jaxgen import dtypes
 from jaxgen.models import layers, residual
 
 
@@ -128,7 +129,7 @@ class UNet(nn.Module):
     h = nn.silu(layers.GroupNorm(self.num_groups, name="norm_out")(h))
     channels = self.out_features or x.shape[-1]
     h = residual.conv(channels, self.dtype, "conv_out", zero=True)(h)
-    return h.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return h.astype(dtypes.wider(self.dtype))
 
   def added(self, x, run):
     """The arrangement of skips="add", [H, W, C] -> [H, W, width]."""

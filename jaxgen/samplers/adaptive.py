@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxgen import fields
+from jaxgen import dtypes, fields
 
 
 class Stats(NamedTuple):
@@ -82,8 +82,8 @@ def integrate(
   """
   diffrax = _diffrax()
   for name, t in dict(start=start, end=end).items():
-    fields.require_wide(name, jnp.result_type(t, float))
-  wide = fields.wider(x.dtype, jnp.float32)
+    dtypes.require_wide(name, jnp.result_type(t, float))
+  wide = dtypes.wider(x.dtype)
   start, end = jnp.asarray(start, wide), jnp.asarray(end, wide)
   _check(field, x, start, rtol=rtol, atol=atol, max_steps=max_steps)
   found, stats = _solve(
