@@ -49,7 +49,7 @@ LAYERS = {
   "diffusion_bound": MATHEMATICS,
   "metrics": MATHEMATICS | {"samplers", "likelihood"},
   "data": MATHEMATICS,
-  "training": {"keys", "dtypes"},
+  "training": {"keys"},
 }
 ANYWHERE = {"jax", "numpy", "jaxtyping", "chex"}
 AT_TOP = {"models": {"flax"}, "training": {"optax", "orbax"}}

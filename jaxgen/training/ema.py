@@ -24,8 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from jaxgen import dtypes
-
 Rule = Callable[[Int[Array, ""]], ArrayLike]
 
 _LONGEST = 12**-0.5  # the relative length of the plain mean, gamma = 0
@@ -236,7 +234,7 @@ def _wide(x):
 
 
 def _dtype(p):
-  return dtypes.wider(jnp.asarray(p).dtype)
+  return jnp.promote_types(jnp.asarray(p).dtype, jnp.float32)
 
 
 def _checked(decay):
