@@ -224,7 +224,9 @@ def histogram(
   def inverse(y):
     below = jax.scipy.special.ndtr(y)
     above = jax.scipy.special.ndtr(-y)
-    index = jnp.sum(ends <= below[..., None], -1)
+    to_left = jnp.sum(ends <= below[..., None], -1)
+    to_right = jnp.sum(left >= above[..., None], -1) - 1
+    index = jnp.where(below < above, to_left, to_right)
     index = jnp.clip(index, 0, num_levels - 1)
     p = _pick(index, probs)
     from_left = (below - _pick(index, starts)) / p

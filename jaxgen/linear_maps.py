@@ -49,9 +49,10 @@ def actnorm(batch: Float[Array, "N *D"]) -> tuple[Array, Array]:
     raise ValueError(
       f"batch: expected two values per channel at least, got {batch.shape}"
     )
-  std = jnp.std(rows, axis=0)
-  # A channel that is constant in the batch keeps its scale.
-  log_scale = -jnp.log(jnp.where(std > 0, std, 1))
+  # A channel that is constant in the batch keeps its scale. Its std may be the
+  # rounding of its mean.
+  varies = jnp.ptp(rows, axis=0) > 0
+  log_scale = -jnp.log(jnp.where(varies, jnp.std(rows, axis=0), 1))
   return log_scale, -jnp.mean(rows, axis=0) * jnp.exp(log_scale)
 
 
@@ -74,7 +75,7 @@ class LU(NamedTuple):
 
 
 def random_rotation(key: Array, size: int) -> LU:
-  """A rotation, uniformly distributed, in LU form: where training starts."""
+  """A uniformly distributed orthogonal matrix in LU form, to start with."""
   keys.require_typed(key)
   matrix = jax.random.orthogonal(key, size)
   order, lower, upper = jax.scipy.linalg.lu(matrix)

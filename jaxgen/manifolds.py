@@ -111,7 +111,7 @@ def _sinc(square):
   """sin a / a of a^2, smooth at 0."""
   small = square < _SMALL
   a = jnp.sqrt(jnp.where(small, 1.0, square))
-  series = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
+  series = 1 - square / 6 * (1 - square / 20)
   return jnp.where(small, series, jnp.sin(a) / a)
 
 

@@ -25,9 +25,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Integer, Num
 
-from jaxgen import keys
+from jaxgen import keys, outputs
 
 Schedule = Callable[[ArrayLike], Array]
 
@@ -54,10 +54,14 @@ def power(exponent: float) -> Schedule:
 
 
 def weight(schedule: Schedule, t: Float[ArrayLike, ""]) -> Float[Array, ""]:
-  """-alpha'(t) / (1 - alpha(t)), for t in (0, 1]; infinite at 0."""
+  """-alpha'(t) / (1 - alpha(t)), for t in (0, 1].
+
+  0 for t so small that alpha rounds to 1: `independent` masks nothing there.
+  """
   t = jnp.asarray(t, float)
   alpha, slope = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
-  return -slope / (1 - alpha)
+  masked = 1 - alpha
+  return jnp.where(masked > 0, -slope / jnp.where(masked > 0, masked, 1), 0)
 
 
 def stratified(key: Array, number: int) -> Float[Array, "N"]:
@@ -100,7 +104,7 @@ def of_number(
 
 def replace(
   key: Array,
-  levels: Int[Array, "*D"],
+  levels: Integer[Array, "*D"],
   keep: Float[ArrayLike, ""],
   noise: Float[Array | np.ndarray, "S"],
 ) -> Int[Array, "*D"]:
@@ -114,10 +118,11 @@ def replace(
       is masking, and 1 / S uniform noise.
 
   Returns:
-    x_t, [*D]; a replacement may equal the level.
+    x_t, [*D], int32 or wider; a replacement may equal the level.
   """
   keys.require_typed(key)
   keep_key, noise_key = jax.random.split(key)
+  levels = outputs.wide_levels(levels)
   kept = jax.random.bernoulli(keep_key, keep, levels.shape)
   log_noise = jnp.log(jnp.asarray(noise))
   drawn = jax.random.categorical(
@@ -129,7 +134,7 @@ def replace(
 def hide(
   levels: Num[Array, "*D"], visible: Bool[Array, "..."], num_levels: int
 ) -> Int[Array, "*D"]:
-  """x_t: the levels where visible, the mask token L elsewhere.
+  """x_t: the levels where visible, else the mask token L; int32 or wider.
 
   Raises:
     ValueError: the shapes differ.
@@ -139,4 +144,4 @@ def hide(
       f"visible: expected the shape of levels {jnp.shape(levels)}, got"
       f" {jnp.shape(visible)}"
     )
-  return jnp.where(visible, levels, num_levels)
+  return jnp.where(visible, outputs.wide_levels(levels), num_levels)

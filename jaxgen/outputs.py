@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer, Num
 
 from jaxgen import keys
 
@@ -158,12 +158,20 @@ def to_levels(
   return jnp.rint((data + 1) * (num_levels - 1) / 2).astype("int32")
 
 
-def to_values(levels: Int[Array, "*D"], num_levels: int) -> Float[Array, "*D"]:
+def to_values(
+  levels: Integer[Array, "*D"], num_levels: int
+) -> Float[Array, "*D"]:
   """The values 2 level / (L - 1) - 1 in [-1, 1] of levels."""
   return jnp.asarray(levels, float) * (2 / (num_levels - 1)) - 1
 
 
+def wide_levels(levels: Num[Array, "*D"]) -> Num[Array, "*D"]:
+  """Levels in int32 where their dtype is too narrow for a number above them."""
+  return levels if levels.dtype.itemsize >= 4 else levels.astype("int32")
+
+
 def _within(value, levels, num_levels):
+  levels = wide_levels(levels)
   return jnp.where((levels >= 0) & (levels < num_levels), value, jnp.nan)
 
 

@@ -20,6 +20,7 @@ A JKO step (losses.jko) gives a map T of points; its field on a cloud is
 fields.from_transport_map(jax.vmap(T), cloud).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -248,12 +249,18 @@ def _quantiles(known, number):
 
 
 def _median_kernel(x):
-  """The Gaussian kernel of the median heuristic; bandwidth 1 for N = 1."""
+  """The Gaussian kernel of the median heuristic, or of the mean if that is 0.
+
+  Its bandwidth is 1 where no two points differ.
+  """
   if len(x) == 1:
     return gaussian(1.0)
   first, second = np.triu_indices(len(x), 1)
   squares = jax.vmap(costs.square)(x[first], x[second])
-  variance = jnp.median(squares) / (2 * np.log(len(x) + 1))
+  middle = jnp.median(squares)
+  middle = jnp.where(middle > 0, middle, jnp.mean(squares))
+  scale = 2 * math.log(len(x) + 1)
+  variance = jnp.where(middle > 0, middle, scale) / scale
   return lambda x, y: jnp.exp(-costs.square(x, y) / (2 * variance))
 
 

@@ -61,7 +61,8 @@ def nearest(z: Vectors, codebook: Float[Array, "..."]) -> Quantized:
     argmin_k |z - c_k|^2 = argmin_k |c_k - m|^2 / 2 - (z - m) . (c_k - m)
 
   with m the code nearest to their mean: |z|^2 is the same for all codes, and
-  without it and m float32 keeps its digits far from the origin too. Of equal
+  without it and m float32 keeps its digits far from the origin too, though not
+  for codes much farther from m than from one another. Of equal
   distances the lowest index is taken. The value has the derivative of
   codebook[indices] in the codebook, and none in z.
 

@@ -61,8 +61,9 @@ def guided(
 ) -> TokenField:
   """Classifier-free guidance: log P is null + w (conditional - null) + const.
 
-  Each entry's distribution is the normalised product P^w P_null^(1 - w). An
-  entry that the conditional model gives probability 0 keeps it for w > 0.
+  Each entry's distribution is the normalised product P^w P_null^(1 - w). Where
+  P is 0 it stays 0 for w > 0; where P_null is 0 it is 0 for w < 1, and for
+  w > 1, which would make the product infinite, P_null counts as 1.
 
   Args:
     field: the conditional field.
@@ -84,7 +85,7 @@ def guided(
   def log_probs(x, t):
     one, null = field(x, t), null_field(x, t)
     w = jnp.asarray(weight, one.dtype)
-    never = jnp.where(w == 0, null, one) == -jnp.inf
+    never = (w != 0) & (one == -jnp.inf) | (w < 1) & (null == -jnp.inf)
     safe = lambda value: jnp.where(value == -jnp.inf, 0, value)
     mixed = safe(null) + w * (safe(one) - safe(null))
     return jax.nn.log_softmax(jnp.where(never, -jnp.inf, mixed))

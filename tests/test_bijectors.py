@@ -183,6 +183,9 @@ def test_actnorm_normalises_the_batch_that_it_saw():
   np.testing.assert_allclose(y.std(0), 1, rtol=1e-5)
   same = linear_maps.actnorm(jnp.full((3, 2), 4.0))  # constant channels
   np.testing.assert_array_equal(same, [[0, 0], [-4, -4]])
+  for value in (0.3, 1000.1):  # whose mean rounds
+    log_scale, _ = linear_maps.actnorm(jnp.full((64, 1), value))
+    np.testing.assert_array_equal(log_scale, [0])
   expect.error("batch: expected two values", linear_maps.actnorm, batch[:1, 0])
 
 
@@ -231,6 +234,17 @@ def test_the_histogram_is_the_density_of_its_bins():
   back = jax.vmap(inverse)(y)[0]  # a bin of 1e-6 loses digits in float32
   wide = np.array([0, 1, 3])
   np.testing.assert_allclose(back[wide], x[wide], atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_both_tails_of_a_histogram_keep_their_digits(turn):
+  """Bins of probabilities down to 5e-11, at either end."""
+  logs = jax.nn.log_softmax(-jnp.arange(256) / 12)[::turn]
+  forward, inverse = elementwise.histogram(logs[None])
+  x = np.linspace(-1, 1, 256, dtype="float32")[:, None]
+  y = jax.vmap(forward)(x)[0]
+  back = jax.vmap(inverse)(y)[0]
+  np.testing.assert_allclose(back, x, atol=1e-3 * 2 / 255)
 
 
 def test_bad_input_is_one_line():

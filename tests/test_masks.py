@@ -32,6 +32,16 @@ def test_schedules_and_weights_are_the_closed_forms(name):
   assert masks.weight(schedule, 0.5).dtype == jnp.float32
 
 
+def test_the_weight_is_0_where_alpha_rounds_to_1():
+  """Nothing is masked there, so that the loss is 0 and not NaN."""
+  for schedule, t in ((masks.linear, 2e-8), (masks.power(2.0), 1.5e-4)):
+    assert schedule(t) == 1 and masks.weight(schedule, t) == 0
+    slope = jax.grad(lambda t, of=schedule: masks.weight(of, t))(t)
+    assert jnp.isfinite(slope)
+    # The smallest numbers that float32 keeps beside 1.
+    assert jnp.isfinite(masks.weight(schedule, 4 * t))
+
+
 def test_stratified_times_have_one_in_each_cell():
   times = np.asarray(masks.stratified(jax.random.key(0), 40))
   assert times.dtype == np.float32 and times.shape == (40,)
@@ -74,6 +84,16 @@ def test_hidden_levels_are_the_mask_token():
   np.testing.assert_array_equal(found, [[0, 9], [9, 3]])
   with pytest.raises(ValueError, match=r"visible: expected the shape of lev"):
     masks.hide(levels, visible[0], 9)
+
+
+def test_narrow_levels_have_room_for_the_mask_token():
+  levels = jnp.array([3, 255], "uint8")
+  found = masks.hide(levels, jnp.array([True, False]), 256)
+  assert found.dtype == jnp.int32
+  np.testing.assert_array_equal(found, [3, 256])
+  noise = jnp.zeros(257).at[256].set(1)
+  found = masks.replace(jax.random.key(0), levels, 0.0, noise)
+  np.testing.assert_array_equal(found, [256, 256])
 
 
 def test_bad_input_is_one_line():

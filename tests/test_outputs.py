@@ -48,6 +48,18 @@ def test_bernoulli_and_categorical_are_scipys():
   np.testing.assert_allclose(same, found, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["categorical", "logistic_mixture"])
+def test_levels_of_bytes(kind):
+  output = getattr(outputs, kind)(*{"categorical": [256]}.get(kind, [256, 2]))
+  params = jax.random.normal(jax.random.key(0), (3, output.num_params))
+  found, truth = (
+    output.log_prob(params, jnp.array([0, 7, 255], dtype))
+    for dtype in ("uint8", "int32")
+  )
+  np.testing.assert_array_equal(found, truth)
+  assert jnp.isfinite(found).all()
+
+
 @pytest.mark.parametrize("output", ALL, ids=NAMES)
 def test_probabilities_sum_to_one_and_samples_follow_them(output):
   shape = 3, output.num_params

@@ -125,6 +125,21 @@ def test_stein_of_one_particle_ascends_and_of_many_is_numpys():
   np.testing.assert_allclose(same, truth, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("equal", [4, 5])
+def test_stein_of_equal_points(equal):
+  """The median square is 0: the mean square, or 1 where all are equal."""
+  x = np.float64(draws(5, 2))
+  x[:equal] = x[0]
+  found = at(particles.stein(lambda x: -jnp.sum(x**2) / 2), jnp.float32(x))
+  squares = distance.cdist(x, x, "sqeuclidean")
+  mean = squares.sum() / 20
+  rate = np.log(6) / mean if mean else 1.0
+  k = np.exp(-rate * squares)
+  gaps = x[:, None] - x
+  truth = (k @ -x + 2 * rate * (k[..., None] * gaps).sum(1)) / 5
+  np.testing.assert_allclose(found, truth, 1e-5, 1e-6)
+
+
 def test_stein_of_a_linear_kernel_finds_the_moments_of_a_gaussian():
   """Liu and Wang 2018, arXiv:1810.11693: k = <x, y> + 1, exactly."""
   mean, matrix = np.array([1.0, -2.0]), np.array([[1.0, 0.3], [0.3, 0.5]])

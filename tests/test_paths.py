@@ -205,6 +205,10 @@ def test_require_inside_refuses_times_outside_the_domain(name):
       path.require_inside(kind(t))  # an end that float32 rounded too
     for t in (path.t_min - 0.1, 1.01 * path.t_max, math.nan):
       expect.error("t: expected a time in", path.require_inside, kind(t))
+  beyond = 1.005e-6  # rounding goes up to 1e-6
+  for t in (path.t_min * (1 - beyond), path.t_max * (1 + beyond)):
+    if t:
+      expect.error("t: expected a time in", path.require_inside, t)
   for t in (np.ones(3), jnp.ones(())[None]):
     expect.error(r"t: expected shape \(\)", path.require_inside, t)
 

@@ -143,6 +143,19 @@ def at_least(config: Any, **least: int) -> None:
       raise ValueError(f"{name}: expected at most {most}, got {value}")
 
 
+def varied(config: Any, std: float, instead: str = "") -> None:
+  """Raises unless the data have a standard deviation above 0.
+
+  Raises:
+    ValueError: it is 0; the setting `instead` may replace it, if there is one.
+  """
+  if not std > 0:
+    raise ValueError(
+      f"data: expected examples that differ, got {config.data} with standard"
+      f" deviation {std:.3g}" + (f"; give {instead}" if instead else "")
+    )
+
+
 def bare_name(name: str) -> None:
   """Raises ValueError if a file name is empty or contains a folder."""
   if not name or pathlib.Path(name).name != name:

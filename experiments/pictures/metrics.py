@@ -72,7 +72,8 @@ def _metric(axis, name, row, draws):
       axis.plot([place - 0.2, place + 0.2], [np.mean(points)] * 2, **color)
     values += points
   values += list(np.ravel(row["floor"]))
-  margin = 0.08 * (max(values) - min(values)) + 1e-6
+  width = max(values) - min(values)
+  margin = 0.08 * width if width else 0.05 * (abs(max(values)) or 1)
   axis.set(
     xlabel="dots: sets, line: mean",
     ylabel=NAMES[name],

@@ -90,9 +90,14 @@ def of_points(points: np.ndarray, num_bins: int) -> Codec:
 
   The grid is a cube around the mean of the points, MARGIN times as large as
   theirs. Beyond it the density is 0.
+
+  Raises:
+    ValueError: all points are equal.
   """
   center = points.mean(0)
   side = 2 * MARGIN * float(np.abs(points - center).max())
+  if not side:
+    raise ValueError("data: expected points that differ, got equal ones")
   low, width = center - side / 2, side / num_bins
   dtype, log_width = points.dtype, math.log(width)
 

@@ -124,11 +124,7 @@ def resolve(config: Any, data: datasets.Data) -> Any:
   if config.sigma_data is not None:
     return config
   std = round(data.std, 3)
-  if not std > 0:
-    raise ValueError(
-      f"data: expected examples that differ, got {config.data} with standard"
-      f" deviation {data.std:.3g}; give sigma_data"
-    )
+  checks.varied(config, std, "sigma_data")
   return checks.replace(config, sigma_data=std)
 
 

@@ -86,6 +86,7 @@ def make(config: Any, data: datasets.Data) -> Flow:
   train = data.split("train")[0]
   if config.noise or levels is None:
     mean, std = jnp.float32(train.mean()), math.hypot(data.std, config.noise)
+    checks.varied(config, std)
     base = linear_maps.scale_and_shift(-math.log(std), -mean / std)
   else:
     base = bijectors.of_functions(*elementwise.histogram(_logs(train, levels)))

@@ -174,6 +174,8 @@ def make(config: Any, data: datasets.Data) -> Model:
     key = jax.random.fold_in(jax.random.key(config.seed), 1002)
     inputs = data.unlabelled(key, config.pseudo_inputs)(0)
   start = data.std if config.decoder_std is None else config.decoder_std
+  if output is None:
+    checks.varied(config, data.std)
   model = Model(
     encoder,
     decoder,

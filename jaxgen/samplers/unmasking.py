@@ -98,7 +98,8 @@ def one_by_one() -> driver.Solver:
     level_key, entry_key, time_key = jax.random.split(key, 3)
     masked = x == field.num_levels
     count = jnp.maximum(masked.sum(), 1)
-    t = t * jax.random.uniform(time_key, (), t.dtype) ** (1 / count)
+    power = 1 / count.astype(t.dtype)
+    t = t * jax.random.uniform(time_key, (), t.dtype) ** power
     draw = jax.random.uniform(entry_key, x.shape)
     first = jnp.argmax(jnp.where(masked, draw, -1))
     chosen = (jnp.arange(x.size) == first).reshape(x.shape) & masked

@@ -7,10 +7,19 @@ argument, and those of several settings that do not fit together.
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
-from experiments import edm, flow_matching
+from experiments import (
+  autoregressive,
+  edm,
+  flow_matching,
+  masked,
+  normalizing_flow,
+  vae,
+)
 from experiments.lib import checks, command_line, training
+from tests import expect
 from tests.experiments import fault_table, scripts
 
 TOY = edm.PRESETS["toy"][1]
@@ -106,3 +115,21 @@ def test_a_name_of_a_literal_is_one_of_its_names(changes):
   config = dataclasses.replace(TOY, **changes)
   with pytest.raises(ValueError, match=f"^{name}: expected one of .*, got "):
     checks.known(config)
+
+
+@pytest.mark.parametrize(
+  "module, said",
+  [
+    (normalizing_flow, "data: expected examples that differ, got file:.*npz"),
+    (vae, "data: expected examples that differ, got file:.*npz"),
+    (edm, "data: .* deviation 0; give sigma_data"),
+    (autoregressive, "data: expected points that differ, got equal ones"),
+    (masked, "data: expected points that differ, got equal ones"),
+  ],
+)
+def test_points_that_are_all_equal(module, said, tmp_path):
+  path = tmp_path / "equal.npz"
+  np.savez(path, points=np.ones((50, 2), "float32"))
+  toy = module.PRESETS["toy"][1]
+  config = dataclasses.replace(toy, run_dir="", data=f"file:{path}")
+  expect.error(said, module.experiment, config)

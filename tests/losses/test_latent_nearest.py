@@ -60,6 +60,10 @@ def test_match_rejects_what_is_near_to_any_datum():
     np.testing.assert_array_equal(found.rows, held.argmin(1))
     np.testing.assert_allclose(found.squares, held.min(1) ** 2, rtol=1e-5)
   assert 0 < (apart.min(0) >= 0.9).sum() < 40
+  # At a distance of epsilon itself, a sample is accepted.
+  samples = jnp.array([[3.0, 4.0], [3.0, 3.0]])
+  found = latent_nearest.match(jnp.zeros((1, 2)), samples, epsilon=5.0)
+  np.testing.assert_array_equal(found.accepted, [True, False])
 
 
 def test_imle_and_its_gradient_by_every_pair():

@@ -200,6 +200,7 @@ def test_copies_are_counted():
   assert neighbours.num_copies(samples, white, levels=5) == 3
   zero = np.zeros((1, 2))
   assert neighbours.num_copies(-zero, zero) == 1
+  assert neighbours.num_copies(zero + 1e-20, zero) == 0
 
 
 def test_bad_input_is_refused():

@@ -172,6 +172,15 @@ def test_jumps_from_uniform_noise_sample_their_chain():
     assert p_value(found, chains.jump_chain(times)) > 0.001
 
 
+def test_one_by_one_keeps_the_times_dtype():
+  field = token_fields.TokenField(lambda x, t: jnp.zeros((6, 2)), 2)
+  with jax.enable_x64(True):
+    start, grid = jnp.full(6, 2, "int32"), jnp.asarray(SIX, "float32")
+    key = jax.random.key(0)
+    x = samplers.integrate(samplers.one_by_one(), field, start, grid, key)
+  assert x.dtype == jnp.int32 and (x < 2).all()
+
+
 def test_one_by_one_passes_the_time_of_the_entry():
   """The times are the order statistics of uniform numbers."""
   seen = []
@@ -276,3 +285,8 @@ def test_guidance_keeps_impossible_levels_impossible():
     one, zero = np.array([0.5, 0.5, 0]), np.array([0.2, 0.4, 0.4])
     expected = zero if weight == 0 else one**weight * zero ** (1 - weight)
     np.testing.assert_allclose(p, expected / expected.sum(), rtol=1e-5)
+  # Where the null field alone is 0: 0 below w = 1, a factor of 1 above.
+  only = jnp.log(jnp.array([[1.0, 0.0, 0.0]]))
+  for weight, truth in ((0.5, [1, 0, 0]), (1.0, one), (2.0, [0.5, 0.5, 0])):
+    found = token_fields.guided(of(log_p), of(only), weight)(x, 0.0)
+    np.testing.assert_allclose(np.exp(found)[0], truth, atol=1e-6)
