@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Num
+from jaxtyping import Array, ArrayLike, Float, Int, Integer, Num
 
 from jaxgen import keys
 
@@ -165,9 +165,13 @@ def to_values(
   return jnp.asarray(levels, float) * (2 / (num_levels - 1)) - 1
 
 
-def wide_levels(levels: Num[Array, "*D"]) -> Num[Array, "*D"]:
-  """Levels in int32 where their dtype is too narrow for a number above them."""
-  return levels if levels.dtype.itemsize >= 4 else levels.astype("int32")
+def wide_levels(levels: Num[ArrayLike, "*D"]) -> Num[Array, "*D"]:
+  """Levels as an array, in int32 where a number above them may not fit."""
+  levels = jnp.asarray(levels)
+  narrow = levels.dtype.itemsize < 4
+  if narrow and jnp.issubdtype(levels.dtype, jnp.integer):
+    return levels.astype("int32")
+  return levels
 
 
 def _within(value, levels, num_levels):

@@ -58,6 +58,7 @@ def test_levels_of_bytes(kind):
   )
   np.testing.assert_array_equal(found, truth)
   assert jnp.isfinite(found).all()
+  assert outputs.wide_levels(jnp.ones(2, "bfloat16")).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("output", ALL, ids=NAMES)
