@@ -228,6 +228,11 @@ def jump() -> driver.Solver:
 
 def _given(field, key, x, times):
   """Which entries of the first state are levels; raises for other tokens."""
+  if jnp.iinfo(x.dtype).max < field.num_levels:
+    raise ValueError(
+      f"x: expected a dtype that holds the mask, {field.num_levels}, got"
+      f" {x.dtype}"
+    )
   if not isinstance(x, jax.core.Tracer):
     found = np.asarray(x)
     wrong = found[(found < 0) | (found > field.num_levels)]

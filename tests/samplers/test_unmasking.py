@@ -240,6 +240,12 @@ BAD = {
     ),
     "x: expected levels and the mask, 0 to 2, got 3",
   ),
+  "narrow": (
+    lambda: samplers.unmask().init(
+      token_fields.TokenField(max, 256), None, jnp.zeros(6, "uint8"), None
+    ),
+    "x: expected a dtype that holds the mask, 256, got uint8",
+  ),
   "increasing": (
     lambda: samplers.integrate(
       samplers.unmask(),
