@@ -143,13 +143,15 @@ def at_least(config: Any, **least: int) -> None:
       raise ValueError(f"{name}: expected at most {most}, got {value}")
 
 
-def varied(config: Any, std: float, instead: str = "") -> None:
-  """Raises unless the data have a standard deviation above 0.
+def varied(
+  config: Any, std: float, instead: str = "", least: float = 0.0
+) -> None:
+  """Raises unless the data's standard deviation is above a number.
 
   Raises:
-    ValueError: it is 0; the setting `instead` may replace it, if there is one.
+    ValueError: it is not; the setting `instead` may be given, if there is one.
   """
-  if not std > 0:
+  if not std > least:
     raise ValueError(
       f"data: expected examples that differ, got {config.data} with standard"
       f" deviation {std:.3g}" + (f"; give {instead}" if instead else "")

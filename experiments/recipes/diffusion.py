@@ -123,9 +123,8 @@ def resolve(config: Any, data: datasets.Data) -> Any:
   config = networks.resolve(config, data)
   if config.sigma_data is not None:
     return config
-  std = round(data.std, 3)
-  checks.varied(config, std, "sigma_data")
-  return checks.replace(config, sigma_data=std)
+  checks.varied(config, data.std, "sigma_data", least=5e-4)
+  return checks.replace(config, sigma_data=round(data.std, 3))
 
 
 def make(config: Any, data: datasets.Data) -> Diffusion:
