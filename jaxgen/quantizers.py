@@ -62,9 +62,9 @@ def nearest(z: Vectors, codebook: Float[Array, "..."]) -> Quantized:
 
   with m the code nearest to their mean: |z|^2 is the same for all codes, and
   without it and m float32 keeps its digits far from the origin too, though not
-  for codes much farther from m than from one another. Of equal
-  distances the lowest index is taken. The value has the derivative of
-  codebook[indices] in the codebook, and none in z.
+  for codes much farther from m than from one another. Of equal distances the
+  lowest index is taken. The value has the derivative of codebook[indices] in
+  the codebook, and none in z.
 
   Args:
     z: vectors, [*S, D].

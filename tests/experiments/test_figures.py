@@ -4,12 +4,13 @@ import types
 
 import jax
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from experiments import experiment
 from experiments.lib import datasets
-from experiments.pictures import figures, planes, sheets
+from experiments.pictures import figures, metrics, planes, sheets
 
 
 def _images(*shape, seed=0):
@@ -190,3 +191,14 @@ def test_curves_have_a_panel_a_player(names, drawn):
     np.testing.assert_allclose(values, (-1) ** k / np.arange(1, 8))
     assert axis.get_yscale() == ("linear" if k else "log")
   np.testing.assert_allclose(speed.lines[0].get_ydata(), 50)
+
+
+@pytest.mark.parametrize("value, width", [(1.0, 0.1), (0.0, 0.1), (20.0, 2.0)])
+def test_a_metric_of_equal_values_has_an_axis_of_their_size(value, width):
+  figure, axis = plt.subplots()
+  row = dict(goal=(None, None), floor=value)
+  draws = {kind: {"coverage": [value, value]} for kind in metrics.COLORS}
+  metrics._metric(axis, "coverage", row, draws)
+  low, high = axis.get_ylim()
+  plt.close(figure)
+  np.testing.assert_allclose([low + high, high - low], [2 * value, width])
