@@ -79,17 +79,14 @@ class Block(nn.Module):
     self, x: Float[Array, "L C"], condition: Float[Array, "C"], train: bool
   ) -> Float[Array, "L C"]:
     """Maps tokens and a condition vector to tokens."""
-    length, width = x.shape
+    width = x.shape[-1]
     drop = nn.Dropout(self.dropout, deterministic=not train)
     scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = jnp.split(
       dense(6 * width, self.dtype, "adapt", zero=True)(condition), 6
     )
     h = tokens(3 * width, self.dtype, "qkv")(adapt(x, scale_1, shift_1))
-    h = h.reshape(length, 3, self.num_heads, width // self.num_heads)
-    h = jax.nn.dot_product_attention(
-      h[:, 0], h[:, 1], h[:, 2], implementation=self.implementation
-    )
-    h = tokens(width, self.dtype, "out")(h.reshape(length, width))
+    h = layers.attend(h, self.num_heads, self.implementation)
+    h = tokens(width, self.dtype, "out")(h)
     x = x + drop(h) * layers.spread(gate_1, x)
     h = adapt(x, scale_2, shift_2)
     h = tokens(self.mlp_ratio * width, self.dtype, "mlp_0")(h)
@@ -105,9 +102,9 @@ def dense(features, dtype, name, zero=False, product=None):
   )
 
 
-def tokens(features, dtype, name):
+def tokens(features, dtype, name, zero=False):
   """A Dense layer applied to each token of [L, C]."""
-  return dense(features, dtype, name, product=layers.token_product)
+  return dense(features, dtype, name, zero, layers.token_product)
 
 
 class DiT(nn.Module):
@@ -175,7 +172,7 @@ class DiT(nn.Module):
     condition = nn.silu(self.condition(t, label))
     h = x.astype(self.dtype).reshape(rows, side, columns, side, channels)
     h = h.swapaxes(1, 2).reshape(rows * columns, side * side * channels)
-    h = dense(self.width, self.dtype, "patches")(h)
+    h = tokens(self.width, self.dtype, "patches")(h)
     h = h + jnp.asarray(positions(rows, columns, self.width), self.dtype)
     for i in range(self.depth):
       h = self.block(f"block_{i}")(h, condition, train)
@@ -183,7 +180,7 @@ class DiT(nn.Module):
       dense(2 * self.width, self.dtype, "adapt_out", zero=True)(condition), 2
     )
     size = side * side * channels
-    h = dense(size, self.dtype, "out", zero=True)(adapt(h, scale, shift))
+    h = tokens(size, self.dtype, "out", zero=True)(adapt(h, scale, shift))
     h = h.reshape(rows, columns, side, side, channels).swapaxes(1, 2)
     h = h.reshape(x.shape)
     return h.astype(dtypes.wider(self.dtype))

@@ -227,6 +227,18 @@ def group_moments(x, groups):
   return m + center, q - m * m
 
 
+def attend(x, num_heads, implementation):
+  """Attention of all positions of queries, keys and values [L, 3 C]: [L, C]."""
+  length, width = x.shape[0], x.shape[1] // 3
+  heads = length, num_heads, width // num_heads
+  # The gradient of a split is one concatenation, of three slices it is a sum.
+  query, key, value = (part.reshape(heads) for part in jnp.split(x, 3, -1))
+  h = jax.nn.dot_product_attention(
+    query, key, value, implementation=implementation
+  )
+  return h.reshape(length, width)
+
+
 class Attention(nn.Module):
   """Residual self-attention among the positions of one example.
 
@@ -268,10 +280,7 @@ class Attention(nn.Module):
       )
     h = GroupNorm(self.num_groups, name="norm")(x)
     h = nn.Dense(3 * channels, dtype=self.dtype, name="qkv")(h)
-    h = h.reshape(-1, 3, self.num_heads, channels // self.num_heads)
-    h = jax.nn.dot_product_attention(
-      h[:, 0], h[:, 1], h[:, 2], implementation=self.implementation
-    )
+    h = attend(h.reshape(-1, 3 * channels), self.num_heads, self.implementation)
     out = nn.Dense(
       channels,
       dtype=self.dtype,
