@@ -10,6 +10,7 @@ import gc
 import logging
 import pathlib
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -103,5 +104,7 @@ def quiet_log() -> Iterator[None]:
 
 def _is_foreign(record):
   """Whether a log record does not come from the storage layer."""
-  text = f"{record.pathname} {record.getMessage()}"
+  frames = traceback.extract_tb(record.exc_info[2]) if record.exc_info else ()
+  files = record.pathname, *(frame.filename for frame in frames)
+  text = f"{' '.join(files)} {record.getMessage()}"
   return "orbax/checkpoint" not in text and "tensorstore" not in text

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxgen.training import checkpoint, ema, state, step
+from jaxgen.training import checkpoint, ema, state, step, storage
 
 
 def _state(at):
@@ -57,6 +57,17 @@ def test_a_full_disk_is_one_line_that_is_true(
   assert text.endswith(f"; {before}: free space and run the same command again")
   assert caplog.records == [] and capfd.readouterr() == ("", "")
   assert checkpoint.steps(tmp_path) == ([1] if earlier else [])
+
+
+def test_a_late_future_of_the_storage_layer_is_not_heard(caplog):
+  """asyncio logs an error that nobody asked for, from its own file."""
+  fails = compile("1 / 0", "site-packages/orbax/checkpoint/x.py", "exec")
+  with storage.quiet_log():
+    try:
+      exec(fails, {})
+    except ZeroDivisionError:
+      logging.getLogger("asyncio").exception("Future exception")
+  assert caplog.records == []
 
 
 def test_what_others_log_while_a_run_saves_is_heard(tmp_path, caplog):
