@@ -269,10 +269,11 @@ def run(args) -> dict:
     for name, flags in chosen.items():  # each is kept, whatever follows
       row = measure(part, name, flags, args.seeds)
       found = pages.stored(args.out, "densities")  # another part's may be new
-      rows = found.get(part, {}).get("rows", {})
+      kept = found.get(part, {})
+      rows = kept.get("rows", {})
       new = {name: row} | exact_rows(part, name, flags, row)
       rows |= json.loads(json.dumps(new))
-      found[part] = dict(machine=runner.machine(), rows=rows)
+      found[part] = dict(machine=runner.machines(kept), rows=rows)
       pages.write(args.out, "densities", tables(found), found)
   return found
 

@@ -215,7 +215,7 @@ def run(args) -> dict:
         everything[data] = {
           name: rows[name] for name in ROWS[data] if name in rows
         }
-        record = dict(machine=runner.machine(), rows=everything)
+        record = dict(machine=runner.machines(record), rows=everything)
         pages.write(args.out, "few_calls", tables(record), record)
   return record
 

@@ -103,6 +103,12 @@ def machine() -> str:
   )
 
 
+def machines(kept: Mapping[str, Any]) -> str:
+  """This machine, after those of a record of which some rows stay: "A; B"."""
+  before = kept.get("machine", "").split("; ")
+  return "; ".join(dict.fromkeys([*filter(None, before), machine()]))
+
+
 class Cell(NamedTuple):
   """One measurement: a column and a row of a table, and a seed."""
 
@@ -254,7 +260,8 @@ def of_rows(name: str, rows: Iterable[str], measure, tables) -> Benchmark:
     name: of the page.
     rows: names of its rows, in their order.
     measure: name of a row -> its record.
-    tables: as of Benchmark; the record is {machine, rows: {name: record}}.
+    tables: as of Benchmark; the record is {machine, rows: {name: record}}, and
+      names all machines of its rows.
   """
 
   def flags(parser):
@@ -263,10 +270,12 @@ def of_rows(name: str, rows: Iterable[str], measure, tables) -> Benchmark:
 
   def run(args):
     path = args.out / f"{name}.json"
-    found = json.loads(path.read_text())["rows"] if path.exists() else {}
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = {} if args.only is None else kept
+    found = kept.get("rows", {})
     for row in rows if args.only is None else args.only:
       found[row] = measure(row)
     ordered = {row: found[row] for row in rows if row in found}
-    return json.loads(json.dumps(dict(machine=machine(), rows=ordered)))
+    return json.loads(json.dumps(dict(machine=machines(kept), rows=ordered)))
 
   return Benchmark(run, tables, flags=flags)

@@ -206,11 +206,13 @@ def run(args) -> dict:
   body = text.topics()
   corpus = trained.texts.describe(body)
   found = pages.stored(args.out, "text")
-  rows = found["rows"] if found.get("corpus") == corpus else {}
+  stays = args.only is not None and found.get("corpus") == corpus
+  rows = found["rows"] if stays else {}
   rows |= classical(text.split(body))
   for name in TRAININGS if args.only is None else args.only:
     rows[name] = model(name, TRAININGS[name])
-  found = dict(machine=runner.machine(), corpus=corpus, rows=rows)
+  machines = runner.machines(found if stays else {})
+  found = dict(machine=machines, corpus=corpus, rows=rows)
   return json.loads(json.dumps(found))
 
 

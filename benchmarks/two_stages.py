@@ -114,7 +114,8 @@ def run(args) -> dict:
     for row in TRAININGS[data]:
       rows[data][row] = measure(data, row)
   costs = [cost(data, args.repeats) for data in TRAININGS]
-  record = dict(machine=runner.machine(), rows=rows, cost=costs)
+  machines = runner.machines({} if args.only is None else found)
+  record = dict(machine=machines, rows=rows, cost=costs)
   return json.loads(json.dumps(record))
 
 

@@ -44,6 +44,23 @@ def test_complete_goes_on_and_starts_anew(tmp_path):
   assert runner.known(path, name, dict(steps=1)) == dict(w2=0.5)
 
 
+def test_a_page_names_the_machines_of_all_its_rows(tmp_path, monkeypatch):
+  rows = runner.of_rows("page", ("first", "last"), str.upper, None)
+
+  def measured_on(machine, *words):
+    monkeypatch.setattr(runner, "machine", lambda: machine)
+    words = ["--out", str(tmp_path), *words]
+    record = rows.run(rows.parse("page", None, words))
+    (tmp_path / "page.json").write_text(json.dumps(record))
+    assert record["rows"] == dict(first="FIRST", last="LAST")
+    return record["machine"]
+
+  assert measured_on("one") == "one"
+  assert measured_on("two", "--only", "last") == "one; two"
+  assert measured_on("one", "--only", "first") == "one; two"
+  assert measured_on("two") == "two"
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": {}}'])
 def test_a_file_that_is_no_store(tmp_path, text, capsys):
   (tmp_path / "tong.json").write_text(text)
