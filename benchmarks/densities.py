@@ -261,6 +261,7 @@ def run(args) -> dict:
   """Trains, measures and merges with what is on the page."""
   found = pages.stored(args.out, "densities")
   for part in args.parts:
+    measured: set = set()
     chosen = {
       name: flags
       for name, flags in TRAININGS[part].items()
@@ -272,8 +273,11 @@ def run(args) -> dict:
       kept = found.get(part, {})
       rows = kept.get("rows", {})
       new = {name: row} | exact_rows(part, name, flags, row)
-      rows |= json.loads(json.dumps(new))
-      found[part] = dict(machine=runner.machines(kept), rows=rows)
+      measured |= new.keys()
+      machines = runner.machines(kept, measured)
+      found[part] = dict(
+        machine=machines, rows=rows | json.loads(json.dumps(new))
+      )
       pages.write(args.out, "densities", tables(found), found)
   return found
 

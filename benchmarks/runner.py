@@ -103,10 +103,11 @@ def machine() -> str:
   )
 
 
-def machines(kept: Mapping[str, Any]) -> str:
-  """This machine, after those of a record of which some rows stay: "A; B"."""
-  before = kept.get("machine", "").split("; ")
-  return "; ".join(dict.fromkeys([*filter(None, before), machine()]))
+def machines(kept: Mapping[str, Any], measured: Iterable[str] = ()) -> str:
+  """This machine, after those of a record if other rows of it stay: "A; B"."""
+  stays = kept.get("rows", {}).keys() - set(measured)
+  before = kept["machine"].split("; ") if stays else []
+  return "; ".join(dict.fromkeys([*before, machine()]))
 
 
 class Cell(NamedTuple):
@@ -271,11 +272,10 @@ def of_rows(name: str, rows: Iterable[str], measure, tables) -> Benchmark:
   def run(args):
     path = args.out / f"{name}.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
-    kept = {} if args.only is None else kept
-    found = kept.get("rows", {})
-    for row in rows if args.only is None else args.only:
-      found[row] = measure(row)
+    names = rows if args.only is None else args.only
+    place, found = machines(kept, names), kept.get("rows", {})
+    found |= {row: measure(row) for row in names}
     ordered = {row: found[row] for row in rows if row in found}
-    return json.loads(json.dumps(dict(machine=machines(kept), rows=ordered)))
+    return json.loads(json.dumps(dict(machine=place, rows=ordered)))
 
   return Benchmark(run, tables, flags=flags)

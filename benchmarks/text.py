@@ -206,12 +206,11 @@ def run(args) -> dict:
   body = text.topics()
   corpus = trained.texts.describe(body)
   found = pages.stored(args.out, "text")
-  stays = args.only is not None and found.get("corpus") == corpus
-  rows = found["rows"] if stays else {}
-  rows |= classical(text.split(body))
+  kept = found if found.get("corpus") == corpus else {}
+  new = classical(text.split(body))
   for name in TRAININGS if args.only is None else args.only:
-    rows[name] = model(name, TRAININGS[name])
-  machines = runner.machines(found if stays else {})
+    new[name] = model(name, TRAININGS[name])
+  rows, machines = kept.get("rows", {}) | new, runner.machines(kept, new)
   found = dict(machine=machines, corpus=corpus, rows=rows)
   return json.loads(json.dumps(found))
 

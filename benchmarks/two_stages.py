@@ -108,13 +108,14 @@ def run(args) -> dict:
   found = pages.stored(args.out, "two_stages")
   one_stage = pages.stored(args.out, "quality")
   rows = found.get("rows", {})
-  for data in TRAININGS if args.only is None else args.only:
+  names = TRAININGS if args.only is None else args.only
+  machines = runner.machines(found, names)
+  for data in names:
     part, name = PIXELS[data]
     rows[data] = {"EDM of pixels": one_stage[part]["rows"][name]}
     for row in TRAININGS[data]:
       rows[data][row] = measure(data, row)
   costs = [cost(data, args.repeats) for data in TRAININGS]
-  machines = runner.machines({} if args.only is None else found)
   record = dict(machine=machines, rows=rows, cost=costs)
   return json.loads(json.dumps(record))
 

@@ -13,8 +13,7 @@
 # What happens:
 #   - 0.6.0 promotes float8_e4m3fn and float8_e4m3 to float8_e4m3, whose largest
 #     value is 240, by np.promote_types and in np.concatenate: 256 to 448 become
-#     infinite. Their sum by `+` is float8_e4m3fn. In 0.7.0 all are float32, and
-#     every two types have a common one.
+#     infinite. Their sum by `+` is float8_e4m3fn. In 0.7.0 all are float32.
 #   - Both promote float8_e4m3fn and uint8 to float8_e4m3fn, which rounds 255 to
 #     256.
 #   - A bfloat16 array plus 1 is bfloat16 in both; plus 1.0 it is float32 in
@@ -30,7 +29,7 @@
 #          uint8 255 -> 256; bfloat16 + 1 bfloat16, + 1.0 float32, + int4 float32
 #   0.7.0: promoted float32, joined [448, 1] -> [448, 1]; sum float32
 #          uint8 255 -> 256; bfloat16 + 1 bfloat16, + 1.0 bfloat16, + int4 bfloat16
-#   import, 0.7.0 / 0.6.0: 34 (in other runs up to 60)
+#   import, 0.7.0 / 0.6.0: 34 (in other runs up to 65)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

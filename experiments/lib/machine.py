@@ -10,10 +10,14 @@ rounding only (settings.Process.tune_cpu):
               when the next step asks for them.
   compilation level 1 of XLA in place of 3, 0 for the initial state. Programs
               are as fast, since most of their time is in libraries.
+
+Python's garbage collector runs rarely: tracing makes many objects, and little
+garbage.
 """
 
 import contextlib
 import ctypes
+import gc
 import os
 import platform
 from collections.abc import Mapping
@@ -44,6 +48,7 @@ def prepare(config: Any, about: Mapping[str, Any]) -> None:
       on the number of devices. Points on the plane get one: splitting their
       batches takes longer than it saves.
   """
+  gc.set_threshold(100_000, 20, 100)
   if config.cache_programs:
     programs.use()
   if config.tune_cpu:
